@@ -1,0 +1,283 @@
+"""From a config to functions: the one place where numbers and names become networks, losses and optimisers."""
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from ml_collections import ConfigDict
+
+from tdfusion_jax import checkpoint, meta, optimisers
+from tdfusion_jax.batch import Views
+from tdfusion_jax.config import ConfigError
+from tdfusion_jax.data import get_source
+from tdfusion_jax.data.loader import StepSource
+from tdfusion_jax.data.source import CachedSource, Source
+from tdfusion_jax.losses.fusion import fusion_loss
+from tdfusion_jax.method import Method
+from tdfusion_jax.networks.fusion import FusionNet
+from tdfusion_jax.networks.lossgen import LossNet
+from tdfusion_jax.state import TrainState
+from tdfusion_jax.tasks import Task
+from tdfusion_jax.tasks.detection import detection
+from tdfusion_jax.tasks.segmentation import segmentation
+
+TASKS = {"detection": detection, "segmentation": segmentation}
+
+
+class Experiment(NamedTuple):
+  """A config made real: what `train` needs, and nothing that needs training."""
+
+  method: Method
+  g_step: Any
+  """(state, {"mtr", "mts"}) -> (state, {name: scalar}), jitted, state donated."""
+  ft_step: Any
+  """(state, {"ftr"}) -> (state, {name: scalar}), jitted, state donated."""
+  steps: StepSource
+  val: Source
+  init: Any
+  """() -> TrainState."""
+
+
+def fuse_net(f_params, ir: jax.Array, vi: jax.Array) -> jax.Array:
+  """F: [B, H, W, 1] twice -> fused [B, H, W, 1]."""
+  return FusionNet().apply({"params": f_params}, ir, vi)
+
+
+def weigh_net(g_params, ir: jax.Array, vi: jax.Array) -> jax.Array:
+  """G: [B, H, W, 1] twice -> (w_a, w_b) [B, H, W, 2]."""
+  return LossNet().apply({"params": g_params}, ir, vi)
+
+
+def fuse_average(g_params, ir: jax.Array, vi: jax.Array) -> jax.Array:
+  """Ablation V: `I_f = w_a a + w_b b` with G's own weights."""
+  weights = weigh_net(g_params, ir, vi)
+  return jnp.sum(weights * jnp.concatenate([ir, vi], axis=-1), axis=-1, keepdims=True)
+
+
+def weigh_constant(g_params, ir: jax.Array, vi: jax.Array, *, w_a: float) -> jax.Array:
+  """The same (w_a, 1 - w_a) everywhere; `g_params` is empty."""
+  del g_params, vi
+  return jnp.concatenate([jnp.full_like(ir, w_a), jnp.full_like(ir, 1 - w_a)], axis=-1)
+
+
+FUSERS = {"fusion": (FusionNet, fuse_net), "average": (LossNet, fuse_average)}
+
+
+def check(config: ConfigDict) -> None:
+  """Raises ConfigError, naming the field, for settings that contradict each other."""
+  rules = [
+    (config.task.kind not in (*TASKS, "none"), f"task.kind={config.task.kind!r}: one of {', '.join(TASKS)}, none."),
+    (config.loss.weights not in ("learned", "fixed"), f"loss.weights={config.loss.weights!r}: learned or fixed."),
+    (not 0 <= config.loss.fixed_w_a <= 1, f"loss.fixed_w_a={config.loss.fixed_w_a}: must be in [0, 1]."),
+    (
+      config.loss.weights == "fixed" and config.loss.fixed_w_a != 0.5 and config.data.swap != "none",
+      "loss.fixed_w_a other than 0.5 needs data.swap='none': a constant would follow the exchanged images.",
+    ),
+    (
+      config.meta.steps > 0 and (config.loss.weights == "fixed" or config.task.kind == "none"),
+      "meta.steps > 0 needs loss.weights='learned' and a task: nothing else can teach G. Set meta.steps=0.",
+    ),
+    (
+      config.loss.weights == "learned" and config.task.kind == "none",
+      "task.kind='none' leaves G without a teacher: set loss.weights='fixed'.",
+    ),
+    (
+      config.task.frozen and not config.init.t,
+      "task.frozen needs a pretrained T: give its weights as init.t.",
+    ),
+    (
+      config.loss.none and not config.meta.fuse_in_outer,
+      "loss.none needs meta.fuse_in_outer: without a fusion loss only the task can teach.",
+    ),
+    (config.meta.inner_task not in ("sgd", "adam"), f"meta.inner_task={config.meta.inner_task!r}: sgd or adam."),
+    (
+      config.task.kind == "detection" and any(s % 32 for s in config.data.task_size),
+      f"data.task_size={tuple(config.data.task_size)}: detection needs multiples of 32.",
+    ),
+    (config.data.batch_size < 1, f"data.batch_size={config.data.batch_size}: at least 1."),
+  ]
+  for broken, message in rules:
+    if broken:
+      raise ConfigError("config." + message)
+
+
+def task(config: ConfigDict, num_classes: int) -> Task | None:
+  """The downstream task, or None."""
+  if config.task.kind == "none":
+    return None
+  return TASKS[config.task.kind](num_classes, variant=config.task.variant)
+
+
+def method(config: ConfigDict, judge: Task | None) -> Method:
+  """The functions and switches of the learning steps."""
+  learned = config.loss.weights == "learned"
+  loss = None
+  if not config.loss.none:
+    loss = partial(fusion_loss, alpha=config.loss.alpha, intensity=config.loss.intensity)
+  return Method(
+    fuse=fuse_average if config.loss.none else fuse_net,
+    weigh=weigh_net if learned else partial(weigh_constant, w_a=config.loss.fixed_w_a),
+    fusion_loss=loss,
+    task=judge,
+    train_task=not config.task.frozen,
+    inner_task=config.meta.inner_task,
+    task_weight=config.loss.task_weight,
+    fuse_in_outer=config.meta.fuse_in_outer,
+    dropout=config.task.dropout,
+    derivative=config.meta.derivative,
+  )
+
+
+def source(config: ConfigDict, split: str) -> Source:
+  """The pairs of `split`, "train" or "val"."""
+  data = config.data
+  options = {k: v for k, v in data[f"{split}_options"].items() if v not in ("", None)}
+  found = get_source(data.name, root=data.root or None, split=data[f"{split}_split"], **options)
+  kind = None if config.task.kind == "none" else config.task.kind
+  if kind is not None and found.kind != kind:
+    raise ConfigError(f"config.task.kind={kind!r} does not fit {data.name}, which holds labels for: {found.kind}.")
+  return CachedSource(found, data.cache_mb << 20) if data.cache_mb else found
+
+
+def optimiser(config: ConfigDict, letter: str, steps_per_epoch: int) -> optax.GradientTransformation:
+  """The update rule of "f", "g" or "t"."""
+  rule = config.optim[letter]
+  return optimisers.optimiser(rule.rule, _schedule(config, rule.learning_rate, steps_per_epoch), eps=rule.eps)
+
+
+def _schedule(config: ConfigDict, rate: float, steps_per_epoch: int):
+  optim = config.optim
+  return optimisers.schedule(rate, steps_per_epoch, decay_every=optim.decay_every, decay_rate=optim.decay_rate)
+
+
+def _step_source(config: ConfigDict, pairs: Source) -> StepSource:
+  data = config.data
+  return StepSource(
+    pairs,
+    epochs=config.train.epochs,
+    g_steps=config.meta.steps,
+    batch_size=data.batch_size,
+    meta_pairs=config.meta.pairs,
+    crop_size=tuple(data.crop_size) if data.crop_size else None,
+    task_size=tuple(data.task_size),
+    max_boxes=data.max_boxes,
+    swap=data.swap,
+    flip=data.flip,
+    seed=config.seed,
+    num_classes=len(pairs.classes) if config.task.kind != "none" else None,
+    pretrain_steps=config.train.pretrain_steps,
+  )
+
+
+def experiment(config: ConfigDict) -> Experiment:
+  """Everything a training run needs.
+
+  Raises:
+    ConfigError, DatasetError: contradicting fields, missing or unfitting data, naming the field or file.
+  """
+  check(config)
+  train, val = source(config, "train"), source(config, "val")
+  steps = _step_source(config, train)
+  how = method(config, task(config, len(train.classes)))
+  # Each optimiser counts its own steps; pre-training moves the clocks of F and T on a little.
+  rules = {k: optimiser(config, k, steps.g_steps if k == "g" else steps.ft_steps) for k in "fgt"}
+  rates = [_schedule(config, rate, steps.g_steps + steps.ft_steps) for rate in (config.meta.eta_f, config.meta.eta_t)]
+  eta = lambda step: tuple(rate(jnp.maximum(step - steps.pretrain_steps, 0)) for rate in rates)  # noqa: E731
+  g_step, ft_step = meta.make_steps(how, rules["f"], rules["g"], rules["t"], eta)
+  return Experiment(
+    method=how,
+    g_step=jax.jit(g_step, donate_argnums=0),
+    ft_step=jax.jit(ft_step, donate_argnums=0),
+    steps=steps,
+    val=val,
+    init=partial(_init_state, config, how, rules, steps),
+  )
+
+
+def _init_state(config: ConfigDict, how: Method, rules: dict, steps: StepSource) -> TrainState:
+  key, f_key, g_key, t_key = jax.random.split(jax.random.key(config.seed), 4)
+  fuser, _ = FUSERS["average" if config.loss.none else "fusion"]
+  image = jnp.zeros((1, *steps.task_size, 1))
+  f_params = _start(config, "f", _init(fuser(), f_key))
+  g_params: Any = {}
+  if config.loss.weights == "learned":
+    g_params = _start(config, "g", _init(LossNet(), g_key))
+  t_params, t_stats = how.task.init(t_key, image) if how.task else ({}, {})
+  if config.init.t:
+    loaded = _start(config, "t", t_params, stats=t_stats)
+    t_params, t_stats = loaded
+  return TrainState(
+    step=jnp.zeros((), jnp.int32),
+    key=key,
+    f_params=f_params,
+    g_params=g_params,
+    t_params=t_params,
+    t_stats=t_stats,
+    f_opt=rules["f"].init(f_params),
+    g_opt=rules["g"].init(g_params) if g_params else {},
+    t_opt=rules["t"].init(t_params) if how.task else {},
+  )
+
+
+def _init(network: nn.Module, key):
+  image = jnp.zeros((1, 16, 16, 1))
+  return jax.jit(network.init)(key, image, image)["params"]
+
+
+def _start(config: ConfigDict, letter: str, params, stats=None):
+  """`params` (and `stats`), or what the file in `init.<letter>` holds in their place."""
+  path = config.init[letter]
+  if not path:
+    return params
+  loaded, _ = checkpoint.load_weights(path)
+  like = {"params": params} if stats is None else {"params": params, "batch_stats": stats}
+  fitting = jax.tree.map(jnp.asarray, checkpoint.match(loaded, like, f"{path} (init.{letter})"))
+  return fitting["params"] if stats is None else (fitting["params"], fitting["batch_stats"])
+
+
+def fuser_name(config: ConfigDict) -> str:
+  """Which of `FUSERS` this config trains."""
+  return "average" if config.loss.none else "fusion"
+
+
+def load_fusion(*, checkpoint_dir: str | Path | None = None, weights: str | Path | None = None):
+  """The fusion function of a run folder, of a weight file, or of the weights that ship with the package.
+
+  Args:
+    checkpoint_dir: a run's workdir; its newest exported weights are taken.
+    weights: a `.safetensors` file of F.
+
+  Returns:
+    (fuse_fn, params) with `fuse_fn(params, ir, vi)` on [B, H, W, 1] in [0, 1].
+
+  Raises:
+    CheckpointError: no such run or file, or it holds something else.
+  """
+  if checkpoint_dir is not None:
+    weights = Path(checkpoint_dir) / "weights" / "f.safetensors"
+    if not weights.is_file():
+      raise checkpoint.CheckpointError(f"{checkpoint_dir} is not a run folder with {weights.relative_to(checkpoint_dir)}.")
+  elif weights is None:
+    weights = Path(__file__).with_name("weights") / "f.safetensors"
+  loaded, metadata = checkpoint.load_weights(weights)
+  name = metadata.get("arch", "fusion")
+  if name not in FUSERS:
+    raise checkpoint.CheckpointError(f"{weights} holds {name!r}, not a fusion network.")
+  network, fuse_fn = FUSERS[name]
+  shapes = jax.eval_shape(lambda: {"params": _init(network(), jax.random.key(0))})
+  return fuse_fn, checkpoint.match(loaded, shapes, str(weights))["params"]
+
+
+def config_to_json(config: ConfigDict) -> dict:
+  """The config as plain JSON values."""
+  return json.loads(config.to_json())
+
+
+def to_device(views: dict[str, Views]) -> dict[str, Views]:
+  """A NumPy batch on the default device."""
+  return jax.tree.map(jnp.asarray, views)

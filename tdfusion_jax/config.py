@@ -1,0 +1,142 @@
+"""Every field of a configuration with the paper's values, and the options after the colon of `--config=FILE:OPTIONS`."""
+
+from ml_collections import ConfigDict
+
+
+class ConfigError(ValueError):
+  """A setting that is unknown, contradicts another, or does not fit what is there; the message names the field."""
+
+
+OPTIONS = ("runlocal", "upstream", "ablation=I..V", "weights=W")
+ABLATIONS = ("I", "II", "III", "IV", "V")
+
+
+def base() -> ConfigDict:
+  """The paper's hyper-parameters; a file in `configs/` fills in what its data set needs."""
+  return ConfigDict({
+    "name": "",
+    "seed": 0,
+    "data": {
+      "name": "",  # llvip, m3fd, msrs, fmb, folder, synthetic_det, synthetic_seg
+      "root": "",  # the data set in its distributed layout
+      "train_split": "train",
+      "val_split": "test",
+      "train_options": {},  # further arguments of the source, see tdfusion_jax/data
+      "val_options": {},
+      "batch_size": 2,
+      "crop_size": (256, 256),  # fusion terms: random crops at full resolution
+      "task_size": (256, 320),  # task terms: the whole pair, resized
+      "max_boxes": 64,
+      "swap": "half",  # rows with ir and vi exchanged: half, copy (upstream), none
+      "flip": False,
+      "workers": 0,
+      "prefetch": 2,
+      "cache_mb": 0,  # decoded pairs kept in memory
+    },
+    "task": {
+      "kind": "detection",  # segmentation, detection, none (L_f alone, no labels)
+      "variant": "n",  # b0..b5 or n s m l x
+      "frozen": False,  # keep a pretrained T (init.t) as it is
+      "dropout": True,
+    },
+    "loss": {
+      "alpha": 1.0,
+      "intensity": "paper",  # or upstream: (w (I_f - I))^2
+      "weights": "learned",  # or fixed: w_a = fixed_w_a everywhere, no G
+      "fixed_w_a": 0.5,
+      "task_weight": 0.0,  # of L_t in F's own loss (ablation III)
+      "none": False,  # no L_f, I_f = w_a a + w_b b from G itself (ablation V)
+    },
+    "meta": {
+      "pairs": 200,  # M: size of the disjoint meta-train and meta-test draws of an epoch
+      "steps": 200,  # G-steps per epoch
+      "eta_f": 1e-4,  # inner learning rates (Eq. 4, 5)
+      "eta_t": 1e-4,
+      "inner_task": "sgd",  # or adam, upstream's
+      "derivative": "forward_over_reverse",  # or reverse_over_reverse
+      "fuse_in_outer": False,  # F is updated in the outer step only (ablation IV)
+    },
+    "optim": {
+      "f": {"rule": "adam", "learning_rate": 1e-4, "eps": 1e-8},
+      "g": {"rule": "adam", "learning_rate": 1e-4, "eps": 1e-12},
+      "t": {"rule": "adam", "learning_rate": 1e-4, "eps": 1e-8},
+      "decay_every": 0,  # epochs; the inner rates follow the same decay
+      "decay_rate": 0.1,
+    },
+    "train": {"epochs": 50, "pretrain_steps": 0},
+    "init": {"f": "", "g": "", "t": ""},  # .safetensors to start from
+    "log": {
+      "every": 10,  # steps between metric lines
+      "validate_every": 1,  # epochs
+      "validate_pairs": 64,
+      "pictures": 4,
+      "checkpoint_every": 100,  # steps
+      "keep": 2,
+    },
+  })
+
+
+def finish(config: ConfigDict, options: str | None, runlocal: dict) -> ConfigDict:
+  """Applies the options after the colon and locks the config, so that an unknown field is an error.
+
+  Args:
+    config: filled in.
+    options: comma separated: `runlocal`; `upstream`; `ablation=I` to `V`; `weights=W` for a fixed w_a.
+    runlocal: {"a.b": value}, what shrinks this config to minutes on two CPU cores.
+
+  Raises:
+    ConfigError: unknown option.
+  """
+  config.lock()
+  for option in filter(None, (options or "").split(",")):
+    name, _, value = option.partition("=")
+    if name == "runlocal" and not value:
+      config.update_from_flattened_dict(runlocal)
+    elif name == "upstream" and not value:
+      _upstream(config)
+    elif name == "ablation" and value in ABLATIONS:
+      _ablation(config, value)
+    elif name == "weights" and value:
+      _fixed_weights(config, _number(value))
+    else:
+      raise ConfigError(f"config option {option!r} is not known; there are: {', '.join(OPTIONS)}.")
+  return config
+
+
+def _number(text: str) -> float:
+  try:
+    return float(text)
+  except ValueError:
+    raise ConfigError(f"config option weights={text}: a number from 0 to 1 is needed.") from None
+
+
+def _upstream(config: ConfigDict) -> None:
+  """The public code where it departs from the paper (its swapped box axes are a defect and not reproduced)."""
+  config.loss.intensity = "upstream"
+  config.meta.inner_task = "adam"
+  config.optim.g.rule = "max_norm_sgd"
+  config.data.swap = "copy"
+  config.train.epochs = 40
+  config.optim.decay_every = 10
+  config.optim.decay_rate = 0.1
+
+
+def _fixed_weights(config: ConfigDict, w_a: float) -> None:
+  config.loss.weights = "fixed"
+  config.loss.fixed_w_a = w_a
+  config.meta.steps = 0
+  if w_a != 0.5:
+    config.data.swap = "none"  # an unequal constant would follow the exchanged images
+
+
+def _ablation(config: ConfigDict, number: str) -> None:
+  """Table 3 of the paper."""
+  if number == "I":
+    _fixed_weights(config, 0.5)
+  elif number == "II":
+    config.loss.alpha = 0.0
+  elif number == "III":
+    config.loss.task_weight = 1.0
+  else:
+    config.meta.fuse_in_outer = True
+    config.loss.none = number == "V"

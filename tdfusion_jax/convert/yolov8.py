@@ -1,0 +1,62 @@
+"""Upstream's names for YOLOv8: `backbone.dark2.1.m.0.cv1.conv.weight`, `cv2.0.2.bias`."""
+
+from collections.abc import Mapping
+
+import jax.numpy as jnp
+import numpy as np
+
+from tdfusion_jax.convert.rules import Path
+from tdfusion_jax.networks.yolov8 import BINS, VARIANTS, YOLOv8
+
+_LEAVES = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}
+_DFL = "dfl.conv.weight"
+
+
+def options_from(state_dict: Mapping[str, np.ndarray]) -> dict:
+  """`num_classes`, `in_channels` and `variant`, from names and shapes.
+
+  Raises:
+    ValueError: not a YOLOv8 in upstream's naming, or sizes that are no variant's.
+  """
+  stem, last = "backbone.stem.conv.weight", "cv3.0.2.weight"
+  if stem not in state_dict or last not in state_dict:
+    raise ValueError(f"not a YOLOv8 in upstream's naming: {stem} or {last} is missing.")
+  width, channels = state_dict[stem].shape[:2]
+  fitting = [name for name, (_, factor, _) in VARIANTS.items() if int(64 * factor) == width]
+  if not fitting:
+    raise ValueError(f"no YOLOv8 variant starts with width {width}.")
+  return {"num_classes": state_dict[last].shape[0], "in_channels": channels, "variant": fitting[0]}
+
+
+def build(num_classes: int, variant: str = "n", in_channels: int = 1) -> YOLOv8:
+  """The network; `in_channels` is not one of its attributes, it follows from the images."""
+  del in_channels
+  return YOLOv8(num_classes, variant)
+
+
+def sample_inputs(in_channels: int = 1, **_) -> tuple:
+  return (jnp.zeros((1, 32, 32, in_channels)),)
+
+
+def torch_key(path: Path) -> tuple[str, str]:
+  """("params", "backbone", "dark2_1", "m_0", "cv1", "conv", "kernel") -> its dotted name and "conv"."""
+  *modules, leaf = path[1:]
+  names = []
+  for name in modules:
+    # down_sample1 and conv3_for_upsample1 keep their underscores; an index behind one is a list's in PyTorch.
+    head, *indices = name.split("_")
+    names += [head, *indices] if indices and all(i.isdigit() for i in indices) else [name]
+  if leaf == "kernel" and names[-1] != "conv" and path[-2].count("_") != 2:
+    names.append("conv")  # a strided convolution holds its kernel itself; cv2_0_2 is a head's last layer
+  key = ".".join([*names, _LEAVES.get(leaf, leaf)])
+  if leaf != "kernel":
+    return key, "same"
+  return key, "conv" if names[-1] == "conv" else "pointwise"
+
+
+def fixed(state_dict: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+  """The fixed distance kernel and PyTorch's batch counters, none of which is learned."""
+  suffix = ".running_mean"
+  means = [key.removesuffix(suffix) for key in state_dict if key.endswith(suffix)]
+  counters = {f"{name}.num_batches_tracked": np.zeros((), np.int64) for name in means}
+  return {**counters, _DFL: np.arange(BINS, dtype=np.float32).reshape(1, BINS, 1, 1)}

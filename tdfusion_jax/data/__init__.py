@@ -1,0 +1,74 @@
+"""Pairs of infrared and visible images: readers, a synthetic world, and the loader. Imports no JAX."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tdfusion_jax.data.fmb import fmb
+from tdfusion_jax.data.folder import folder
+from tdfusion_jax.data.llvip import llvip
+from tdfusion_jax.data.loader import StepSource, make_dataset, val_batches
+from tdfusion_jax.data.m3fd import m3fd
+from tdfusion_jax.data.msrs import msrs
+from tdfusion_jax.data.plan import EpochPlan, plan_epoch
+from tdfusion_jax.data.source import CachedSource, DatasetError, Source
+from tdfusion_jax.data.synthetic import SyntheticSource, synthetic_det, synthetic_seg
+
+__all__ = [
+  "SOURCES",
+  "CachedSource",
+  "DatasetError",
+  "EpochPlan",
+  "Source",
+  "StepSource",
+  "SyntheticSource",
+  "get_source",
+  "make_dataset",
+  "plan_epoch",
+  "val_batches",
+]
+
+SOURCES: dict[str, Callable[..., Source]] = {
+  "llvip": llvip,
+  "m3fd": m3fd,
+  "msrs": msrs,
+  "fmb": fmb,
+  "folder": folder,
+  "synthetic_det": synthetic_det,
+  "synthetic_seg": synthetic_seg,
+}
+
+
+def get_source(
+  name: str,
+  *,
+  root: str | Path | None = None,
+  split: str = "train",
+  cache: str | None = None,
+  cache_bytes: int = 2 << 30,
+  **options: Any,
+) -> Source:
+  """A data source by name.
+
+  Args:
+    name: a key of `SOURCES`.
+    root: the data set's folder; not needed for the synthetic ones.
+    split: "train" or "test" (see each reader).
+    cache: "memory" keeps decoded samples, up to `cache_bytes`; None decodes each time.
+    cache_bytes: budget of the cache.
+    **options: passed to the reader, e.g. `every=10` for LLVIP.
+
+  Raises:
+    DatasetError: unknown name, option or split, or missing or incomplete data.
+  """
+  if name not in SOURCES:
+    raise DatasetError(f"unknown data set {name!r}; known: {', '.join(SOURCES)}")
+  if cache not in (None, "memory"):
+    raise DatasetError(f"unknown cache {cache!r}; known: None, 'memory'")
+  try:
+    source = SOURCES[name](root, split, **options)
+  except TypeError as error:
+    if "unexpected keyword argument" not in str(error):
+      raise
+    raise DatasetError(f"data set {name!r}: {error}") from None
+  return source if cache is None else CachedSource(source, cache_bytes)

@@ -1,0 +1,270 @@
+"""Training batches by global step, and validation batches in order.
+
+Everything is a function of (seed, step), without state: a resumed run, another number of workers or a look at
+one step out of order gives the same arrays as the unbroken run.
+"""
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from tdfusion_jax.batch import IGNORE_LABEL, DetTarget, Pair, Sample, SegTarget, Views
+from tdfusion_jax.data.plan import EpochPlan, plan_epoch, pretrain_batches
+from tdfusion_jax.data.source import DatasetError, Kind, Source, checked_index
+from tdfusion_jax.data.transforms import flip_sample, luminance, random_crop, resize_bilinear, resize_target
+
+log = logging.getLogger(__name__)
+
+SWAPS = ("half", "copy", "none")
+_FTR, _MTR, _MTS = range(3)
+
+
+def whole_view(sample: Sample, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, Any]:
+  """Luminances [h, w] of the whole pair at the task's size, and the target that belongs to them."""
+  ir, vi = (resize_bilinear(luminance(image), size) for image in (sample.ir, sample.vi))
+  return ir, vi, resize_target(sample.target, sample.ir.shape, size)
+
+
+def stack_targets(
+  targets: list[Any], names: list[str], kind: Kind | None, max_boxes: int, num_classes: int | None
+) -> SegTarget | DetTarget | None:
+  """One target for a batch, None if `kind` is; `DatasetError` for an unlabelled or unfitting sample."""
+  if kind is None:
+    return None
+  for name, target in zip(names, targets, strict=True):
+    if target is None:
+      raise DatasetError(
+        f"{name}: no label, but the task is {kind}; leave unlabelled pairs out (labelled_only)"
+      )
+    values = target[1] if kind == "detection" else target[target != IGNORE_LABEL]
+    if num_classes is not None and values.size and values.max() >= num_classes:
+      raise DatasetError(f"{name}: class {values.max()} does not fit a task with {num_classes} classes")
+  if kind == "segmentation":
+    return SegTarget(np.stack(targets).astype(np.int32))
+  batch = DetTarget(
+    np.zeros((len(targets), max_boxes, 4), np.float32),
+    np.zeros((len(targets), max_boxes), np.int32),
+    np.zeros((len(targets), max_boxes), bool),
+  )
+  for row, (boxes, classes) in enumerate(targets):
+    if len(boxes) > max_boxes:
+      raise DatasetError(
+        f"{names[row]}: {len(boxes)} boxes are more than data.max_boxes={max_boxes}; raise it"
+      )
+    batch.boxes[row, : len(boxes)] = boxes
+    batch.classes[row, : len(boxes)] = classes
+    batch.valid[row, : len(boxes)] = True
+  return batch
+
+
+def _images(rows: list[np.ndarray]) -> np.ndarray:
+  return np.stack(rows)[..., None]
+
+
+class StepSource:
+  """What each training step sees, by global step: pre-training, then per epoch G-steps and F/T-steps.
+
+  `self[step]` is `{"mtr": Views, "mts": Views}` for a G-step and `{"ftr": Views}` otherwise, NumPy arrays of
+  the same shapes throughout.
+
+  Args:
+    source: the training pairs, at least 2.
+    epochs, g_steps, meta_pairs: Algorithm 1 (see `plan_epoch`).
+    batch_size: rows per batch. With `swap="copy"` half as many different pairs, a pass has twice the steps.
+    crop_size: (h, w) of the random windows at full resolution; None takes the whole resized pair as `crop`.
+      Reduced, with a note, where the first sample is smaller; single smaller samples are enlarged.
+    task_size: (h, w) of the whole view.
+    max_boxes: rows per image in `DetTarget`.
+    swap: which rows have infrared and visible exchanged, in both views: "half" the last `batch_size // 2`
+      (the paper), "copy" every second row, a copy of the row before it (upstream), "none".
+    flip: mirror each row left to right with probability 1/2.
+    seed: run seed, >= 0.
+    num_classes: the task's classes, checked against the labels; None skips the check.
+    pretrain_steps: label-free or supervised steps on plain passes before the first epoch.
+  """
+
+  def __init__(
+    self,
+    source: Source,
+    *,
+    epochs: int,
+    g_steps: int,
+    batch_size: int,
+    meta_pairs: int,
+    crop_size: tuple[int, int] | None,
+    task_size: tuple[int, int],
+    max_boxes: int = 64,
+    swap: str = "half",
+    flip: bool = False,
+    seed: int = 0,
+    num_classes: int | None = None,
+    pretrain_steps: int = 0,
+  ):
+    if swap not in SWAPS:
+      raise ValueError(f"swap must be one of {', '.join(SWAPS)}, got {swap!r}")
+    if swap == "copy" and batch_size % 2:
+      raise ValueError(f'swap="copy" needs an even batch_size, got {batch_size}')
+    if min(epochs, pretrain_steps) < 0:
+      raise ValueError(f"epochs and pretrain_steps must be >= 0, got {epochs} and {pretrain_steps}")
+    self.source, self.epochs, self.g_steps, self.meta_pairs = source, epochs, g_steps, meta_pairs
+    self.task_size, self.max_boxes, self.swap, self.flip = _size(task_size), max_boxes, swap, flip
+    self.seed, self.num_classes, self.pretrain_steps = seed, num_classes, pretrain_steps
+    self.pairs_per_batch = batch_size // 2 if swap == "copy" else batch_size
+    self._plans: dict[int, EpochPlan] = {}
+    self.ft_steps = len(self.plan(0).ftr)
+    self.crop_size = None if crop_size is None else self._fitting(_size(crop_size))
+
+  def __getstate__(self):
+    return {**self.__dict__, "_plans": {}}
+
+  def _fitting(self, size: tuple[int, int]) -> tuple[int, int]:
+    first = self.source[0]
+    height, width = first.ir.shape
+    fitting = (min(size[0], height), min(size[1], width))
+    if fitting != size:
+      log.warning("crop_size %s reduced to %s: %s is only %dx%d", size, fitting, first.name, height, width)
+    return fitting
+
+  def plan(self, epoch: int) -> EpochPlan:
+    """The plan of one epoch."""
+    plan = self._plans.get(epoch)
+    if plan is None:
+      plan = plan_epoch(
+        len(self.source),
+        meta_pairs=self.meta_pairs,
+        g_steps=self.g_steps,
+        batch_size=self.pairs_per_batch,
+        seed=self.seed,
+        epoch=epoch,
+      )
+      # Two epochs suffice for a loader that reads ahead; a fresh dict keeps concurrent readers safe.
+      self._plans = {**{k: v for k, v in self._plans.items() if k == epoch - 1}, epoch: plan}
+    return plan
+
+  def __len__(self) -> int:
+    return self.pretrain_steps + self.epochs * (self.g_steps + self.ft_steps)
+
+  def phase(self, step: int) -> tuple[str, int, int]:
+    """(kind of step, epoch, position within that part): "pretrain" (epoch 0), "g" or "ft"."""
+    step = checked_index(step, len(self))
+    if step < self.pretrain_steps:
+      return "pretrain", 0, step
+    epoch, position = divmod(step - self.pretrain_steps, self.g_steps + self.ft_steps)
+    return ("g", epoch, position) if position < self.g_steps else ("ft", epoch, position - self.g_steps)
+
+  def __getitem__(self, index: int) -> dict[str, Views]:
+    step = checked_index(index, len(self))
+    kind, epoch, position = self.phase(step)
+    if kind == "g":
+      plan = self.plan(epoch)
+      return {
+        "mtr": self._views(plan.mtr[position], step, _MTR),
+        "mts": self._views(plan.mts[position], step, _MTS),
+      }
+    if kind == "ft":
+      return {"ftr": self._views(self.plan(epoch).ftr[position], step, _FTR)}
+    turn, position = divmod(position, self.ft_steps)
+    batches = pretrain_batches(len(self.source), batch_size=self.pairs_per_batch, seed=self.seed, turn=turn)
+    return {"ftr": self._views(batches[position], step, _FTR)}
+
+  def _views(self, indices: np.ndarray, step: int, stream: int) -> Views:
+    names, crops, wholes, targets = [], [], [], []
+    for row, index in enumerate(indices):
+      rng = np.random.default_rng([self.seed, step, row, stream])
+      sample = self.source[int(index)]
+      if self.flip and rng.random() < 0.5:
+        sample = flip_sample(sample)
+      ir, vi, target = whole_view(sample, self.task_size)
+      wholes.append((ir, vi))
+      crops.append((ir, vi) if self.crop_size is None else random_crop(sample, self.crop_size, rng))
+      names.append(sample.name)
+      targets.append(target)
+    if self.swap == "copy":
+      crops, wholes = ([both for ir, vi in rows for both in ((ir, vi), (vi, ir))] for rows in (crops, wholes))
+      names, targets = ([item for item in rows for _ in range(2)] for rows in (names, targets))
+    elif self.swap == "half":
+      start = len(indices) - len(indices) // 2
+      crops, wholes = (
+        [(vi, ir) if row >= start else (ir, vi) for row, (ir, vi) in enumerate(rows)]
+        for rows in (crops, wholes)
+      )
+    target = stack_targets(targets, names, self.source.kind, self.max_boxes, self.num_classes)
+    crop, whole = (
+      Pair(_images([ir for ir, _ in rows]), _images([vi for _, vi in rows])) for rows in (crops, wholes)
+    )
+    return Views(crop, whole._replace(target=target))
+
+
+def _size(size) -> tuple[int, int]:
+  height, width = size
+  if min(height, width) < 1:
+    raise ValueError(f"sizes are (height, width) >= 1, got {tuple(size)}")
+  return int(height), int(width)
+
+
+def make_dataset(
+  step_source: StepSource, *, start_step: int = 0, num_workers: int = 0, prefetch: int = 2
+) -> Iterator[dict[str, Views]]:
+  """`step_source` from `start_step` to its end, read ahead; batches do not depend on workers.
+
+  Args:
+    step_source: what to read.
+    start_step: the global step to begin with (resume).
+    num_workers: processes; 0 reads in `prefetch` threads of this process. With processes the calling script
+      needs the usual `if __name__ == "__main__"` guard.
+    prefetch: steps read ahead; 0 reads when asked.
+  """
+  if not 0 <= start_step <= len(step_source):
+    raise ValueError(f"start_step must be in 0 to {len(step_source)}, got {start_step}")
+  if start_step == len(step_source):
+    return iter(())
+  import grain  # slow to import, and only training needs it
+
+  options = grain.ReadOptions(num_threads=prefetch, prefetch_buffer_size=prefetch)
+  dataset = grain.MapDataset.source(step_source)[start_step:].to_iter_dataset(options)
+  if num_workers:
+    from absl import flags
+
+    # grain's worker pool reads absl flags, which only an absl.app.run program has parsed.
+    if not flags.FLAGS.is_parsed():
+      flags.FLAGS.mark_as_parsed()
+    dataset = dataset.mp_prefetch(
+      grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=max(1, prefetch))
+    )
+  return iter(dataset)
+
+
+def val_batches(
+  source: Source,
+  *,
+  batch_size: int,
+  task_size: tuple[int, int],
+  max_boxes: int = 64,
+  limit: int | None = None,
+  num_classes: int | None = None,
+) -> Iterator[Pair]:
+  """Batches of whole pairs at the task's size, in the order of `source.names`.
+
+  The last batch repeats its last pair to keep the shape; `Pair.valid` is False there.
+
+  Args:
+    source: validation pairs.
+    batch_size: rows per batch.
+    task_size: (h, w).
+    max_boxes: rows per image in `DetTarget`.
+    limit: only the first pairs.
+    num_classes: the task's classes, checked against the labels.
+  """
+  if batch_size < 1 or (limit is not None and limit < 0):
+    raise ValueError(f"batch_size must be >= 1 and limit >= 0, got {batch_size} and {limit}")
+  count = len(source) if limit is None else min(limit, len(source))
+  for start in range(0, count, batch_size):
+    samples = [source[i] for i in range(start, min(start + batch_size, count))]
+    views = [whole_view(sample, _size(task_size)) for sample in samples]
+    views += views[-1:] * (batch_size - len(views))
+    names = [sample.name for sample in samples] + [samples[-1].name] * (batch_size - len(samples))
+    target = stack_targets([v[2] for v in views], names, source.kind, max_boxes, num_classes)
+    valid = np.arange(batch_size) < len(samples)
+    yield Pair(_images([v[0] for v in views]), _images([v[1] for v in views]), target, valid)

@@ -1,0 +1,117 @@
+"""What all readers of folders share: finding partners, reading a pair, and telling what is missing."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tdfusion_jax.batch import Sample
+from tdfusion_jax.data.images import files_by_stem, read_gray, read_labels, read_visible, require_equal_size
+from tdfusion_jax.data.source import DatasetError, Kind, checked_index, describe_source
+
+
+class Layout(NamedTuple):
+  """How a data set is distributed; the text of every "not found" message."""
+
+  title: str
+  origin: str
+  tree: str
+
+  def help(self) -> str:
+    return f"Get {self.title} from {self.origin}; the folder must look like\n{self.tree}"
+
+
+class PairFiles(NamedTuple):
+  """Where the parts of one pair lie; `label` is None for an unlabelled pair."""
+
+  name: str
+  ir: Path
+  vi: Path
+  label: Path | None = None
+
+
+class PairedSource:
+  """Pairs of image files. Subclasses override `read_target`."""
+
+  def __init__(self, title: str, pairs: Sequence[PairFiles], kind: Kind | None, classes: Iterable[str]):
+    self.title = title
+    self.pairs = list(pairs)
+    self.names = [pair.name for pair in self.pairs]
+    self.kind: Kind | None = kind
+    self.classes = tuple(classes)
+
+  def __len__(self) -> int:
+    return len(self.pairs)
+
+  def __getitem__(self, index: int) -> Sample:
+    pair = self.pairs[checked_index(index, len(self))]
+    ir, vi = read_gray(pair.ir), read_visible(pair.vi)
+    require_equal_size(pair.ir, ir.shape[:2], pair.vi, vi.shape[:2])
+    return Sample(pair.name, ir, vi, self.read_target(pair, ir.shape[:2]))
+
+  def read_target(self, pair: PairFiles, size: tuple[int, int]) -> Any:
+    """`Sample.target` of a pair whose images have `size` (height, width)."""
+    return None
+
+  def describe(self) -> str:
+    return describe_source(self.title, len(self), self.kind, self.classes)
+
+
+class MaskSource(PairedSource):
+  """Pairs whose label is an image of class indices; `unlabelled` is a file value to be ignored."""
+
+  def __init__(
+    self, title: str, pairs: Sequence[PairFiles], classes: Iterable[str], unlabelled: int | None = None
+  ):
+    super().__init__(title, pairs, "segmentation", classes)
+    self.unlabelled = unlabelled
+
+  def read_target(self, pair: PairFiles, size: tuple[int, int]) -> Any:
+    if pair.label is None:
+      return None
+    labels = read_labels(pair.label, len(self.classes), self.unlabelled)
+    require_equal_size(pair.ir, size, pair.label, labels.shape)
+    return labels
+
+
+def require_root(root: str | Path | None, layout: Layout) -> Path:
+  """The data set's folder, or an error that says where to get it."""
+  if root is None:
+    raise DatasetError(f"{layout.title} needs its folder (data.root). {layout.help()}")
+  path = Path(root).expanduser()
+  if not path.is_dir():
+    raise DatasetError(f"{layout.title} not found: {path} is not a folder. {layout.help()}")
+  return path
+
+
+def require_split(split: str, allowed: Sequence[str], title: str) -> str:
+  """`split` if it is one of `allowed`."""
+  if split not in allowed:
+    raise DatasetError(f"{title} has no split {split!r}; known: {', '.join(allowed)}")
+  return split
+
+
+def list_folder(folder: Path, layout: Layout, extensions: tuple[str, ...] | None = None) -> dict[str, Path]:
+  """Files by stem; a missing or empty folder is an error with the layout's help."""
+  if not folder.is_dir():
+    raise DatasetError(f"{layout.title} is incomplete: {folder} is missing. {layout.help()}")
+  found = files_by_stem(folder) if extensions is None else files_by_stem(folder, extensions)
+  if not found:
+    raise DatasetError(f"{layout.title} is incomplete: {folder} holds no fitting file. {layout.help()}")
+  return found
+
+
+def require_partners(left: dict[str, Path], right: dict[str, Path], layout: Layout) -> None:
+  """Raises unless both folders hold the same stems; names the first five that lack a partner."""
+  for here, there in ((left, right), (right, left)):
+    lonely = sorted(here.keys() - there.keys())
+    if lonely:
+      folders = f"{next(iter(here.values())).parent} without a partner in {next(iter(there.values())).parent}"
+      raise DatasetError(
+        f"{layout.title} is incomplete: {len(lonely)} file(s) of {folders}: {shorten(lonely)}"
+      )
+
+
+def shorten(names: Sequence[str], count: int = 5) -> str:
+  """`"a, b, c, ... (7 in all)"`."""
+  text = ", ".join(names[:count])
+  return text if len(names) <= count else f"{text}, ... ({len(names)} in all)"

@@ -1,0 +1,113 @@
+"""YOLOv8's detection loss with static shapes: task-aligned assignment, class BCE, CIoU and distance bins."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Int
+
+from tdfusion_jax.batch import DetTarget
+from tdfusion_jax.networks.yolov8 import BINS, Detections, decode_boxes
+from tdfusion_jax.ops.boxes import ciou
+
+GAINS = {"box": 7.5, "class": 0.5, "dfl": 1.5}
+TOP_ANCHORS = 10
+_ALPHA, _BETA = 0.5, 6.0
+
+
+class Assignment(NamedTuple):
+  """What each anchor is to predict."""
+
+  scores: Float[Array, "b a classes"]
+  """Target class scores in [0, 1]; zero for background."""
+  boxes: Float[Array, "b a 4"]
+  """The true box, xyxy pixels; any box for background."""
+
+
+def assign(
+  scores: Float[Array, "b a classes"],
+  boxes: Float[Array, "b a 4"],
+  points: Float[Array, "a 2"],
+  true_boxes: Float[Array, "b m 4"],
+  true_classes: Int[Array, "b m"],
+  valid: Bool[Array, "b m"],
+) -> Assignment:
+  """Task-aligned assignment (TOOD, ICCV 2021, in YOLOv8's form), without gradient.
+
+  For each true box, the ten anchors of largest `score^0.5 * max(CIoU, 0)^6` among those whose centre lies strictly
+  inside it. An anchor that several boxes claim goes to the box it overlaps most. Its target score is its metric,
+  scaled so that the best anchor of a box gets that box's best overlap.
+
+  Args:
+    scores: predicted class probabilities.
+    boxes: predicted boxes, xyxy pixels.
+    points: anchor centres (x, y) in pixels.
+    true_boxes, true_classes, valid: as in `DetTarget`.
+  """
+  low, high = true_boxes[:, :, None, :2], true_boxes[:, :, None, 2:]
+  centre = points[None, None]
+  inside = jnp.all((centre > low) & (centre < high), axis=-1) & valid[:, :, None]
+  overlap = jnp.maximum(ciou(*jnp.broadcast_arrays(boxes[:, None], true_boxes[:, :, None])), 0)
+  overlap = jnp.where(valid[:, :, None], overlap, 0)
+  of_class = jnp.take_along_axis(scores, true_classes[:, None, :], axis=2).transpose(0, 2, 1)
+  metric = jnp.where(inside, of_class**_ALPHA * overlap**_BETA, 0)
+  tenth = jax.lax.top_k(metric, min(TOP_ANCHORS, metric.shape[-1]))[0][..., -1:]
+  claimed = (metric >= tenth) & (metric > 0)
+  contested = jnp.sum(claimed, axis=1, keepdims=True) > 1
+  most = jnp.arange(true_boxes.shape[1])[None, :, None] == jnp.argmax(overlap, axis=1)[:, None]
+  claimed = jnp.where(contested, most, claimed)
+  metric = jnp.where(claimed, metric, 0)
+  best_metric = metric.max(axis=2, keepdims=True)
+  best_overlap = jnp.where(claimed, overlap, 0).max(axis=2, keepdims=True)
+  level = (metric * best_overlap / (best_metric + 1e-9)).max(axis=1)
+  owner = jnp.argmax(claimed, axis=1)
+  classes = jnp.take_along_axis(true_classes, owner, axis=1)
+  target = jax.nn.one_hot(classes, scores.shape[-1], dtype=scores.dtype) * level[..., None]
+  return Assignment(target, jnp.take_along_axis(true_boxes, owner[..., None], axis=1))
+
+
+def yolo_loss(outputs: Detections, target: DetTarget) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+  """YOLOv8's loss. Images without a box, and batches without any, contribute their class term only.
+
+  Args:
+    outputs: of the network, for a batch of B images.
+    target: padded boxes in pixels of those images.
+
+  Returns:
+    (box + class + dfl, {"box", "class", "dfl"}), scalars with their gains (7.5, 0.5, 1.5), each normalised by
+    max(sum of target scores, 1).
+  """
+  dtype = outputs.box_logits.dtype
+  predicted = decode_boxes(outputs)
+  true_boxes = target.boxes.astype(dtype)
+  assigned = jax.lax.stop_gradient(
+    assign(
+      jax.nn.sigmoid(outputs.class_logits), predicted, outputs.points, true_boxes, target.classes, target.valid
+    )
+  )
+  total = jnp.maximum(assigned.scores.sum(), 1)
+  weight = assigned.scores.sum(axis=-1)
+  strides = outputs.strides[None, :, None]
+  # Background anchors get their own prediction as target: weight zero alone would turn an infinite slope into NaN.
+  is_object = (weight > 0)[..., None]
+  true = jnp.where(is_object, assigned.boxes, jax.lax.stop_gradient(predicted)) / strides
+  parts = {
+    "box": jnp.sum(weight * (1 - ciou(predicted / strides, true))),
+    "class": jnp.sum(optax.sigmoid_binary_cross_entropy(outputs.class_logits, assigned.scores)),
+    "dfl": jnp.sum(weight * _bin_loss(outputs, true)),
+  }
+  parts = {name: GAINS[name] * value / total for name, value in parts.items()}
+  return sum(parts.values(), jnp.zeros((), dtype)), parts
+
+
+def _bin_loss(outputs: Detections, true: Float[Array, "b a 4"]) -> Float[Array, "b a"]:
+  """Distribution focal loss: cross-entropy of the two bins beside the true distance, mean over the four sides."""
+  centres = outputs.points[None] / outputs.strides[None, :, None]
+  distances = jnp.concatenate([centres - true[..., :2], true[..., 2:] - centres], axis=-1)
+  distances = jnp.clip(distances, 0, BINS - 1 - 0.01)
+  lower = jnp.floor(distances)
+  log_probability = jax.nn.log_softmax(outputs.box_logits.reshape(*distances.shape, BINS), axis=-1)
+  pick = lambda index: jnp.take_along_axis(log_probability, index[..., None].astype(jnp.int32), axis=-1)[..., 0]  # noqa: E731
+  nearer = lower + 1 - distances
+  return -(pick(lower) * nearer + pick(lower + 1) * (1 - nearer)).mean(axis=-1)

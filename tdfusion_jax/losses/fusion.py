@@ -1,0 +1,60 @@
+"""L_f, the fusion loss whose weights G learns (paper, Eq. 1 to 3)."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from tdfusion_jax.ops.image import sobel
+
+INTENSITY_FORMS = ("paper", "upstream")
+
+
+def fusion_loss(
+  fused: Float[Array, "b h w 1"],
+  ir: Float[Array, "b h w 1"],
+  vi: Float[Array, "b h w 1"],
+  weights: Float[Array, "b h w 2"],
+  alpha: float = 1.0,
+  intensity: str = "paper",
+) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+  """`L_f = L_int + alpha * L_grad` (Eq. 1). Zero when `fused`, `ir` and `vi` are one image.
+
+  Args:
+    fused, ir, vi: [B, H, W, 1] in [0, 1].
+    weights: [B, H, W, 2], (w_a, w_b).
+    alpha: weight of the gradient term.
+    intensity: "paper" for `w (I_f - I)^2` (Eq. 2), "upstream" for `(w (I_f - I))^2` (the public code).
+
+  Returns:
+    (loss, {"intensity": L_int, "gradient": L_grad}), scalars; the parts are not multiplied by alpha.
+  """
+  parts = {"intensity": intensity_loss(fused, ir, vi, weights, intensity), "gradient": gradient_loss(fused, ir, vi)}
+  return parts["intensity"] + alpha * parts["gradient"], parts
+
+
+def intensity_loss(
+  fused: Float[Array, "b h w 1"],
+  ir: Float[Array, "b h w 1"],
+  vi: Float[Array, "b h w 1"],
+  weights: Float[Array, "b h w 2"],
+  form: str = "paper",
+) -> Float[Array, ""]:
+  """`mean(w_a (I_f - a)^2 + w_b (I_f - b)^2)` (Eq. 2), or with w inside the square in the "upstream" form."""
+  if form not in INTENSITY_FORMS:
+    raise ValueError(f"intensity form {form!r} is not one of {', '.join(INTENSITY_FORMS)}.")
+  error = jnp.square(fused - jnp.concatenate([ir, vi], axis=-1))
+  weight = weights if form == "paper" else jnp.square(weights)
+  return jnp.mean(jnp.sum(weight * error, axis=-1))
+
+
+def gradient_loss(
+  fused: Float[Array, "b h w 1"], ir: Float[Array, "b h w 1"], vi: Float[Array, "b h w 1"]
+) -> Float[Array, ""]:
+  """`mean|Sx I_f - mx| + mean|Sy I_f - my|` (Eq. 3).
+
+  `mx` is the one of `Sx a`, `Sx b` with the larger absolute value, sign kept, a on ties; `my` likewise.
+  """
+  total = jnp.zeros((), fused.dtype)
+  for of_fused, of_ir, of_vi in zip(sobel(fused), sobel(ir), sobel(vi), strict=True):
+    stronger = jnp.where(jnp.abs(of_ir) >= jnp.abs(of_vi), of_ir, of_vi)
+    total += jnp.mean(jnp.abs(of_fused - stronger))
+  return total

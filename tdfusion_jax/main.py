@@ -1,0 +1,40 @@
+"""Trains: `python -m tdfusion_jax.main --config=configs/llvip_det.py[:options] --workdir=DIR [--config.a.b=value]`."""
+
+import logging
+import sys
+
+from absl import app, flags
+from ml_collections import config_flags
+
+from tdfusion_jax.checkpoint import CheckpointError
+from tdfusion_jax.config import ConfigError
+from tdfusion_jax.data import DatasetError
+from tdfusion_jax.train import DivergedError, train
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/, with options after a colon.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Run folder; an interrupted run in it is continued.")
+flags.mark_flags_as_required(["config", "workdir"])
+
+
+def _run(argv: list[str]) -> int:
+  if len(argv) > 1:
+    print(f"error: unexpected argument {argv[1]!r}", file=sys.stderr)
+    return 2
+  logging.getLogger("tdfusion_jax").setLevel(logging.INFO)
+  try:
+    train(_CONFIG.value, _WORKDIR.value)
+  except (ConfigError, DatasetError, CheckpointError, DivergedError) as error:
+    print(f"error: {error}", file=sys.stderr)
+    return 2
+  except KeyboardInterrupt:
+    return 130
+  return 0
+
+
+def main(argv: list[str] | None = None) -> None:
+  """Parses `argv` (default: the command line) and trains; ends the process with its status."""
+  app.run(_run, argv=argv)
+
+
+if __name__ == "__main__":
+  main()

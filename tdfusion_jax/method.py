@@ -1,0 +1,30 @@
+"""What is trained and how: the functions and switches that the learning steps are made of."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from tdfusion_jax.tasks import Task
+
+
+class Method(NamedTuple):
+  """What is trained and how, as pure functions and plain switches."""
+
+  fuse: Callable[[Any, Any, Any], Any]
+  """(f_params, ir, vi) -> fused [B, H, W, 1]."""
+  weigh: Callable[[Any, Any, Any], Any]
+  """(g_params, ir, vi) -> weights [B, H, W, 2]."""
+  fusion_loss: Callable[..., tuple[Any, dict]] | None
+  """(fused, ir, vi, weights) -> (L_f, parts); None for no fusion loss at all (ablation V)."""
+  task: Task | None
+  """None trains F by L_f alone, without labels."""
+  train_task: bool = True
+  """False keeps a pretrained T as it is, with its running statistics."""
+  inner_task: str = "sgd"
+  """T's look-ahead: "sgd" (Eq. 5), or "adam", upstream's, which also moves T's Adam state."""
+  task_weight: float = 0.0
+  """Adds this much of L_t to F's own loss (ablation III)."""
+  fuse_in_outer: bool = False
+  """F takes dL_t/dF' in the outer step and has no phase of its own (ablations IV and V)."""
+  dropout: bool = True
+  derivative: str = "forward_over_reverse"
+  """How Eq. 7 is derived: the cheap exact form, or plain reverse mode through the inner gradient."""

@@ -1,0 +1,1 @@
+"""Task and fusion metrics."""

@@ -1,0 +1,1 @@
+"""F, G and the task networks as Linen modules."""

@@ -1,0 +1,38 @@
+"""G, the loss generation network: says for every pixel whose intensity the fused image should keep."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from tdfusion_jax.networks.restormer import RestormerBlock, conv3x3
+
+_WIDTH = 16
+
+
+class LossNet(nn.Module):
+  """G of TDFusion (paper, section 3): 44,529 parameters, any image size."""
+
+  @nn.compact
+  def __call__(self, ir: Float[Array, "b h w 1"], vi: Float[Array, "b h w 1"]) -> Float[Array, "b h w 2"]:
+    """Weighs.
+
+    Args:
+      ir, vi: [B, H, W, 1] in [0, 1].
+
+    Returns:
+      [B, H, W, 2], (w_a, w_b) for infrared and visible, positive with w_a + w_b = 1.
+    """
+    features = []
+    for i, image in enumerate((ir, vi), start=1):
+      x = conv3x3(_WIDTH, name=f"patch_embed{i}")(image)
+      for j in range(2):
+        x = RestormerBlock(name=f"encoder{i}_{j}")(x)
+      features.append(x)
+    x = jnp.concatenate(features, axis=-1)
+    for j in range(2):
+      x = RestormerBlock(name=f"encoder3_{j}")(x)
+    x = conv3x3(_WIDTH, name="out1")(x)
+    slope = self.param("out2", nn.initializers.constant(0.25), (1,))
+    x = jnp.where(x > 0, x, slope.reshape(1, 1, 1, 1) * x)
+    return jax.nn.softmax(conv3x3(2, name="out3")(x), axis=-1)

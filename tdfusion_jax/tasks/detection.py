@@ -1,0 +1,72 @@
+"""Object detection as a task: YOLOv8 and its loss."""
+
+import jax
+import jax.numpy as jnp
+
+from tdfusion_jax.losses.detection import yolo_loss
+from tdfusion_jax.networks.yolov8 import YOLOv8, decode_boxes
+from tdfusion_jax.ops.boxes import nms
+from tdfusion_jax.tasks import Task
+
+_CANDIDATES = 1000  # best-scoring anchors that enter non-maximum suppression
+
+
+def detection(
+  num_classes: int,
+  variant: str = "n",
+  in_channels: int = 1,
+  *,
+  score_threshold: float = 0.25,
+  iou_threshold: float = 0.7,
+  max_detections: int = 100,
+) -> Task:
+  """A `Task` with YOLOv8 as network and its loss.
+
+  Args:
+    num_classes: number of classes; targets are `DetTarget`.
+    variant: "n", "s", "m", "l" or "x".
+    in_channels: channels of the images: 1 for fused images, 3 for colour ones.
+    score_threshold: least class probability of a prediction.
+    iou_threshold: of non-maximum suppression within a class.
+    max_detections: rows of a prediction.
+
+  Returns:
+    Task; `outputs` are `Detections`, `predict` gives {"boxes" [B, K, 4] xyxy pixels, "scores" [B, K],
+    "classes" [B, K] int32, "valid" [B, K]} by falling score, K = max_detections.
+
+  Raises:
+    ValueError: images without `in_channels` channels; whatever `YOLOv8` refuses.
+  """
+  net = YOLOv8(num_classes, variant)
+
+  def check(images):
+    if images.shape[-1] != in_channels:
+      raise ValueError(f"this detection task takes {in_channels} channel(s), not images of {images.shape}.")
+
+  def init(key, images):
+    check(images)
+    variables = jax.jit(net.init)(key, images)
+    return variables["params"], variables["batch_stats"]
+
+  def apply(params, stats, images, *, train, key=None):
+    del key  # nothing in this network is random
+    check(images)
+    variables = {"params": params, "batch_stats": stats}
+    if not train:
+      return net.apply(variables, images), stats
+    outputs, moved = net.apply(variables, images, train=True, mutable=["batch_stats"])
+    return outputs, moved["batch_stats"]
+
+  def select(boxes, probabilities):
+    scores, classes = probabilities.max(axis=-1), jnp.argmax(probabilities, axis=-1).astype(jnp.int32)
+    scores, order = jax.lax.top_k(jnp.where(scores > score_threshold, scores, 0), min(_CANDIDATES, scores.size))
+    boxes, classes = boxes[order], classes[order]
+    kept, valid = nms(boxes, scores, classes, iou_threshold=iou_threshold, max_detections=max_detections)
+    found = {"boxes": boxes[kept], "scores": scores[kept], "classes": classes[kept]}
+    return {**jax.tree.map(lambda x: jnp.where(valid.reshape(-1, *[1] * (x.ndim - 1)), x, 0), found), "valid": valid}
+
+  def predict(params, stats, images):
+    outputs, _ = apply(params, stats, images, train=False)
+    return jax.vmap(select)(decode_boxes(outputs), jax.nn.sigmoid(outputs.class_logits))
+
+  return Task(init, apply, yolo_loss, predict)

@@ -1,0 +1,142 @@
+"""Algorithm 1 from the first step to the last, with everything a run leaves behind."""
+
+import json
+import logging
+import math
+import time
+from pathlib import Path
+
+import jax
+from ml_collections import ConfigDict
+
+from tdfusion_jax import build, checkpoint, pictures
+from tdfusion_jax.data import make_dataset
+from tdfusion_jax.evaluate import validate
+from tdfusion_jax.progress import Progress
+from tdfusion_jax.runfolder import RunFolder
+from tdfusion_jax.state import TrainState
+
+log = logging.getLogger(__name__)
+
+
+class DivergedError(FloatingPointError):
+  """A measurement of a step is not finite; the message names it."""
+
+
+def train(config: ConfigDict, workdir: str | Path) -> TrainState:
+  """Trains F, G and T, or goes on where an earlier run in `workdir` stopped.
+
+  Leaves in `workdir`: `config.json`, `versions.json`, `metrics.jsonl` (one object a line), `tensorboard/`,
+  `checkpoints/`, `pictures/` (contact sheets of validation pairs), `curves.png` and `weights/` (F, G and T as
+  `.safetensors`). A resumed run equals the unbroken one bit for bit on CPU.
+
+  Args:
+    config: from a file in `configs/`.
+    workdir: the run folder, new or of an earlier run with the same config.
+
+  Returns:
+    The final state.
+
+  Raises:
+    ConfigError, DatasetError: contradicting config, unfitting data, or a `workdir` of another config.
+    DivergedError: a loss or norm is not finite.
+  """
+  experiment = build.experiment(config)
+  folder = RunFolder(workdir, build.config_to_json(config))
+  checkpoints = checkpoint.Checkpoints(folder.path / "checkpoints", keep=config.log.keep)
+  state = checkpoints.restore(jax.eval_shape(experiment.init)) if checkpoints.steps() else None
+  resumed = state is not None
+  state = experiment.init() if state is None else state
+  start, total = int(state.step), len(experiment.steps)
+  if resumed:
+    log.info("resuming %s at step %d of %d", folder.path, start, total)
+  folder.open_metrics(start)
+
+  def look(state: TrainState, epoch: int) -> None:
+    _validate(config, experiment, folder, state, epoch)
+
+  try:
+    with Progress(total, start) as progress:
+      if start == 0 and config.log.validate_every:
+        look(state, 0)
+      batches = make_dataset(
+        experiment.steps, start_step=start, num_workers=config.data.workers, prefetch=config.data.prefetch
+      )
+      for step, batch in enumerate(batches, start=start):
+        kind, epoch, position = experiment.steps.phase(step)
+        began = time.perf_counter()
+        run_step = experiment.g_step if kind == "g" else experiment.ft_step
+        state, measured = run_step(state, build.to_device(batch))
+        done = step + 1
+        if done % config.log.every == 0 or done == total:
+          values = _finite(jax.device_get(measured), done, kind)
+          folder.write({"step": done, "phase": kind, "epoch": epoch, **values, "seconds": time.perf_counter() - began})
+          progress.show(done, kind, epoch, values)
+        else:
+          progress.advance(done)
+        if _epoch_ends(experiment, step) and _due(config, epoch + 1):
+          look(state, epoch + 1)
+        if done % config.log.checkpoint_every == 0:
+          checkpoints.save(state)
+  except KeyboardInterrupt:
+    log.warning("interrupted; saving step %d, start the same command again to go on", int(state.step))
+    checkpoints.save(state)
+    raise
+  finally:
+    folder.close()
+  checkpoints.save(state)
+  checkpoints.close()
+  export_weights(config, state, folder.path / "weights")
+  pictures.curves(folder.path / "curves.png", pictures.read_metrics(folder.path / "metrics.jsonl"))
+  log.info("done: %s", folder.path)
+  return state
+
+
+def export_weights(config: ConfigDict, state: TrainState, folder: Path) -> None:
+  """Writes F, G and T, each as one `.safetensors` file that `init.*` and `tdfusion fuse --weights` accept."""
+  about = {"config": config.name, "step": int(state.step)}
+  checkpoint.save_weights(folder / "f.safetensors", {"params": state.f_params}, {"arch": build.fuser_name(config), **about})
+  if state.g_params:
+    checkpoint.save_weights(folder / "g.safetensors", {"params": state.g_params}, {"arch": "lossgen", **about})
+  if state.t_params:
+    variables = {"params": state.t_params, "batch_stats": state.t_stats}
+    about |= {"kind": config.task.kind, "variant": config.task.variant}
+    checkpoint.save_weights(folder / "t.safetensors", variables, {"arch": config.task.kind, **about})
+
+
+def _epoch_ends(experiment: build.Experiment, step: int) -> bool:
+  kind, _, position = experiment.steps.phase(step)
+  return kind == "ft" and position == experiment.steps.ft_steps - 1
+
+
+def _due(config: ConfigDict, epoch: int) -> bool:
+  every = config.log.validate_every
+  return bool(every) and (epoch % every == 0 or epoch == config.train.epochs)
+
+
+def _validate(config, experiment: build.Experiment, folder: RunFolder, state: TrainState, epoch: int) -> None:
+  measured, sheet = validate(
+    experiment.method,
+    state,
+    experiment.val,
+    task_size=experiment.steps.task_size,
+    max_boxes=config.data.max_boxes,
+    limit=config.log.validate_pairs,
+    num_pictures=config.log.pictures,
+  )
+  folder.write({"step": int(state.step), "phase": "val", "epoch": epoch, **measured})
+  if sheet is not None:
+    pictures.save(folder.path / "pictures" / f"epoch_{epoch:03d}.png", sheet)
+    folder.picture("validation", sheet, int(state.step))
+  log.info("epoch %d: %s", epoch, json.dumps({k: round(v, 4) for k, v in measured.items()}))
+
+
+def _finite(measured: dict, step: int, kind: str) -> dict[str, float]:
+  values = {name: float(value) for name, value in measured.items()}
+  broken = [name for name, value in values.items() if not math.isfinite(value)]
+  if broken:
+    raise DivergedError(
+      f"step {step} ({kind}): {', '.join(broken)} not finite. The last checkpoint is from before; "
+      "lower the learning rates (optim.*.learning_rate, meta.eta_*) or look at the data."
+    )
+  return values
