@@ -71,8 +71,14 @@ FUSERS = {"fusion": (FusionNet, fuse_net), "average": (LossNet, fuse_average)}
 def check(config: ConfigDict) -> None:
   """Raises ConfigError, naming the field, for settings that contradict each other."""
   rules = [
-    (config.task.kind not in (*TASKS, "none"), f"task.kind={config.task.kind!r}: one of {', '.join(TASKS)}, none."),
-    (config.loss.weights not in ("learned", "fixed"), f"loss.weights={config.loss.weights!r}: learned or fixed."),
+    (
+      config.task.kind not in (*TASKS, "none"),
+      f"task.kind={config.task.kind!r}: one of {', '.join(TASKS)}, none.",
+    ),
+    (
+      config.loss.weights not in ("learned", "fixed"),
+      f"loss.weights={config.loss.weights!r}: learned or fixed.",
+    ),
     (not 0 <= config.loss.fixed_w_a <= 1, f"loss.fixed_w_a={config.loss.fixed_w_a}: must be in [0, 1]."),
     (
       config.loss.weights == "fixed" and config.loss.fixed_w_a != 0.5 and config.data.swap != "none",
@@ -94,7 +100,10 @@ def check(config: ConfigDict) -> None:
       config.loss.none and not config.meta.fuse_in_outer,
       "loss.none needs meta.fuse_in_outer: without a fusion loss only the task can teach.",
     ),
-    (config.meta.inner_task not in ("sgd", "adam"), f"meta.inner_task={config.meta.inner_task!r}: sgd or adam."),
+    (
+      config.meta.inner_task not in ("sgd", "adam"),
+      f"meta.inner_task={config.meta.inner_task!r}: sgd or adam.",
+    ),
     (
       config.task.kind == "detection" and any(s % 32 for s in config.data.task_size),
       f"data.task_size={tuple(config.data.task_size)}: detection needs multiples of 32.",
@@ -245,6 +254,11 @@ def fuser_name(config: ConfigDict) -> str:
   return "average" if config.loss.none else "fusion"
 
 
+def shipped_weights() -> Path:
+  """The weights of F that come with the package."""
+  return Path(__file__).with_name("weights") / "f.safetensors"
+
+
 def load_fusion(*, checkpoint_dir: str | Path | None = None, weights: str | Path | None = None):
   """The fusion function of a run folder, of a weight file, or of the weights that ship with the package.
 
@@ -261,9 +275,11 @@ def load_fusion(*, checkpoint_dir: str | Path | None = None, weights: str | Path
   if checkpoint_dir is not None:
     weights = Path(checkpoint_dir) / "weights" / "f.safetensors"
     if not weights.is_file():
-      raise checkpoint.CheckpointError(f"{checkpoint_dir} is not a run folder with {weights.relative_to(checkpoint_dir)}.")
+      raise checkpoint.CheckpointError(
+        f"{checkpoint_dir} is not a run folder with {weights.relative_to(checkpoint_dir)}."
+      )
   elif weights is None:
-    weights = Path(__file__).with_name("weights") / "f.safetensors"
+    weights = shipped_weights()
   loaded, metadata = checkpoint.load_weights(weights)
   name = metadata.get("arch", "fusion")
   if name not in FUSERS:

@@ -73,10 +73,10 @@ class Checkpoints:
         continue
       try:
         loaded = self._checkpointer.load(step, jax.tree.map(_abstract, _as_tree(like)))
-        return TrainState(**loaded)
+        return TrainState(**{**loaded, "key": jax.random.wrap_key_data(loaded["key"])})
       except (OSError, KeyError, ValueError) as error:
-        failures.append(f"step {step}: {error}")
-        log.warning("checkpoint %s of %s is not whole, trying the one before (%s)", step, self._folder, error)
+        failures.append(f"step {step}: {str(error)[:200]}")
+        log.warning("checkpoint %s of %s is not whole, trying the one before", step, self._folder)
     if failures:
       raise CheckpointError(f"no checkpoint in {self._folder} can be restored:\n  " + "\n  ".join(failures))
     return None
@@ -87,13 +87,10 @@ class Checkpoints:
       found = self._checkpointer.metadata(step).metadata
     except (OSError, KeyError, ValueError) as error:
       return f"unreadable ({error})"
-    key = lambda path: "/".join(str(getattr(p, "key", getattr(p, "name", getattr(p, "idx", p)))) for p in path)  # noqa: E731
-    ours = {key(p): _shape(leaf) for p, leaf in jax.tree_util.tree_leaves_with_path(_as_tree(like))}
-    theirs = {key(p): _shape(leaf) for p, leaf in jax.tree_util.tree_leaves_with_path(found)}
-    both = ours.keys() & theirs.keys()
+    ours, theirs = _shapes(_as_tree(like)), _shapes(found)
     # Metadata may name optimiser containers in another way, so only names that both have are compared.
-    wrong = [f"{k} is {theirs[k]}, not {ours[k]}" for k in sorted(both) if None not in (ours[k], theirs[k]) and ours[k] != theirs[k]]
-    return "; ".join(wrong[:5])
+    both = [k for k in sorted(ours.keys() & theirs.keys()) if None not in (ours[k], theirs[k])]
+    return "; ".join([f"{k} is {theirs[k]}, not {ours[k]}" for k in both if ours[k] != theirs[k]][:5])
 
   def close(self) -> None:
     """Waits for what is being written."""
@@ -101,7 +98,16 @@ class Checkpoints:
 
 
 def _as_tree(state: TrainState) -> dict:
-  return state._asdict()
+  """Plain arrays: Orbax restores no PRNG key into an abstract target, so the key goes as its raw words."""
+  words = jax.random.key_data(state.key) if isinstance(state.key, jax.Array) else None
+  if words is None:
+    words = jax.eval_shape(jax.random.key_data, state.key)
+  return {**state._asdict(), "key": words}
+
+
+def _shapes(tree) -> dict[str, tuple | None]:
+  leaves = jax.tree_util.tree_leaves_with_path(tree)
+  return {jax.tree_util.keystr(path, simple=True, separator="/"): _shape(leaf) for path, leaf in leaves}
 
 
 def _shape(leaf) -> tuple | None:
@@ -110,7 +116,8 @@ def _shape(leaf) -> tuple | None:
 
 
 def _abstract(leaf):
-  sharding = getattr(leaf, "sharding", None)
+  # Orbax restores only onto a stated place: where the leaf lives, or else the default device.
+  sharding = getattr(leaf, "sharding", None) or jax.sharding.SingleDeviceSharding(jax.devices()[0])
   return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
 

@@ -1,4 +1,4 @@
-"""Every field of a configuration with the paper's values, and the options after the colon of `--config=FILE:OPTIONS`."""
+"""Every field of a configuration with the paper's values, and the options after the colon of `--config`."""
 
 from ml_collections import ConfigDict
 
@@ -13,67 +13,69 @@ ABLATIONS = ("I", "II", "III", "IV", "V")
 
 def base() -> ConfigDict:
   """The paper's hyper-parameters; a file in `configs/` fills in what its data set needs."""
-  return ConfigDict({
-    "name": "",
-    "seed": 0,
-    "data": {
-      "name": "",  # llvip, m3fd, msrs, fmb, folder, synthetic_det, synthetic_seg
-      "root": "",  # the data set in its distributed layout
-      "train_split": "train",
-      "val_split": "test",
-      "train_options": {},  # further arguments of the source, see tdfusion_jax/data
-      "val_options": {},
-      "batch_size": 2,
-      "crop_size": (256, 256),  # fusion terms: random crops at full resolution
-      "task_size": (256, 320),  # task terms: the whole pair, resized
-      "max_boxes": 64,
-      "swap": "half",  # rows with ir and vi exchanged: half, copy (upstream), none
-      "flip": False,
-      "workers": 0,
-      "prefetch": 2,
-      "cache_mb": 0,  # decoded pairs kept in memory
-    },
-    "task": {
-      "kind": "detection",  # segmentation, detection, none (L_f alone, no labels)
-      "variant": "n",  # b0..b5 or n s m l x
-      "frozen": False,  # keep a pretrained T (init.t) as it is
-      "dropout": True,
-    },
-    "loss": {
-      "alpha": 1.0,
-      "intensity": "paper",  # or upstream: (w (I_f - I))^2
-      "weights": "learned",  # or fixed: w_a = fixed_w_a everywhere, no G
-      "fixed_w_a": 0.5,
-      "task_weight": 0.0,  # of L_t in F's own loss (ablation III)
-      "none": False,  # no L_f, I_f = w_a a + w_b b from G itself (ablation V)
-    },
-    "meta": {
-      "pairs": 200,  # M: size of the disjoint meta-train and meta-test draws of an epoch
-      "steps": 200,  # G-steps per epoch
-      "eta_f": 1e-4,  # inner learning rates (Eq. 4, 5)
-      "eta_t": 1e-4,
-      "inner_task": "sgd",  # or adam, upstream's
-      "derivative": "forward_over_reverse",  # or reverse_over_reverse
-      "fuse_in_outer": False,  # F is updated in the outer step only (ablation IV)
-    },
-    "optim": {
-      "f": {"rule": "adam", "learning_rate": 1e-4, "eps": 1e-8},
-      "g": {"rule": "adam", "learning_rate": 1e-4, "eps": 1e-12},
-      "t": {"rule": "adam", "learning_rate": 1e-4, "eps": 1e-8},
-      "decay_every": 0,  # epochs; the inner rates follow the same decay
-      "decay_rate": 0.1,
-    },
-    "train": {"epochs": 50, "pretrain_steps": 0},
-    "init": {"f": "", "g": "", "t": ""},  # .safetensors to start from
-    "log": {
-      "every": 10,  # steps between metric lines
-      "validate_every": 1,  # epochs
-      "validate_pairs": 64,
-      "pictures": 4,
-      "checkpoint_every": 100,  # steps
-      "keep": 2,
-    },
-  })
+  return ConfigDict(
+    {
+      "name": "",
+      "seed": 0,
+      "data": {
+        "name": "",  # llvip, m3fd, msrs, fmb, folder, synthetic_det, synthetic_seg
+        "root": "",  # the data set in its distributed layout
+        "train_split": "train",
+        "val_split": "test",
+        "train_options": {},  # further arguments of the source, see tdfusion_jax/data
+        "val_options": {},
+        "batch_size": 2,
+        "crop_size": (256, 256),  # fusion terms: random crops at full resolution
+        "task_size": (256, 320),  # task terms: the whole pair, resized
+        "max_boxes": 64,
+        "swap": "half",  # rows with ir and vi exchanged: half, copy (upstream), none
+        "flip": False,
+        "workers": 0,
+        "prefetch": 2,
+        "cache_mb": 0,  # decoded pairs kept in memory
+      },
+      "task": {
+        "kind": "detection",  # segmentation, detection, none (L_f alone, no labels)
+        "variant": "n",  # b0..b5 or n s m l x
+        "frozen": False,  # keep a pretrained T (init.t) as it is
+        "dropout": True,
+      },
+      "loss": {
+        "alpha": 1.0,
+        "intensity": "paper",  # or upstream: (w (I_f - I))^2
+        "weights": "learned",  # or fixed: w_a = fixed_w_a everywhere, no G
+        "fixed_w_a": 0.5,
+        "task_weight": 0.0,  # of L_t in F's own loss (ablation III)
+        "none": False,  # no L_f, I_f = w_a a + w_b b from G itself (ablation V)
+      },
+      "meta": {
+        "pairs": 200,  # M: size of the disjoint meta-train and meta-test draws of an epoch
+        "steps": 200,  # G-steps per epoch
+        "eta_f": 1e-4,  # inner learning rates (Eq. 4, 5)
+        "eta_t": 1e-4,
+        "inner_task": "sgd",  # or adam, upstream's
+        "derivative": "forward_over_reverse",  # or reverse_over_reverse
+        "fuse_in_outer": False,  # F is updated in the outer step only (ablation IV)
+      },
+      "optim": {
+        "f": {"rule": "adam", "learning_rate": 1e-4, "eps": 1e-8},
+        "g": {"rule": "adam", "learning_rate": 1e-4, "eps": 1e-12},
+        "t": {"rule": "adam", "learning_rate": 1e-4, "eps": 1e-8},
+        "decay_every": 0,  # epochs; the inner rates follow the same decay
+        "decay_rate": 0.1,
+      },
+      "train": {"epochs": 50, "pretrain_steps": 0},
+      "init": {"f": "", "g": "", "t": ""},  # .safetensors to start from
+      "log": {
+        "every": 10,  # steps between metric lines
+        "validate_every": 1,  # epochs
+        "validate_pairs": 64,
+        "pictures": 4,
+        "checkpoint_every": 100,  # steps
+        "keep": 2,
+      },
+    }
+  )
 
 
 def finish(config: ConfigDict, options: str | None, runlocal: dict) -> ConfigDict:

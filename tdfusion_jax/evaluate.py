@@ -82,7 +82,7 @@ def _add(sums: dict[str, list[float]], name: str, value, count) -> None:
 
 
 def _masks(source: Source, index: int, size: tuple[int, int]) -> dict[str, np.ndarray]:
-  scene = getattr(source, "scene", None)
+  scene = getattr(getattr(source, "source", source), "scene", None)  # a cache holds its source in .source
   if scene is None:
     return {}
   found = scene(index)
@@ -98,7 +98,11 @@ def _resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def _row(pair: Pair, seen: dict[str, Any]) -> dict[str, np.ndarray]:
   """One line of the contact sheet."""
   fused = pictures.gray(seen["fused"][0, ..., 0])
-  row = {"infrared": pictures.gray(pair.ir[0, ..., 0]), "visible": pictures.gray(pair.vi[0, ..., 0]), "fused": fused}
+  row = {
+    "infrared": pictures.gray(pair.ir[0, ..., 0]),
+    "visible": pictures.gray(pair.vi[0, ..., 0]),
+    "fused": fused,
+  }
   if "weights" in seen:
     row["w_a (infrared)"] = pictures.heat(seen["weights"][0, ..., 0])
     row["w_b (visible)"] = pictures.heat(seen["weights"][0, ..., 1])

@@ -4,6 +4,7 @@ import logging
 import sys
 
 from absl import app, flags
+from absl import logging as absl_logging
 from ml_collections import config_flags
 
 from tdfusion_jax.checkpoint import CheckpointError
@@ -20,7 +21,7 @@ def _run(argv: list[str]) -> int:
   if len(argv) > 1:
     print(f"error: unexpected argument {argv[1]!r}", file=sys.stderr)
     return 2
-  logging.getLogger("tdfusion_jax").setLevel(logging.INFO)
+  _speak()
   try:
     train(_CONFIG.value, _WORKDIR.value)
   except (ConfigError, DatasetError, CheckpointError, DivergedError) as error:
@@ -29,6 +30,16 @@ def _run(argv: list[str]) -> int:
   except KeyboardInterrupt:
     return 130
   return 0
+
+
+def _speak() -> None:
+  """Our own messages as plain lines; the libraries speak up for warnings only."""
+  absl_logging.set_verbosity(absl_logging.WARNING)
+  handler = logging.StreamHandler()
+  handler.setFormatter(logging.Formatter("%(message)s"))
+  ours = logging.getLogger("tdfusion_jax")
+  ours.handlers, ours.propagate = [handler], False
+  ours.setLevel(logging.INFO)
 
 
 def main(argv: list[str] | None = None) -> None:

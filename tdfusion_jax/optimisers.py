@@ -14,7 +14,10 @@ def schedule(learning_rate: float, steps_per_epoch: int, *, decay_every: int = 0
   if not decay_every:
     return optax.constant_schedule(learning_rate)
   return optax.exponential_decay(
-    learning_rate, transition_steps=decay_every * max(steps_per_epoch, 1), decay_rate=decay_rate, staircase=True
+    learning_rate,
+    transition_steps=decay_every * max(steps_per_epoch, 1),
+    decay_rate=decay_rate,
+    staircase=True,
   )
 
 

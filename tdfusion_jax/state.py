@@ -11,7 +11,7 @@ class TrainState(NamedTuple):
   step: jax.Array
   """[] int32, steps done since the start, of every phase; also the position in the data."""
   key: jax.Array
-  """The run's one PRNG key; a step draws from `fold_in(key, step)`, so a resumed run draws what the unbroken one would have."""
+  """The run's one PRNG key; a step draws from `fold_in(key, step)`, as the unbroken run would after a resume."""
   f_params: Any
   g_params: Any
   t_params: Any

@@ -57,13 +57,13 @@ def train(config: ConfigDict, workdir: str | Path) -> TrainState:
 
   try:
     with Progress(total, start) as progress:
-      if start == 0 and config.log.validate_every:
-        look(state, 0)
       batches = make_dataset(
         experiment.steps, start_step=start, num_workers=config.data.workers, prefetch=config.data.prefetch
       )
       for step, batch in enumerate(batches, start=start):
-        kind, epoch, position = experiment.steps.phase(step)
+        kind, epoch, _ = experiment.steps.phase(step)
+        if step == config.train.pretrain_steps and config.log.validate_every:
+          look(state, 0)
         began = time.perf_counter()
         run_step = experiment.g_step if kind == "g" else experiment.ft_step
         state, measured = run_step(state, build.to_device(batch))
@@ -95,7 +95,9 @@ def train(config: ConfigDict, workdir: str | Path) -> TrainState:
 def export_weights(config: ConfigDict, state: TrainState, folder: Path) -> None:
   """Writes F, G and T, each as one `.safetensors` file that `init.*` and `tdfusion fuse --weights` accept."""
   about = {"config": config.name, "step": int(state.step)}
-  checkpoint.save_weights(folder / "f.safetensors", {"params": state.f_params}, {"arch": build.fuser_name(config), **about})
+  checkpoint.save_weights(
+    folder / "f.safetensors", {"params": state.f_params}, {"arch": build.fuser_name(config), **about}
+  )
   if state.g_params:
     checkpoint.save_weights(folder / "g.safetensors", {"params": state.g_params}, {"arch": "lossgen", **about})
   if state.t_params:

@@ -26,9 +26,7 @@ def voc(path: Path, objects, size=(H, W)):
     "</object>"
     for name, a, b, c, d in objects
   )
-  path.write_text(
-    f"<annotation><size><width>{size[1]}</width><height>{size[0]}</height></size>{items}</annotation>"
-  )
+  path.write_text(f"<annotation><size><width>{size[1]}</width><height>{size[0]}</height></size>{items}</annotation>")
 
 
 def pair(ir: Path, vi: Path, value: int = 7):

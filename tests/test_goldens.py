@@ -245,7 +245,10 @@ def check_change(ours, theirs, rate):
 
 
 def check_task(data, before, after, rate):
-  change = {"params": jax.tree.map(jnp.subtract, after.t_params, before.t_params), "batch_stats": after.t_stats}
+  change = {
+    "params": jax.tree.map(jnp.subtract, after.t_params, before.t_params),
+    "batch_stats": after.t_stats,
+  }
   change = convert.to_torch(change, "segformer")
   keys = [k for k in data.files if k.startswith("dT_norm/")]
   assert len(keys) > 50

@@ -91,9 +91,7 @@ def test_plan_with_few_pairs(caplog):
   for epoch in (0, 1):
     plan = plan_epoch(5, meta_pairs=50, g_steps=2, batch_size=2, seed=11, epoch=epoch)
   assert len(set(plan.mtr.ravel())) == len(set(plan.mts.ravel())) == 2
-  assert (
-    plan.ftr.shape == (3, 2) and set(plan.ftr.ravel()) == set(range(5)) and plan.ftr[2, 1] == plan.ftr[0, 0]
-  )
+  assert plan.ftr.shape == (3, 2) and set(plan.ftr.ravel()) == set(range(5)) and plan.ftr[2, 1] == plan.ftr[0, 0]
   assert caplog.text.count("too few") == 1
   with pytest.raises(DatasetError, match="at least 2 pairs"):
     plan_epoch(1, meta_pairs=1, g_steps=1, batch_size=1, seed=0, epoch=0)
@@ -201,9 +199,7 @@ def test_workers_do_not_change_batches(tmp_path):
 
 
 def test_data_needs_no_jax(tmp_path):
-  code = (
-    "import sys, tdfusion_jax.data; sys.exit(any(m == 'jax' or m.startswith('jax.') for m in sys.modules))"
-  )
+  code = "import sys, tdfusion_jax.data; sys.exit(any(m == 'jax' or m.startswith('jax.') for m in sys.modules))"
   root = __file__.rsplit("tests", 1)[0]
   assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
 

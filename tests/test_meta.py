@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-
 import toy
+
 from tdfusion_jax import meta
 from tdfusion_jax.derivative import DERIVATIVES, fusion_gradient
 from tdfusion_jax.losses.fusion import fusion_loss
@@ -31,7 +31,10 @@ def unrolled_objective(g_params):
   state, mtr, mts = toy.state(toy.adams()), toy.views(1), toy.views(2)
   task = toy.mean_brightness_task()
   inner = lambda f: fusion_loss(  # noqa: E731
-    toy.fuse(f, mtr.crop.ir, mtr.crop.vi), mtr.crop.ir, mtr.crop.vi, toy.weigh(g_params, mtr.crop.ir, mtr.crop.vi)
+    toy.fuse(f, mtr.crop.ir, mtr.crop.vi),
+    mtr.crop.ir,
+    mtr.crop.vi,
+    toy.weigh(g_params, mtr.crop.ir, mtr.crop.vi),
   )[0]
   judge = lambda t, f, pair: task.loss(  # noqa: E731
     task.apply(t, state.t_stats, toy.fuse(f, pair.ir, pair.vi), train=True)[0], pair.target
@@ -111,9 +114,17 @@ def test_who_moves_in_which_step():
   ("changes", "in_g", "in_ft"),
   [
     ({"train_task": False}, {"g_params", "g_opt"}, {"f_params", "f_opt"}),
-    ({"inner_task": "adam"}, {"g_params", "g_opt", "t_opt"}, {"f_params", "t_params", "t_stats", "f_opt", "t_opt"}),
+    (
+      {"inner_task": "adam"},
+      {"g_params", "g_opt", "t_opt"},
+      {"f_params", "t_params", "t_stats", "f_opt", "t_opt"},
+    ),
     ({"fuse_in_outer": True}, {"f_params", "f_opt", "g_params", "g_opt"}, {"t_params", "t_stats", "t_opt"}),
-    ({"fuse_in_outer": True, "fusion_loss": None}, {"f_params", "f_opt", "g_opt"}, {"t_params", "t_stats", "t_opt"}),
+    (
+      {"fuse_in_outer": True, "fusion_loss": None},
+      {"f_params", "f_opt", "g_opt"},
+      {"t_params", "t_stats", "t_opt"},
+    ),
   ],
 )
 def test_variants_move_what_they_name(changes, in_g, in_ft):

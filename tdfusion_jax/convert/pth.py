@@ -44,7 +44,15 @@ def read_pth(path: str | Path) -> dict[str, np.ndarray]:
   try:
     with zipfile.ZipFile(path) as archive:
       return _read(archive, path)
-  except (OSError, zipfile.BadZipFile, EOFError, pickle.UnpicklingError, KeyError, IndexError, TypeError) as error:
+  except (
+    OSError,
+    zipfile.BadZipFile,
+    EOFError,
+    pickle.UnpicklingError,
+    KeyError,
+    IndexError,
+    TypeError,
+  ) as error:
     if isinstance(error, pickle.UnpicklingError) and "refused" in str(error):
       raise WeightFileError(f"{path}: {error}") from None
     raise WeightFileError(f"{path} is not a readable PyTorch weight file: {error}") from error

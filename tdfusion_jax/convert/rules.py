@@ -12,7 +12,10 @@ LAYOUTS: dict[str, tuple[Callable, Callable]] = {
   "same": (lambda a: a, lambda a: a),
   "conv": (lambda a: a.transpose(2, 3, 1, 0), lambda a: a.transpose(3, 2, 0, 1)),  # OIHW <-> HWIO
   "pointwise": (lambda a: a[:, :, 0, 0].T, lambda a: a.T[:, :, None, None]),  # OI11 <-> IO
-  "depthwise": (lambda a: a[:, 0].transpose(1, 2, 0), lambda a: a.transpose(2, 0, 1)[:, None]),  # C1HW <-> HWC
+  "depthwise": (
+    lambda a: a[:, 0].transpose(1, 2, 0),
+    lambda a: a.transpose(2, 0, 1)[:, None],
+  ),  # C1HW <-> HWC
   "dense": (lambda a: a.T, lambda a: a.T),  # OI <-> IO
   "heads": (lambda a: a[:, 0, 0], lambda a: a[:, None, None]),  # [heads, 1, 1] <-> [heads]
 }
@@ -70,9 +73,7 @@ def to_ours(
   return flat
 
 
-def to_theirs(
-  flat: Mapping[Path, Any], torch_key: Callable[[Path], tuple[str, str]]
-) -> dict[str, np.ndarray]:
+def to_theirs(flat: Mapping[Path, Any], torch_key: Callable[[Path], tuple[str, str]]) -> dict[str, np.ndarray]:
   """The inverse of `to_ours`, bit for bit."""
   out = {}
   for path, value in flat.items():

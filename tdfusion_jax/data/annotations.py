@@ -105,13 +105,9 @@ def read_yolo(path: Path, num_classes: int, size: tuple[int, int]) -> Boxes:
       raise DatasetError(f"{path}: line {number} has {len(fields)} fields, not 5 (class cx cy w h)")
     cx, cy, w, h = (_number(f, path, f"line {number}") for f in fields[1:])
     if min(cx, cy, w, h) < 0 or max(cx, cy, w, h) > 1:
-      raise DatasetError(
-        f"{path}: line {number} has values outside [0, 1]; YOLO boxes are fractions of the image"
-      )
+      raise DatasetError(f"{path}: line {number} has values outside [0, 1]; YOLO boxes are fractions of the image")
     ids.append(_class_index(fields[0], num_classes, path))
-    rows.append(
-      [(cx - w / 2) * size[1], (cy - h / 2) * size[0], (cx + w / 2) * size[1], (cy + h / 2) * size[0]]
-    )
+    rows.append([(cx - w / 2) * size[1], (cy - h / 2) * size[0], (cx + w / 2) * size[1], (cy + h / 2) * size[0]])
   return make_boxes(rows, ids)
 
 

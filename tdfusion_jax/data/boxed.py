@@ -75,9 +75,7 @@ def voc_source(
     if not kept:
       raise DatasetError(f"{title}: none of the {len(pairs)} pairs has a label. {layout.help()}")
     if len(kept) < len(pairs):
-      log.info(
-        "%s: %d of %d pairs have no label file and are left out", title, len(pairs) - len(kept), len(pairs)
-      )
+      log.info("%s: %d of %d pairs have no label file and are left out", title, len(pairs) - len(kept), len(pairs))
     pairs = kept
   path = None if split_file is None else Path(split_file)
   return VocSource(title, pairs, classes, listed, path)

@@ -90,10 +90,8 @@ def folder(
     source_file = next(iter(files.values()))
     found, categories = read_coco(source_file)
     if classes is not None and tuple(classes) != categories:
-      raise DatasetError(
-        f"{source_file}: its categories are {', '.join(categories)}, not {', '.join(classes)}"
-      )
-    names, files = categories, {name: source_file for name in found}
+      raise DatasetError(f"{source_file}: its categories are {', '.join(categories)}, not {', '.join(classes)}")
+    names, files = categories, dict.fromkeys(found, source_file)
   else:
     names = _class_names(labels, classes)
   strangers = sorted(files.keys() - infrared.keys())
@@ -124,9 +122,7 @@ def _recognise(labels: Path) -> tuple[str, dict[str, Path]]:
   forms = {"image": EXTENSIONS, ".txt": (".txt",), ".xml": (".xml",), ".json": (".json",)}
   found = {}
   for form, extensions in forms.items():
-    files = {
-      stem: path for stem, path in files_by_stem(labels, extensions).items() if path.name != "classes.txt"
-    }
+    files = {stem: path for stem, path in files_by_stem(labels, extensions).items() if path.name != "classes.txt"}
     if files:
       found[form] = files
   if len(found) != 1:
@@ -145,9 +141,7 @@ def _class_names(labels: Path, classes: Sequence[str] | None) -> tuple[str, ...]
     lines = (labels / "classes.txt").read_text(encoding="utf-8-sig").splitlines()
     names = tuple(line.strip() for line in lines if line.strip())
   else:
-    raise DatasetError(
-      f"{labels}: class names are needed: write classes.txt there (one a line) or give data.classes"
-    )
+    raise DatasetError(f"{labels}: class names are needed: write classes.txt there (one a line) or give data.classes")
   if not 0 < len(names) < 256 or len(set(names)) != len(names):
     raise DatasetError(f"{labels}: 1 to 255 different class names are needed, got {len(names)}")
   return names

@@ -26,9 +26,7 @@ def _open(path: Path) -> Image.Image:
   width, height = image.size
   if width * height > MAX_PIXELS:
     image.close()
-    raise DatasetError(
-      f"{path}: {width}x{height} pixels, more than the limit of {MAX_PIXELS // 10**6} million"
-    )
+    raise DatasetError(f"{path}: {width}x{height} pixels, more than the limit of {MAX_PIXELS // 10**6} million")
   return image
 
 
@@ -48,9 +46,7 @@ def _decode(path: Path, convert) -> np.ndarray:
 
 def _check_8bit(path: Path, image: Image.Image) -> None:
   if image.mode.startswith(("I", "F")):
-    raise DatasetError(
-      f"{path}: mode {image.mode} has more than 8 bits per channel; convert it to 8 bits first"
-    )
+    raise DatasetError(f"{path}: mode {image.mode} has more than 8 bits per channel; convert it to 8 bits first")
 
 
 def read_gray(path: Path) -> np.ndarray:
@@ -93,9 +89,7 @@ def read_labels(path: Path, num_classes: int, unlabelled: int | None = None) -> 
   wrong = (values >= num_classes) & (values != IGNORE_LABEL) if values.dtype != bool else np.zeros(1, bool)
   if values.dtype.kind == "f" or wrong.any() or (values.dtype.kind == "i" and (values < 0).any()):
     found = ", ".join(str(v) for v in np.unique(values)[:20])
-    raise DatasetError(
-      f"{path}: label values must be 0 to {num_classes - 1} or {IGNORE_LABEL}, found {found}"
-    )
+    raise DatasetError(f"{path}: label values must be 0 to {num_classes - 1} or {IGNORE_LABEL}, found {found}")
   values = values.astype(np.uint8)
   if unlabelled is not None:
     values[values == unlabelled] = IGNORE_LABEL

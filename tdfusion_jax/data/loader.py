@@ -35,9 +35,7 @@ def stack_targets(
     return None
   for name, target in zip(names, targets, strict=True):
     if target is None:
-      raise DatasetError(
-        f"{name}: no label, but the task is {kind}; leave unlabelled pairs out (labelled_only)"
-      )
+      raise DatasetError(f"{name}: no label, but the task is {kind}; leave unlabelled pairs out (labelled_only)")
     values = target[1] if kind == "detection" else target[target != IGNORE_LABEL]
     if num_classes is not None and values.size and values.max() >= num_classes:
       raise DatasetError(f"{name}: class {values.max()} does not fit a task with {num_classes} classes")
@@ -50,9 +48,7 @@ def stack_targets(
   )
   for row, (boxes, classes) in enumerate(targets):
     if len(boxes) > max_boxes:
-      raise DatasetError(
-        f"{names[row]}: {len(boxes)} boxes are more than data.max_boxes={max_boxes}; raise it"
-      )
+      raise DatasetError(f"{names[row]}: {len(boxes)} boxes are more than data.max_boxes={max_boxes}; raise it")
     batch.boxes[row, : len(boxes)] = boxes
     batch.classes[row, : len(boxes)] = classes
     batch.valid[row, : len(boxes)] = True
@@ -187,13 +183,10 @@ class StepSource:
     elif self.swap == "half":
       start = len(indices) - len(indices) // 2
       crops, wholes = (
-        [(vi, ir) if row >= start else (ir, vi) for row, (ir, vi) in enumerate(rows)]
-        for rows in (crops, wholes)
+        [(vi, ir) if row >= start else (ir, vi) for row, (ir, vi) in enumerate(rows)] for rows in (crops, wholes)
       )
     target = stack_targets(targets, names, self.source.kind, self.max_boxes, self.num_classes)
-    crop, whole = (
-      Pair(_images([ir for ir, _ in rows]), _images([vi for _, vi in rows])) for rows in (crops, wholes)
-    )
+    crop, whole = (Pair(_images([ir for ir, _ in rows]), _images([vi for _, vi in rows])) for rows in (crops, wholes))
     return Views(crop, whole._replace(target=target))
 
 

@@ -59,9 +59,7 @@ class PairedSource:
 class MaskSource(PairedSource):
   """Pairs whose label is an image of class indices; `unlabelled` is a file value to be ignored."""
 
-  def __init__(
-    self, title: str, pairs: Sequence[PairFiles], classes: Iterable[str], unlabelled: int | None = None
-  ):
+  def __init__(self, title: str, pairs: Sequence[PairFiles], classes: Iterable[str], unlabelled: int | None = None):
     super().__init__(title, pairs, "segmentation", classes)
     self.unlabelled = unlabelled
 
@@ -106,9 +104,7 @@ def require_partners(left: dict[str, Path], right: dict[str, Path], layout: Layo
     lonely = sorted(here.keys() - there.keys())
     if lonely:
       folders = f"{next(iter(here.values())).parent} without a partner in {next(iter(there.values())).parent}"
-      raise DatasetError(
-        f"{layout.title} is incomplete: {len(lonely)} file(s) of {folders}: {shorten(lonely)}"
-      )
+      raise DatasetError(f"{layout.title} is incomplete: {len(lonely)} file(s) of {folders}: {shorten(lonely)}")
 
 
 def shorten(names: Sequence[str], count: int = 5) -> str:

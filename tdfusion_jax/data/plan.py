@@ -25,9 +25,7 @@ class EpochPlan(NamedTuple):
   """[ceil(N / B), B] int64, one pass over all pairs; the last batch is filled up from the pass's start."""
 
 
-def plan_epoch(
-  num_pairs: int, *, meta_pairs: int, g_steps: int, batch_size: int, seed: int, epoch: int
-) -> EpochPlan:
+def plan_epoch(num_pairs: int, *, meta_pairs: int, g_steps: int, batch_size: int, seed: int, epoch: int) -> EpochPlan:
   """The steps of one epoch (Algorithm 1): disjoint meta subsets, then a pass over all pairs.
 
   Each subset is cycled, reshuffled for every cycle, until `g_steps * batch_size` indices are drawn. With
@@ -42,9 +40,7 @@ def plan_epoch(
     epoch: from 0.
   """
   if num_pairs < 2:
-    raise DatasetError(
-      f"training needs at least 2 pairs (one to learn on, one to judge by), found {num_pairs}"
-    )
+    raise DatasetError(f"training needs at least 2 pairs (one to learn on, one to judge by), found {num_pairs}")
   if min(meta_pairs, batch_size) < 1 or min(g_steps, seed, epoch) < 0:
     raise ValueError(
       f"meta_pairs and batch_size must be >= 1, g_steps, seed and epoch >= 0; got {meta_pairs}, "

@@ -73,9 +73,7 @@ def flip_sample(sample: Sample) -> Sample:
   return sample._replace(ir=sample.ir[:, ::-1], vi=sample.vi[:, ::-1], target=target)
 
 
-def random_crop(
-  sample: Sample, size: tuple[int, int], rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
+def random_crop(sample: Sample, size: tuple[int, int], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
   """Luminances [h, w] of one window, the same in both images, uniform over all positions.
 
   A pair smaller than `size` is first enlarged (bilinear, equal factor for both axes) until the window fits.

@@ -83,7 +83,12 @@ def yolo_loss(outputs: Detections, target: DetTarget) -> tuple[Float[Array, ""],
   true_boxes = target.boxes.astype(dtype)
   assigned = jax.lax.stop_gradient(
     assign(
-      jax.nn.sigmoid(outputs.class_logits), predicted, outputs.points, true_boxes, target.classes, target.valid
+      jax.nn.sigmoid(outputs.class_logits),
+      predicted,
+      outputs.points,
+      true_boxes,
+      target.classes,
+      target.valid,
     )
   )
   total = jnp.maximum(assigned.scores.sum(), 1)

@@ -27,7 +27,10 @@ def fusion_loss(
   Returns:
     (loss, {"intensity": L_int, "gradient": L_grad}), scalars; the parts are not multiplied by alpha.
   """
-  parts = {"intensity": intensity_loss(fused, ir, vi, weights, intensity), "gradient": gradient_loss(fused, ir, vi)}
+  parts = {
+    "intensity": intensity_loss(fused, ir, vi, weights, intensity),
+    "gradient": gradient_loss(fused, ir, vi),
+  }
   return parts["intensity"] + alpha * parts["gradient"], parts
 
 

@@ -51,9 +51,7 @@ def scores(matrix) -> dict:
   if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
     raise ValueError(f"a confusion matrix is square, not {matrix.shape}.")
   if (matrix < 0).any():
-    raise ValueError(
-      "negative entries in the confusion matrix: labels or predictions lay outside [0, classes)."
-    )
+    raise ValueError("negative entries in the confusion matrix: labels or predictions lay outside [0, classes).")
   hits, labelled, predicted = np.diag(matrix), matrix.sum(1), matrix.sum(0)
   iou = _ratio(hits, labelled + predicted - hits)
   accuracy = _ratio(hits, labelled)

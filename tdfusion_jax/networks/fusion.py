@@ -6,7 +6,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from tdfusion_jax.networks import restormer
-from tdfusion_jax.networks.restormer import Depthwise, RestormerBlock, attend, channel_attention, conv3x3, pointwise
+from tdfusion_jax.networks.restormer import (
+  Depthwise,
+  RestormerBlock,
+  attend,
+  channel_attention,
+  conv3x3,
+  pointwise,
+)
 
 _WIDTH = 16
 
@@ -15,9 +22,7 @@ class FusionModule(nn.Module):
   """Cross attention between the modalities, then gates computed from both that filter each."""
 
   @nn.compact
-  def __call__(
-    self, x1: Float[Array, "b h w c"], x2: Float[Array, "b h w c"]
-  ) -> Float[Array, "b h w 2*c"]:
+  def __call__(self, x1: Float[Array, "b h w c"], x2: Float[Array, "b h w c"]) -> Float[Array, "b h w 2*c"]:
     channels = x1.shape[-1]
     q1, k1, v1 = self._qkv(x1, 1)
     q2, k2, v2 = self._qkv(x2, 2)

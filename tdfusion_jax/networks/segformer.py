@@ -89,12 +89,8 @@ class SegFormer(nn.Module):
     if min(height, width) < MIN_SIZE:
       raise ValueError(f"SegFormer needs at least {MIN_SIZE}x{MIN_SIZE} pixels, not {height}x{width}.")
     sizes = VARIANTS[self.variant]
-    backbone = MixTransformer(
-      sizes.widths, sizes.depths, self.gelu, self.norm_eps, self.drop_path, name="backbone"
-    )
-    head = Head(
-      self.num_classes, sizes.head_width, self.head_eps, self.momentum, self.dropout, name="decode_head"
-    )
+    backbone = MixTransformer(sizes.widths, sizes.depths, self.gelu, self.norm_eps, self.drop_path, name="backbone")
+    head = Head(self.num_classes, sizes.head_width, self.head_eps, self.momentum, self.dropout, name="decode_head")
     logits = head(backbone(images, train), train)
     return resize_bilinear(logits, height, width, self.align_corners)
 
@@ -118,9 +114,9 @@ class MixTransformer(nn.Module):
       x = PatchEmbed(width, kernel, stride, name=f"patch_embed{stage + 1}")(x)
       for i in range(depth):
         drop = self.drop_path * block / last_block
-        x = Block(
-          _HEADS[stage], _REDUCTIONS[stage], self.gelu, self.norm_eps, drop, name=f"block{stage + 1}_{i}"
-        )(x, train)
+        x = Block(_HEADS[stage], _REDUCTIONS[stage], self.gelu, self.norm_eps, drop, name=f"block{stage + 1}_{i}")(
+          x, train
+        )
         block += 1
       x = _norm(self.norm_eps, f"norm{stage + 1}")(x)
       features.append(x)
@@ -257,9 +253,7 @@ def _strided_conv(x: Array, kernel: Array, stride: int) -> Array:
   pad = size // 2
   if size > 3:  # 49 copies of the image cost more than the convolution's gradient saves
     edges = ((pad, pad), (pad, pad))
-    return jax.lax.conv_general_dilated(
-      x, kernel, (stride, stride), edges, dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
+    return jax.lax.conv_general_dilated(x, kernel, (stride, stride), edges, dimension_numbers=("NHWC", "HWIO", "NHWC"))
   # One product over the nine taps: with its gradient a quarter faster on CPU than a strided convolution.
   rows, columns = (-(-n // stride) for n in x.shape[1:3])
   x = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))

@@ -15,7 +15,13 @@ from tdfusion_jax.ops.strided import conv3x3_stride2
 STRIDES = (8, 16, 32)
 BINS = 16
 # variant -> depth, width, deep factor
-VARIANTS = {"n": (1 / 3, 0.25, 2.0), "s": (1 / 3, 0.5, 2.0), "m": (2 / 3, 0.75, 1.5), "l": (1, 1, 1.0), "x": (1, 1.25, 1.0)}
+VARIANTS = {
+  "n": (1 / 3, 0.25, 2.0),
+  "s": (1 / 3, 0.5, 2.0),
+  "m": (2 / 3, 0.75, 1.5),
+  "l": (1, 1, 1.0),
+  "x": (1, 1.25, 1.0),
+}
 _DEEP = 512
 
 _kernel_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")  # what PyTorch's layers start from
@@ -72,7 +78,12 @@ class Conv(nn.Module):
     else:
       padding = self.kernel // 2
       x = nn.Conv(
-        self.features, (self.kernel,) * 2, padding=padding, use_bias=False, kernel_init=_kernel_init, name="conv"
+        self.features,
+        (self.kernel,) * 2,
+        padding=padding,
+        use_bias=False,
+        kernel_init=_kernel_init,
+        name="conv",
       )(x)
     return jax.nn.silu(BatchNorm(1e-3, 0.03, name="bn")(x, train))
 

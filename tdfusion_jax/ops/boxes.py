@@ -39,9 +39,7 @@ def ciou(predicted: Float[Array, "*n 4"], true: Float[Array, "*n 4"], eps: float
   """
   width = lambda box: box[..., 2] - box[..., 0]  # noqa: E731
   height = lambda box: box[..., 3] - box[..., 1] + eps  # noqa: E731
-  size = jnp.maximum(
-    jnp.minimum(predicted[..., 2:], true[..., 2:]) - jnp.maximum(predicted[..., :2], true[..., :2]), 0
-  )
+  size = jnp.maximum(jnp.minimum(predicted[..., 2:], true[..., 2:]) - jnp.maximum(predicted[..., :2], true[..., :2]), 0)
   inside = size[..., 0] * size[..., 1]
   iou = inside / (width(predicted) * height(predicted) + width(true) * height(true) - inside + eps)
   enclosing = jnp.maximum(predicted[..., 2:], true[..., 2:]) - jnp.minimum(predicted[..., :2], true[..., :2])

@@ -18,6 +18,4 @@ def conv3x3_stride2(x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c o"])
   blocks = blocks.transpose(0, 1, 3, 2, 4, 5).reshape(batch, rows + 1, columns + 1, 4 * channels)
   taps = jnp.pad(kernel, ((0, 1), (0, 1), (0, 0), (0, 0))).reshape(2, 2, 2, 2, channels, -1)
   taps = taps.transpose(0, 2, 1, 3, 4, 5).reshape(2, 2, 4 * channels, -1)
-  return jax.lax.conv_general_dilated(
-    blocks, taps, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
-  )
+  return jax.lax.conv_general_dilated(blocks, taps, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))

@@ -63,7 +63,10 @@ def detection(
     boxes, classes = boxes[order], classes[order]
     kept, valid = nms(boxes, scores, classes, iou_threshold=iou_threshold, max_detections=max_detections)
     found = {"boxes": boxes[kept], "scores": scores[kept], "classes": classes[kept]}
-    return {**jax.tree.map(lambda x: jnp.where(valid.reshape(-1, *[1] * (x.ndim - 1)), x, 0), found), "valid": valid}
+    return {
+      **jax.tree.map(lambda x: jnp.where(valid.reshape(-1, *[1] * (x.ndim - 1)), x, 0), found),
+      "valid": valid,
+    }
 
   def predict(params, stats, images):
     outputs, _ = apply(params, stats, images, train=False)

@@ -45,9 +45,7 @@ class SyntheticSource:
     if len(size) != 2 or min(size) < 32:
       raise DatasetError(f"synthetic scenes need (height, width) of at least 32, got {tuple(size)}")
     if not 0 <= night <= 1 or seed < 0 or (count is not None and count < 1):
-      raise DatasetError(
-        f"synthetic: need 0 <= night <= 1, seed >= 0, count >= 1; got {night}, {seed}, {count}"
-      )
+      raise DatasetError(f"synthetic: need 0 <= night <= 1, seed >= 0, count >= 1; got {night}, {seed}, {count}")
     count = {"train": 200, "test": 50}[split] if count is None else count
     self.kind: Kind | None = kind
     self.split, self.size, self.seed, self.night = split, (int(size[0]), int(size[1])), seed, night

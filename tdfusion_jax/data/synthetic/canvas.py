@@ -57,9 +57,7 @@ def _draw(draw: ImageDraw.ImageDraw, shape: Shape, left: int, top: int, scale: i
   if isinstance(shape, Polygon):
     draw.polygon([move(p) for p in shape.points], fill=255)
   elif isinstance(shape, Ellipse):
-    draw.ellipse(
-      [move((shape.x - shape.rx, shape.y - shape.ry)), move((shape.x + shape.rx, shape.y + shape.ry))], 255
-    )
+    draw.ellipse([move((shape.x - shape.rx, shape.y - shape.ry)), move((shape.x + shape.rx, shape.y + shape.ry))], 255)
   else:
     points, radius = [move(p) for p in shape.points], shape.width * scale / 2
     draw.line(points, fill=255, width=max(1, round(2 * radius)))

@@ -64,9 +64,7 @@ def _body(at: Placer, rng: np.random.Generator, height: float) -> dict[str, Sequ
   legs, shoes, arms = [], [], []
   for s in (-1.0, 1.0):
     foot = s * (0.045 + stride)
-    legs.append(
-      Limb([at(s * 0.045, 0.5), at(s * (0.05 + stride * 0.7), 0.27), at(foot, 0.045)], 0.085 * height)
-    )
+    legs.append(Limb([at(s * 0.045, 0.5), at(s * (0.05 + stride * 0.7), 0.27), at(foot, 0.045)], 0.085 * height))
     shoes.append(_ellipse(at(foot + side * 0.025, 0.022), 0.055 * height, 0.025 * height))
     elbow, hand = at(s * 0.155 + swing * 0.5, 0.63), at(s * 0.135 + swing * 1.4, 0.49)
     arms.append(Limb([at(s * 0.125, 0.79), elbow, hand], 0.055 * height))
@@ -134,13 +132,9 @@ def draw_car(
       at(-0.5, 0.2),
     ]
   )
-  cabin = Polygon(
-    [at(-0.44, 0.46), at(0.44, 0.46), at(0.345, 0.74), at(0.29, 0.79), at(-0.29, 0.79), at(-0.345, 0.74)]
-  )
+  cabin = Polygon([at(-0.44, 0.46), at(0.44, 0.46), at(0.345, 0.74), at(0.29, 0.79), at(-0.29, 0.79), at(-0.345, 0.74)])
   glass = Polygon([at(-0.375, 0.49), at(0.375, 0.49), at(0.3, 0.72), at(-0.3, 0.72)])
-  wheels = [
-    Polygon([at(s * 0.29, 0), at(s * 0.46, 0), at(s * 0.46, 0.22), at(s * 0.29, 0.22)]) for s in (-1, 1)
-  ]
+  wheels = [Polygon([at(s * 0.29, 0), at(s * 0.46, 0), at(s * 0.46, 0.22), at(s * 0.29, 0.22)]) for s in (-1, 1)]
   mirrors = [_ellipse(at(s * 0.5, 0.52), 0.055 * width, 0.035 * width) for s in (-1, 1)]
   whole = canvas.patch(body, cabin, *wheels, *mirrors)
   canvas.dim(canvas.patch(Ellipse(x, y, 0.56 * width, 0.06 * width)), 0.35, 0.12 if running else 0.0)
@@ -155,9 +149,7 @@ def draw_car(
   )
   canvas.paint(canvas.patch(glass), np.array([0.2, 0.26, 0.32]) * light, 0.17)
   if not front:
-    canvas.paint(
-      canvas.patch(Limb([at(-0.15, 0.52), at(0.2, 0.69)], 0.03 * width)), np.full(3, 0.42) * light, 0.2
-    )
+    canvas.paint(canvas.patch(Limb([at(-0.15, 0.52), at(0.2, 0.69)], 0.03 * width)), np.full(3, 0.42) * light, 0.2)
   _car_details(canvas, at, width, light, front, night, running)
   canvas.own(whole, number)
 
@@ -178,9 +170,7 @@ def _car_details(
     canvas.paint(lamps, np.array([0.9, 0.9, 0.85]) * np.maximum(light, 0.3), 0.72 if running else 0.4)
   else:
     canvas.paint(canvas.patch(_ellipse(at(0.28, 0.12), 0.07 * width, 0.05 * width)), None, hot)
-    canvas.paint(
-      canvas.patch(Polygon([at(-0.3, 0.1), at(0.3, 0.1), at(0.3, 0.16), at(-0.3, 0.16)])), None, hot - 0.25
-    )
+    canvas.paint(canvas.patch(Polygon([at(-0.3, 0.1), at(0.3, 0.1), at(0.3, 0.16), at(-0.3, 0.16)])), None, hot - 0.25)
     canvas.paint(lamps, np.array([0.75, 0.06, 0.05]) * np.maximum(light, 0.35), 0.55)
   plate = Polygon([at(-0.13, 0.2), at(0.13, 0.2), at(0.13, 0.265), at(-0.13, 0.265)])
   canvas.paint(canvas.patch(plate), np.full(3, 0.85) * light, 0.44)
@@ -199,8 +189,7 @@ def draw_sign(
   kind, radius = int(rng.integers(4)), rng.uniform(0.46, 0.56)
   bright = np.maximum(light, 0.55)
   white, red, blue, black = (
-    np.array(c) * bright
-    for c in ([0.95, 0.95, 0.92], [0.85, 0.08, 0.1], [0.08, 0.25, 0.75], [0.06, 0.06, 0.08])
+    np.array(c) * bright for c in ([0.95, 0.95, 0.92], [0.85, 0.08, 0.1], [0.08, 0.25, 0.75], [0.06, 0.06, 0.08])
   )
   cx, cy = at(0, 2.35)
   r = radius * unit
@@ -262,15 +251,11 @@ def draw_tree(
     if patch is None:
       continue
     leaves = rng.uniform(0.6, 1.35, patch.alpha.shape).astype(np.float32)
-    canvas.paint(
-      patch, (green * tone * light).astype(np.float32) * leaves[..., None], heat + 0.05 * (leaves - 1)
-    )
+    canvas.paint(patch, (green * tone * light).astype(np.float32) * leaves[..., None], heat + 0.05 * (leaves - 1))
     canvas.extinguish(patch)
 
 
-def draw_lamp(
-  canvas: Canvas, x: float, y: float, unit: float, light: np.ndarray, night: bool, inward: float
-) -> None:
+def draw_lamp(canvas: Canvas, x: float, y: float, unit: float, light: np.ndarray, night: bool, inward: float) -> None:
   """A street lamp, `unit` pixels a metre, its arm towards the road (`inward` -1 or 1)."""
   at = _placer(x, y, unit)
   pole = canvas.patch(

@@ -70,9 +70,7 @@ def _place_signs(rng: np.random.Generator, view: View) -> list[Thing]:
   for side in rng.permutation([-1, 1])[: rng.integers(1, 3)]:
     room = (view.width - view.centre if side > 0 else view.centre) / view.height
     nearest = (ROAD + 1.3) / room
-    signs.append(
-      Thing(SIGN, float(side * (ROAD + rng.uniform(0.5, 0.9))), float(rng.uniform(nearest, nearest + 5)))
-    )
+    signs.append(Thing(SIGN, float(side * (ROAD + rng.uniform(0.5, 0.9))), float(rng.uniform(nearest, nearest + 5))))
   return signs
 
 
@@ -101,19 +99,13 @@ def _covers(view: View, x: float, depth: float, thing: Thing) -> bool:
   return bool(gap < 0.75 * view.height * (0.25 / depth + half / thing.depth))
 
 
-def _draw_all(
-  canvas: Canvas, street: Street, rng, things: list[Thing], posts: list[tuple[float, float]]
-) -> None:
+def _draw_all(canvas: Canvas, street: Street, rng, things: list[Thing], posts: list[tuple[float, float]]) -> None:
   view, night = street.view, street.night
   trees = [(s * rng.uniform(PAVEMENT, PAVEMENT + 1.5), rng.uniform(9, 30)) for s in rng.choice([-1, 1], 4)]
   queue = [(thing.depth, "thing", i) for i, thing in enumerate(things)]
-  queue += [(z, "lamp", i) for i, (_, z) in enumerate(posts)] + [
-    (z, "tree", i) for i, (_, z) in enumerate(trees)
-  ]
+  queue += [(z, "lamp", i) for i, (_, z) in enumerate(posts)] + [(z, "tree", i) for i, (_, z) in enumerate(trees)]
   for depth, what, i in sorted(queue, reverse=True):
-    x = {"thing": lambda i: things[i].x, "lamp": lambda i: posts[i][0], "tree": lambda i: trees[i][0]}[what](
-      i
-    )
+    x = {"thing": lambda i: things[i].x, "lamp": lambda i: posts[i][0], "tree": lambda i: trees[i][0]}[what](i)
     column, row = view.project(x, 0.0, depth)
     unit, light = view.height / depth, street.light(np.float64(x), depth)
     if what == "tree":

@@ -38,9 +38,7 @@ class Street(NamedTuple):
   def light(self, x, depth) -> np.ndarray:
     """RGB light at ground positions; the result has one axis more than `x`."""
     pools = (
-      sum(
-        s * np.exp(-((x - lx) ** 2 + (0.6 * (depth - lz)) ** 2) / (2 * r * r)) for lx, lz, r, s in self.lamps
-      )
+      sum(s * np.exp(-((x - lx) ** 2 + (0.6 * (depth - lz)) ** 2) / (2 * r * r)) for lx, lz, r, s in self.lamps)
       if self.lamps
       else np.zeros(np.shape(x))
     )
@@ -65,9 +63,7 @@ def make_walls(rng: np.random.Generator) -> list[Wall]:
     depth = rng.uniform(3, 9)
     for _ in range(int(rng.integers(2, 5))):
       length = rng.uniform(5, 12)
-      colour = np.array([[0.62, 0.5, 0.4], [0.55, 0.55, 0.55], [0.6, 0.35, 0.28], [0.72, 0.68, 0.58]])[
-        rng.integers(4)
-      ]
+      colour = np.array([[0.62, 0.5, 0.4], [0.55, 0.55, 0.55], [0.6, 0.35, 0.28], [0.72, 0.68, 0.58]])[rng.integers(4)]
       walls.append(
         Wall(
           side * rng.uniform(7.5, 9),
@@ -143,9 +139,7 @@ def _draw_wall(canvas: Canvas, view: View, wall: Wall, rng, depth, across) -> No
     return
   shade = 1.0 if wall.x < 0 else 0.78
   texture = 1 + 0.07 * rng.standard_normal(patch.alpha.shape).astype(np.float32)
-  canvas.paint(
-    patch, (wall.colour * shade).astype(np.float32) * texture[..., None], wall.heat + 0.15 * (texture - 1)
-  )
+  canvas.paint(patch, (wall.colour * shade).astype(np.float32) * texture[..., None], wall.heat + 0.15 * (texture - 1))
   columns = np.arange(near + 0.7, wall.far - 1.2, 2.1)
   floors = np.arange(1.0, wall.height - 1.6, 2.6)
   windows = [quad(z, z + 1.1, h, h + 1.45) for z in columns for h in floors]

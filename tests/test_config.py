@@ -1,0 +1,99 @@
+"""Configs: every file and option builds, typos and contradictions name the field."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from tdfusion_jax import build
+from tdfusion_jax.config import ConfigError
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+NAMES = sorted(path.stem for path in CONFIGS.glob("*.py"))
+
+
+def load(name, options=""):
+  spec = importlib.util.spec_from_file_location(name, CONFIGS / f"{name}.py")
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module.get_config(options)
+
+
+def test_the_six_configs_are_there():
+  assert NAMES == ["fmb_seg", "llvip_det", "m3fd_det", "msrs_seg", "synthetic_det", "synthetic_seg"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+  "option",
+  ["", "runlocal", "upstream", "weights=0.9", *(f"ablation={n}" for n in ("I", "II", "III", "IV", "V"))],
+)
+def test_every_option_of_every_config_is_consistent(name, option):
+  build.check(load(name, option))
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if "synthetic" not in n])
+def test_real_data_keep_the_papers_values(name):
+  config = load(name)
+  assert (config.loss.alpha, config.data.batch_size, config.train.epochs, config.meta.pairs) == (
+    1.0,
+    2,
+    50,
+    200,
+  )
+  assert {config.optim[k].learning_rate for k in "fgt"} == {1e-4}
+  assert config.name == name
+
+
+def test_upstream_departs_where_the_spec_says():
+  config = load("llvip_det", "upstream,runlocal")
+  assert (config.loss.intensity, config.meta.inner_task, config.optim.g.rule) == (
+    "upstream",
+    "adam",
+    "max_norm_sgd",
+  )
+  assert (config.data.swap, config.optim.decay_every) == ("copy", 10)
+
+
+@pytest.mark.parametrize(
+  ("option", "message"),
+  [
+    ("runlokal", "'runlokal' is not known"),
+    ("ablation=VI", "'ablation=VI' is not known"),
+    ("weights=x", "weights=x"),
+  ],
+)
+def test_unknown_options_are_errors(option, message):
+  with pytest.raises(ConfigError, match=message):
+    load("synthetic_det", option)
+
+
+def test_unknown_fields_are_errors():
+  with pytest.raises(AttributeError, match="learning_rat"):
+    load("synthetic_det").optim.f.learning_rat = 1.0
+
+
+@pytest.mark.parametrize(
+  ("changes", "field"),
+  [
+    ({"task.kind": "guess"}, "task.kind"),
+    ({"loss.weights": "fixed"}, "meta.steps"),
+    ({"loss.weights": "fixed", "meta.steps": 0, "loss.fixed_w_a": 0.9}, "data.swap"),
+    ({"task.frozen": True}, "init.t"),
+    ({"loss.none": True}, "meta.fuse_in_outer"),
+    ({"data.task_size": (100, 128)}, "data.task_size"),
+    ({"task.kind": "none", "meta.steps": 0}, "loss.weights"),
+  ],
+)
+def test_contradictions_name_the_field(changes, field):
+  config = load("synthetic_det")
+  config.update_from_flattened_dict(changes)
+  with pytest.raises(ConfigError, match=field):
+    build.check(config)
+
+
+def test_labels_of_another_task_are_an_error():
+  config = load("synthetic_det")
+  config.data.name = "synthetic_seg"
+  with pytest.raises(ConfigError, match="task.kind='detection' does not fit synthetic_seg"):
+    build.source(config, "train")

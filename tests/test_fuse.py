@@ -1,0 +1,155 @@
+"""Fusing arrays and folders: colour, sizes, broken files, the command."""
+
+import numpy as np
+import pytest
+from helpers import real_data
+from PIL import Image
+
+from tdfusion_jax import build, cli
+from tdfusion_jax.checkpoint import save_weights
+from tdfusion_jax.fuse import fuse_folder, make_fuse_fn
+from tdfusion_jax.imageio import ImageError, list_pairs, read_image, write_image
+
+RNG = np.random.default_rng(0)
+
+
+def mean_fuse(params, ir, vi):
+  """A fusion whose answer is known: the mean of both luminances."""
+  del params
+  return (ir + vi) / 2
+
+
+@pytest.fixture
+def fuse():
+  return make_fuse_fn(mean_fuse, {})
+
+
+def images(*shape):
+  return RNG.random(shape).astype(np.float32)
+
+
+def test_gray_stays_gray_and_colour_keeps_its_chroma(fuse):
+  ir, gray, colour = images(2, 5, 7, 1), images(2, 5, 7, 1), 0.3 + 0.4 * images(2, 5, 7, 3)
+  np.testing.assert_allclose(fuse(ir, gray), (ir + gray) / 2, atol=1e-6)
+  fused = np.asarray(fuse(np.full_like(ir, 0.5), colour))
+  y = colour @ np.array([0.299, 0.587, 0.114], np.float32)
+  # Where only luminance moves, R - Y and B - Y stay as they were (BT.601).
+  moved = fused @ np.array([0.299, 0.587, 0.114], np.float32)
+  np.testing.assert_allclose(moved, (0.5 + y) / 2, atol=1e-5)
+  np.testing.assert_allclose(fused[..., 0] - moved, colour[..., 0] - y, atol=1e-5)
+  assert fused.shape == (2, 5, 7, 3) and np.abs(colour[..., 0] - y).max() > 0.1
+
+
+def test_two_gray_images_in_colour_files_stay_gray(fuse):
+  ir, vi = (np.repeat(images(1, 4, 4, 1), 3, axis=-1) for _ in range(2))
+  fused = np.asarray(fuse(ir, vi))
+  np.testing.assert_allclose(fused, (ir + vi) / 2, atol=1e-5)
+
+
+def test_stretching_fills_the_range_and_leaves_a_flat_image():
+  stretch = make_fuse_fn(mean_fuse, {}, stretch=True)
+  fused = np.asarray(stretch(0.2 * images(1, 6, 6, 1), 0.2 * images(1, 6, 6, 1)))
+  assert fused.min() == 0 and fused.max() == 1
+  flat = np.full((1, 4, 4, 1), 0.25, np.float32)
+  np.testing.assert_array_equal(stretch(flat, flat), flat)
+
+
+@pytest.mark.parametrize(
+  ("a", "b"), [((1, 4, 4, 1), (1, 4, 5, 1)), ((4, 4, 1), (4, 4, 1)), ((1, 4, 4, 2), (1, 4, 4, 1))]
+)
+def test_wrong_shapes_are_errors(fuse, a, b):
+  with pytest.raises(ValueError, match="not"):
+    fuse(images(*a), images(*b))
+
+
+def folders(tmp_path, sizes):
+  for side in ("ir", "vi"):
+    for name, (height, width) in sizes.items():
+      write_image(tmp_path / side / f"{name}.png", images(height, width, 1 if side == "ir" else 3))
+  return tmp_path / "ir", tmp_path / "vi", tmp_path / "out"
+
+
+def test_a_folder_of_many_sizes_with_broken_files(fuse, tmp_path):
+  ir, vi, out = folders(tmp_path, {"a": (6, 8), "b": (5, 7), "c": (6, 8), "d": (4, 4)})
+  (ir / "c.png").write_bytes((ir / "c.png").read_bytes()[:40])
+  write_image(vi / "d.png", images(4, 6, 3))
+  report = fuse_folder(fuse, ir, vi, out)
+  assert [p.name for p in report.written] == ["a.png", "b.png"] == sorted(p.name for p in out.iterdir())
+  assert len(report.failed) == 2 and "c.png cannot be read" in report.failed[0] and "(4x4 and 6x4)" in report.failed[1]
+  expected = (read_image(ir / "b.png")[..., 0] + read_image(vi / "b.png") @ [0.299, 0.587, 0.114]) / 2
+  fused = read_image(out / "b.png") @ [0.299, 0.587, 0.114]
+  assert np.median(np.abs(fused - expected)) < 0.01  # clipping of strong colours may move single pixels
+  again = fuse_folder(fuse, ir, vi, out, skip_existing=True)
+  assert len(again.skipped) == 2 and not again.written
+
+
+def test_missing_partners_are_listed(tmp_path):
+  ir, vi, _ = folders(tmp_path, {"a": (4, 4), "b": (4, 4)})
+  (vi / "b.png").unlink()
+  with pytest.raises(ImageError, match=r"b\.png has no partner in"):
+    list_pairs(ir, vi)
+  with pytest.raises(ImageError, match="is not a folder"):
+    list_pairs(tmp_path / "none", vi)
+
+
+def test_file_modes(tmp_path):
+  Image.fromarray(np.array([[0, 65535]], np.uint16)).save(tmp_path / "deep.png")
+  np.testing.assert_allclose(read_image(tmp_path / "deep.png")[..., 0], [[0, 1]])
+  Image.new("RGBA", (2, 1), (255, 0, 0, 10)).save(tmp_path / "alpha.png")
+  np.testing.assert_allclose(read_image(tmp_path / "alpha.png")[0, 0], [1, 0, 0])
+  Image.new("P", (2, 1), 0).save(tmp_path / "palette.png")
+  assert read_image(tmp_path / "palette.png").shape == (1, 2, 3)
+
+
+@pytest.fixture
+def weights(tmp_path):
+  """F with random weights, as a training exports it."""
+  import jax
+
+  params = build._init(build.FusionNet(), jax.random.key(0))
+  save_weights(tmp_path / "run" / "weights" / "f.safetensors", {"params": params}, {"arch": "fusion"})
+  return tmp_path / "run"
+
+
+def test_the_command_fuses_reports_and_exits(tmp_path, weights, capsys):
+  ir, vi, out = folders(tmp_path, {"a": (16, 24), "b": (16, 24)})
+  command = ["fuse", "--ir", str(ir), "--vi", str(vi), "--out", str(out), "--checkpoint", str(weights)]
+  assert cli.main(command) == 0
+  assert read_image(out / "a.png").shape == (16, 24, 3) and "2 written" in capsys.readouterr().out
+  (ir / "a.png").write_bytes(b"broken")
+  assert cli.main(command) == 1
+  assert "a.png cannot be read" in capsys.readouterr().err
+  (ir / "a.png").unlink()
+  assert cli.main(command) == 2
+  assert "has no partner" in capsys.readouterr().err
+  assert cli.main([*command[:-1], str(tmp_path / "nowhere")]) == 2
+  assert "is not a run folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["train", "fuse"])
+def test_every_verb_has_help_with_an_example(verb, capsys):
+  with pytest.raises(SystemExit) as end:
+    cli.main([verb, "--help"])
+  assert end.value.code == 0 and f"example: tdfusion {verb}" in capsys.readouterr().out
+
+
+@pytest.mark.slow  # F on a real pair of full size
+def test_real_colour_pairs_fuse_in_colour(tmp_path, weights):
+  folder = real_data() / "RoadScene"
+  for side in ("ir", "vi"):
+    (tmp_path / side).mkdir()
+    first = sorted((folder / side).iterdir())[0]
+    (tmp_path / side / first.name).write_bytes(first.read_bytes())
+  command = [
+    "fuse",
+    "--ir",
+    str(tmp_path / "ir"),
+    "--vi",
+    str(tmp_path / "vi"),
+    "--out",
+    str(tmp_path / "out"),
+  ]
+  assert cli.main([*command, "--checkpoint", str(weights)]) == 0
+  (out,) = (tmp_path / "out").iterdir()
+  fused, visible = read_image(out), read_image(next((tmp_path / "vi").iterdir()))
+  assert fused.shape == visible.shape and np.ptp(fused, axis=-1).mean() > 0.01
