@@ -15,8 +15,12 @@ RUNLOCAL = {
   "data.task_size": (96, 128),
   "meta.pairs": 8,
   "meta.steps": 8,
-  "train.epochs": 3,
-  "log.every": 2,
+  # A few minutes at the paper's rates leave F gray: ten times the rate, and first some steps without G.
+  "optim.f.learning_rate": 1e-3,
+  "optim.t.learning_rate": 1e-3,
+  "train.pretrain_steps": 120,
+  "train.epochs": 2,
+  "log.every": 4,
   "log.validate_pairs": 6,
 }
 

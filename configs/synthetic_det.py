@@ -15,7 +15,7 @@ RUNLOCAL = {
   "data.val_options.count": 16,
   "meta.pairs": 32,
   "meta.steps": 8,
-  "train.pretrain_steps": 16,
+  "train.pretrain_steps": 60,
   "train.epochs": 3,
   "log.every": 4,
   "log.validate_pairs": 16,
@@ -26,21 +26,21 @@ def get_config(options=""):
   config = base()
   config.name = "synthetic_det"
   config.data.name = "synthetic_det"
-  config.data.train_options.update({"size": (96, 128), "count": 400, "seed": 0, "night": 0.6})
-  config.data.val_options.update({"size": (96, 128), "count": 48, "seed": 0, "night": 0.6})
+  config.data.train_options.update({"size": (96, 128), "count": 160, "seed": 0, "night": 0.6})
+  config.data.val_options.update({"size": (96, 128), "count": 32, "seed": 0, "night": 0.6})
   config.data.crop_size = (64, 64)
   config.data.task_size = (96, 128)
-  config.data.batch_size = 4
+  config.data.batch_size = 2
   config.data.max_boxes = 24
   config.data.flip = True
   config.data.cache_mb = 512
   config.task.kind, config.task.variant = "detection", "n"
   config.loss.alpha = 0.02
-  config.meta.pairs, config.meta.steps = 160, 20
+  config.meta.pairs, config.meta.steps = 80, 40
   config.meta.eta_f = config.meta.eta_t = 0.1
   config.optim.f.learning_rate = config.optim.t.learning_rate = config.optim.g.learning_rate = 1e-3
-  config.train.pretrain_steps = 200
-  config.train.epochs = 6
-  config.log.validate_pairs = 48
+  config.train.pretrain_steps = 300
+  config.train.epochs = 8
+  config.log.validate_pairs = 32
   config.log.checkpoint_every = 50
   return finish(config, options, RUNLOCAL)

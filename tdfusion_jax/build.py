@@ -9,11 +9,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
-from ml_collections import ConfigDict
 
 from tdfusion_jax import checkpoint, meta, optimisers
 from tdfusion_jax.batch import Views
-from tdfusion_jax.config import ConfigError
+from tdfusion_jax.config import Config, ConfigError
 from tdfusion_jax.data import get_source
 from tdfusion_jax.data.loader import StepSource
 from tdfusion_jax.data.source import CachedSource, Source
@@ -43,12 +42,12 @@ class Experiment(NamedTuple):
   """() -> TrainState."""
 
 
-def fuse_net(f_params, ir: jax.Array, vi: jax.Array) -> jax.Array:
+def fuse_net(f_params, ir: jax.Array, vi: jax.Array) -> Any:
   """F: [B, H, W, 1] twice -> fused [B, H, W, 1]."""
   return FusionNet().apply({"params": f_params}, ir, vi)
 
 
-def weigh_net(g_params, ir: jax.Array, vi: jax.Array) -> jax.Array:
+def weigh_net(g_params, ir: jax.Array, vi: jax.Array) -> Any:
   """G: [B, H, W, 1] twice -> (w_a, w_b) [B, H, W, 2]."""
   return LossNet().apply({"params": g_params}, ir, vi)
 
@@ -68,7 +67,7 @@ def weigh_constant(g_params, ir: jax.Array, vi: jax.Array, *, w_a: float) -> jax
 FUSERS = {"fusion": (FusionNet, fuse_net), "average": (LossNet, fuse_average)}
 
 
-def check(config: ConfigDict) -> None:
+def check(config: Config) -> None:
   """Raises ConfigError, naming the field, for settings that contradict each other."""
   rules = [
     (
@@ -115,14 +114,14 @@ def check(config: ConfigDict) -> None:
       raise ConfigError("config." + message)
 
 
-def task(config: ConfigDict, num_classes: int) -> Task | None:
+def task(config: Config, num_classes: int) -> Task | None:
   """The downstream task, or None."""
   if config.task.kind == "none":
     return None
   return TASKS[config.task.kind](num_classes, variant=config.task.variant)
 
 
-def method(config: ConfigDict, judge: Task | None) -> Method:
+def method(config: Config, judge: Task | None) -> Method:
   """The functions and switches of the learning steps."""
   learned = config.loss.weights == "learned"
   loss = None
@@ -142,29 +141,29 @@ def method(config: ConfigDict, judge: Task | None) -> Method:
   )
 
 
-def source(config: ConfigDict, split: str) -> Source:
-  """The pairs of `split`, "train" or "val"."""
+def source(config: Config, split: str, *, own_task: bool = False) -> Source:
+  """The pairs of `split`, "train" or "val"; with labels that fit `config.task` unless the task is the user's own."""
   data = config.data
   options = {k: v for k, v in data[f"{split}_options"].items() if v not in ("", None)}
   found = get_source(data.name, root=data.root or None, split=data[f"{split}_split"], **options)
   kind = None if config.task.kind == "none" else config.task.kind
-  if kind is not None and found.kind != kind:
+  if kind is not None and found.kind != kind and not own_task:
     raise ConfigError(f"config.task.kind={kind!r} does not fit {data.name}, which holds labels for: {found.kind}.")
   return CachedSource(found, data.cache_mb << 20) if data.cache_mb else found
 
 
-def optimiser(config: ConfigDict, letter: str, steps_per_epoch: int) -> optax.GradientTransformation:
+def optimiser(config: Config, letter: str, steps_per_epoch: int) -> optax.GradientTransformation:
   """The update rule of "f", "g" or "t"."""
   rule = config.optim[letter]
   return optimisers.optimiser(rule.rule, _schedule(config, rule.learning_rate, steps_per_epoch), eps=rule.eps)
 
 
-def _schedule(config: ConfigDict, rate: float, steps_per_epoch: int):
+def _schedule(config: Config, rate: float, steps_per_epoch: int):
   optim = config.optim
   return optimisers.schedule(rate, steps_per_epoch, decay_every=optim.decay_every, decay_rate=optim.decay_rate)
 
 
-def _step_source(config: ConfigDict, pairs: Source) -> StepSource:
+def _step_source(config: Config, pairs: Source) -> StepSource:
   data = config.data
   return StepSource(
     pairs,
@@ -183,16 +182,20 @@ def _step_source(config: ConfigDict, pairs: Source) -> StepSource:
   )
 
 
-def experiment(config: ConfigDict) -> Experiment:
+def experiment(config: Config, judge: Task | None = None) -> Experiment:
   """Everything a training run needs.
+
+  Args:
+    config: from a file in `configs/`.
+    judge: a task of your own in place of `config.task`; it gets the targets that the data source hands out.
 
   Raises:
     ConfigError, DatasetError: contradicting fields, missing or unfitting data, naming the field or file.
   """
   check(config)
-  train, val = source(config, "train"), source(config, "val")
+  train, val = (source(config, split, own_task=judge is not None) for split in ("train", "val"))
   steps = _step_source(config, train)
-  how = method(config, task(config, len(train.classes)))
+  how = method(config, judge or task(config, len(train.classes)))
   # Each optimiser counts its own steps; pre-training moves the clocks of F and T on a little.
   rules = {k: optimiser(config, k, steps.g_steps if k == "g" else steps.ft_steps) for k in "fgt"}
   rates = [_schedule(config, rate, steps.g_steps + steps.ft_steps) for rate in (config.meta.eta_f, config.meta.eta_t)]
@@ -208,7 +211,7 @@ def experiment(config: ConfigDict) -> Experiment:
   )
 
 
-def _init_state(config: ConfigDict, how: Method, rules: dict, steps: StepSource) -> TrainState:
+def _init_state(config: Config, how: Method, rules: dict, steps: StepSource) -> TrainState:
   key, f_key, g_key, t_key = jax.random.split(jax.random.key(config.seed), 4)
   fuser, _ = FUSERS["average" if config.loss.none else "fusion"]
   image = jnp.zeros((1, *steps.task_size, 1))
@@ -238,7 +241,7 @@ def _init(network: nn.Module, key):
   return jax.jit(network.init)(key, image, image)["params"]
 
 
-def _start(config: ConfigDict, letter: str, params, stats=None):
+def _start(config: Config, letter: str, params, stats=None):
   """`params` (and `stats`), or what the file in `init.<letter>` holds in their place."""
   path = config.init[letter]
   if not path:
@@ -249,7 +252,7 @@ def _start(config: ConfigDict, letter: str, params, stats=None):
   return fitting["params"] if stats is None else (fitting["params"], fitting["batch_stats"])
 
 
-def fuser_name(config: ConfigDict) -> str:
+def fuser_name(config: Config) -> str:
   """Which of `FUSERS` this config trains."""
   return "average" if config.loss.none else "fusion"
 
@@ -289,7 +292,7 @@ def load_fusion(*, checkpoint_dir: str | Path | None = None, weights: str | Path
   return fuse_fn, checkpoint.match(loaded, shapes, str(weights))["params"]
 
 
-def config_to_json(config: ConfigDict) -> dict:
+def config_to_json(config: Config) -> dict:
   """The config as plain JSON values."""
   return json.loads(config.to_json())
 

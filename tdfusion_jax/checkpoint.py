@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from tdfusion_jax.convert.rules import flatten, unflatten
 from tdfusion_jax.state import TrainState
@@ -29,9 +29,9 @@ class Checkpoints:
   def __init__(self, folder: str | Path, keep: int = 2):
     self._folder = Path(folder).absolute()
     self._checkpointer = ocp.training.Checkpointer(
-      self._folder,
-      save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
-      preservation_policy=ocp.training.preservation_policies.LatestN(keep),
+      str(self._folder),
+      save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),  # pyright: ignore
+      preservation_policy=ocp.training.preservation_policies.LatestN(keep),  # pyright: ignore
     )
 
   def steps(self) -> list[int]:
@@ -134,7 +134,7 @@ def save_weights(path: str | Path, variables: Mapping, metadata: Mapping[str, An
   arrays = {"/".join(k): np.ascontiguousarray(v) for k, v in flatten(jax.device_get(variables)).items()}
   temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
   try:
-    save_file(arrays, temporary, metadata={key: json.dumps(value) for key, value in metadata.items()})
+    temporary.write_bytes(save(arrays, {key: json.dumps(value) for key, value in metadata.items()}))
     os.replace(temporary, path)
   except (OSError, SafetensorError) as error:
     raise CheckpointError(f"could not write {path}: {error}") from error

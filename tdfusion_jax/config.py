@@ -1,6 +1,10 @@
 """Every field of a configuration with the paper's values, and the options after the colon of `--config`."""
 
+from typing import Any
+
 from ml_collections import ConfigDict
+
+Config = Any  # a ConfigDict, whose fields a type checker cannot know
 
 
 class ConfigError(ValueError):
@@ -11,7 +15,7 @@ OPTIONS = ("runlocal", "upstream", "ablation=I..V", "weights=W")
 ABLATIONS = ("I", "II", "III", "IV", "V")
 
 
-def base() -> ConfigDict:
+def base() -> Config:
   """The paper's hyper-parameters; a file in `configs/` fills in what its data set needs."""
   return ConfigDict(
     {
@@ -78,7 +82,7 @@ def base() -> ConfigDict:
   )
 
 
-def finish(config: ConfigDict, options: str | None, runlocal: dict) -> ConfigDict:
+def finish(config: Config, options: str | None, runlocal: dict) -> Config:
   """Applies the options after the colon and locks the config, so that an unknown field is an error.
 
   Args:
@@ -112,7 +116,7 @@ def _number(text: str) -> float:
     raise ConfigError(f"config option weights={text}: a number from 0 to 1 is needed.") from None
 
 
-def _upstream(config: ConfigDict) -> None:
+def _upstream(config: Config) -> None:
   """The public code where it departs from the paper (its swapped box axes are a defect and not reproduced)."""
   config.loss.intensity = "upstream"
   config.meta.inner_task = "adam"
@@ -123,7 +127,7 @@ def _upstream(config: ConfigDict) -> None:
   config.optim.decay_rate = 0.1
 
 
-def _fixed_weights(config: ConfigDict, w_a: float) -> None:
+def _fixed_weights(config: Config, w_a: float) -> None:
   config.loss.weights = "fixed"
   config.loss.fixed_w_a = w_a
   config.meta.steps = 0
@@ -131,7 +135,7 @@ def _fixed_weights(config: ConfigDict, w_a: float) -> None:
     config.data.swap = "none"  # an unequal constant would follow the exchanged images
 
 
-def _ablation(config: ConfigDict, number: str) -> None:
+def _ablation(config: Config, number: str) -> None:
   """Table 3 of the paper."""
   if number == "I":
     _fixed_weights(config, 0.5)

@@ -1,6 +1,7 @@
 """The inner gradient dL_f/dF and its derivative with respect to G, the heart of Eq. 7."""
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ DERIVATIVES = ("forward_over_reverse", "reverse_over_reverse")
 
 
 def _loss_of(method: Method, f_params, g_params, crop: Pair):
+  assert method.fusion_loss is not None, "a method without fusion loss has no inner gradient"
   weights = method.weigh(g_params, crop.ir, crop.vi)
   return method.fusion_loss(method.fuse(f_params, crop.ir, crop.vi), crop.ir, crop.vi, weights)
 
@@ -22,7 +24,7 @@ def _fusion_gradient(method: Method, f_params, g_params, crop: Pair):
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _cheap_fusion_gradient(method: Method, f_params, g_params, crop: Pair):
+def _cheap_fusion_gradient(method: Method, f_params, g_params, crop: Pair) -> Any:
   return _fusion_gradient(method, f_params, g_params, crop)
 
 
@@ -63,9 +65,10 @@ def _dense(cotangent, like):
 _cheap_fusion_gradient.defvjp(_cheap_forward, _cheap_backward, symbolic_zeros=True)
 
 
-def fusion_gradient(method: Method, f_params, g_params, crop: Pair):
+def fusion_gradient(method: Method, f_params, g_params, crop: Pair) -> tuple[Any, dict[str, jax.Array]]:
   """dL_f/dF, differentiable with respect to G. Returns (gradient like f_params, {name: scalar})."""
   if method.derivative not in DERIVATIVES:
     raise ValueError(f"derivative {method.derivative!r} is not one of {', '.join(DERIVATIVES)}.")
-  cheap = method.derivative == "forward_over_reverse"
-  return (_cheap_fusion_gradient if cheap else _fusion_gradient)(method, f_params, g_params, crop)
+  if method.derivative == "reverse_over_reverse":
+    return _fusion_gradient(method, f_params, g_params, crop)
+  return _cheap_fusion_gradient(method, f_params, g_params, crop)

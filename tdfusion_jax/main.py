@@ -23,7 +23,7 @@ def _run(argv: list[str]) -> int:
     return 2
   _speak()
   try:
-    train(_CONFIG.value, _WORKDIR.value)
+    train(_CONFIG.value, str(_WORKDIR.value))
   except (ConfigError, DatasetError, CheckpointError, DivergedError) as error:
     print(f"error: {error}", file=sys.stderr)
     return 2

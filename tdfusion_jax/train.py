@@ -7,14 +7,15 @@ import time
 from pathlib import Path
 
 import jax
-from ml_collections import ConfigDict
 
 from tdfusion_jax import build, checkpoint, pictures
+from tdfusion_jax.config import Config
 from tdfusion_jax.data import make_dataset
 from tdfusion_jax.evaluate import validate
 from tdfusion_jax.progress import Progress
 from tdfusion_jax.runfolder import RunFolder
 from tdfusion_jax.state import TrainState
+from tdfusion_jax.tasks import Task
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +24,7 @@ class DivergedError(FloatingPointError):
   """A measurement of a step is not finite; the message names it."""
 
 
-def train(config: ConfigDict, workdir: str | Path) -> TrainState:
+def train(config: Config, workdir: str | Path, task: Task | None = None) -> TrainState:
   """Trains F, G and T, or goes on where an earlier run in `workdir` stopped.
 
   Leaves in `workdir`: `config.json`, `versions.json`, `metrics.jsonl` (one object a line), `tensorboard/`,
@@ -33,6 +34,7 @@ def train(config: ConfigDict, workdir: str | Path) -> TrainState:
   Args:
     config: from a file in `configs/`.
     workdir: the run folder, new or of an earlier run with the same config.
+    task: your own T in place of the one that `config.task` names.
 
   Returns:
     The final state.
@@ -41,7 +43,7 @@ def train(config: ConfigDict, workdir: str | Path) -> TrainState:
     ConfigError, DatasetError: contradicting config, unfitting data, or a `workdir` of another config.
     DivergedError: a loss or norm is not finite.
   """
-  experiment = build.experiment(config)
+  experiment = build.experiment(config, task)
   folder = RunFolder(workdir, build.config_to_json(config))
   checkpoints = checkpoint.Checkpoints(folder.path / "checkpoints", keep=config.log.keep)
   state = checkpoints.restore(jax.eval_shape(experiment.init)) if checkpoints.steps() else None
@@ -92,7 +94,7 @@ def train(config: ConfigDict, workdir: str | Path) -> TrainState:
   return state
 
 
-def export_weights(config: ConfigDict, state: TrainState, folder: Path) -> None:
+def export_weights(config: Config, state: TrainState, folder: Path) -> None:
   """Writes F, G and T, each as one `.safetensors` file that `init.*` and `tdfusion fuse --weights` accept."""
   about = {"config": config.name, "step": int(state.step)}
   checkpoint.save_weights(
@@ -111,7 +113,7 @@ def _epoch_ends(experiment: build.Experiment, step: int) -> bool:
   return kind == "ft" and position == experiment.steps.ft_steps - 1
 
 
-def _due(config: ConfigDict, epoch: int) -> bool:
+def _due(config: Config, epoch: int) -> bool:
   every = config.log.validate_every
   return bool(every) and (epoch % every == 0 or epoch == config.train.epochs)
 

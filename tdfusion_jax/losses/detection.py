@@ -36,8 +36,9 @@ def assign(
   """Task-aligned assignment (TOOD, ICCV 2021, in YOLOv8's form), without gradient.
 
   For each true box, the ten anchors of largest `score^0.5 * max(CIoU, 0)^6` among those whose centre lies strictly
-  inside it. An anchor that several boxes claim goes to the box it overlaps most. Its target score is its metric,
-  scaled so that the best anchor of a box gets that box's best overlap.
+  inside it (fewer where the metric is zero). An anchor that several boxes claim goes to the one it overlaps most of
+  those that contain its centre. Its target score is its metric, scaled so that the best anchor of a box gets that
+  box's best overlap.
 
   Args:
     scores: predicted class probabilities.
@@ -48,12 +49,14 @@ def assign(
   low, high = true_boxes[:, :, None, :2], true_boxes[:, :, None, 2:]
   centre = points[None, None]
   inside = jnp.all((centre > low) & (centre < high), axis=-1) & valid[:, :, None]
-  overlap = jnp.maximum(ciou(*jnp.broadcast_arrays(boxes[:, None], true_boxes[:, :, None])), 0)
-  overlap = jnp.where(valid[:, :, None], overlap, 0)
+  predicted, true = jnp.broadcast_arrays(boxes[:, None], true_boxes[:, :, None])
+  overlap = ciou(predicted, true)
+  overlap = jnp.where(inside, jnp.maximum(overlap, 0), 0)
   of_class = jnp.take_along_axis(scores, true_classes[:, None, :], axis=2).transpose(0, 2, 1)
-  metric = jnp.where(inside, of_class**_ALPHA * overlap**_BETA, 0)
-  tenth = jax.lax.top_k(metric, min(TOP_ANCHORS, metric.shape[-1]))[0][..., -1:]
-  claimed = (metric >= tenth) & (metric > 0)
+  metric = of_class**_ALPHA * overlap**_BETA
+  # By index, not by value: equal metrics, as on a uniform image, must not make it more than ten.
+  best_ten = jax.lax.top_k(metric, min(TOP_ANCHORS, metric.shape[-1]))[1]
+  claimed = jnp.put_along_axis(jnp.zeros_like(inside), best_ten, True, axis=-1, inplace=False) & (metric > 0)
   contested = jnp.sum(claimed, axis=1, keepdims=True) > 1
   most = jnp.arange(true_boxes.shape[1])[None, :, None] == jnp.argmax(overlap, axis=1)[:, None]
   claimed = jnp.where(contested, most, claimed)
@@ -76,8 +79,12 @@ def yolo_loss(outputs: Detections, target: DetTarget) -> tuple[Float[Array, ""],
 
   Returns:
     (box + class + dfl, {"box", "class", "dfl"}), scalars with their gains (7.5, 0.5, 1.5), each normalised by
-    max(sum of target scores, 1).
+    max(sum of target scores, 1). NaN if a valid box has a class that the network does not know.
+
+  Raises:
+    ValueError: a target that is not one for B images.
   """
+  _check(outputs, target)
   dtype = outputs.box_logits.dtype
   predicted = decode_boxes(outputs)
   true_boxes = target.boxes.astype(dtype)
@@ -91,7 +98,8 @@ def yolo_loss(outputs: Detections, target: DetTarget) -> tuple[Float[Array, ""],
       target.valid,
     )
   )
-  total = jnp.maximum(assigned.scores.sum(), 1)
+  known = ~target.valid | ((target.classes >= 0) & (target.classes < outputs.class_logits.shape[-1]))
+  total = jnp.where(jnp.all(known), jnp.maximum(assigned.scores.sum(), 1), jnp.nan)
   weight = assigned.scores.sum(axis=-1)
   strides = outputs.strides[None, :, None]
   # Background anchors get their own prediction as target: weight zero alone would turn an infinite slope into NaN.
@@ -104,6 +112,13 @@ def yolo_loss(outputs: Detections, target: DetTarget) -> tuple[Float[Array, ""],
   }
   parts = {name: GAINS[name] * value / total for name, value in parts.items()}
   return sum(parts.values(), jnp.zeros((), dtype)), parts
+
+
+def _check(outputs: Detections, target: DetTarget) -> None:
+  batch, shapes = len(outputs.class_logits), [field.shape for field in target]
+  rows = shapes[0][:2]
+  if shapes != [(*rows, 4), rows, rows] or rows[0] != batch or 0 in rows:
+    raise ValueError(f"boxes, classes and valid must be [{batch}, M, 4], [{batch}, M] twice, M > 0, not {shapes}.")
 
 
 def _bin_loss(outputs: Detections, true: Float[Array, "b a 4"]) -> Float[Array, "b a"]:

@@ -1,5 +1,7 @@
 """Object detection as a task: YOLOv8 and its loss."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -48,7 +50,7 @@ def detection(
     variables = jax.jit(net.init)(key, images)
     return variables["params"], variables["batch_stats"]
 
-  def apply(params, stats, images, *, train, key=None):
+  def apply(params, stats, images, *, train, key=None) -> tuple[Any, Any]:
     del key  # nothing in this network is random
     check(images)
     variables = {"params": params, "batch_stats": stats}

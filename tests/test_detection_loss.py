@@ -1,0 +1,275 @@
+"""The assigner and YOLOv8's loss, by hand; parity with the reference is in test_goldens.py."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+
+from tdfusion_jax.batch import DetTarget
+from tdfusion_jax.losses import detection
+from tdfusion_jax.losses.detection import GAINS, assign
+from tdfusion_jax.networks.yolov8 import BINS, Detections, anchor_points
+
+
+def yolo_loss(outputs, target):
+  return jax.jit(lambda *args: detection.yolo_loss(*args))(outputs, target)
+
+
+def grid(count, stride=8.0):
+  """Anchor centres of a count x count map, row by row."""
+  along = (np.arange(count) + 0.5) * stride
+  return jnp.asarray(np.stack(np.meshgrid(along, along), axis=-1).reshape(-1, 2))
+
+
+def assigned(scores, predicted, points, true, classes=None, valid=None):
+  """`assign` for one image."""
+  classes = [0] * len(true) if classes is None else classes
+  valid = [True] * len(true) if valid is None else valid
+  arrays = [jnp.asarray(x, jnp.result_type(float)) for x in (scores, predicted, points, true)]
+  scores, predicted, points, true = arrays
+  out = assign(scores[None], predicted[None], points, true[None], jnp.asarray([classes]), jnp.asarray([valid]))
+  return out.scores[0], out.boxes[0]
+
+
+def test_scores_of_one_box_by_hand():
+  """Metrics are 1/2 and CIoU^6.
+
+  One anchor predicts the box itself with score 1/4, the other a quarter of it with score 1: IoU 1/4, same aspect,
+  centres 8 + 8 apart, squared, over the squared diagonal of 32 and 32.
+  """
+  true = [[0, 0, 32, 32]]
+  overlap = 1 / 4 - (8**2 + 8**2) / (32**2 + 32**2)
+  scores, boxes = assigned([[0.25], [1]], [true[0], [0, 0, 16, 16]], [[12, 12], [8, 8]], true)
+  np.testing.assert_allclose(scores[:, 0], [1, overlap**6 / 0.5], rtol=1e-5)
+  np.testing.assert_array_equal(boxes, true * 2)
+
+
+def test_the_best_anchor_gets_the_best_overlap_not_its_own():
+  """The surer anchor has the larger metric, so it takes the overlap 1 of the other one."""
+  true, points = [[0.0, 0, 32, 32]], [[12, 12], [20, 20]]
+  near = 0.5**2 / 1  # a centred box of half the side: IoU 1/4, no distance, same shape
+  scores, _ = assigned([[1], [near**14]], [[8, 8, 24, 24], true[0]], points, true)
+  np.testing.assert_allclose(scores[:, 0], [1, near**7 / near**6], rtol=1e-3)  # 1e-9 beside a metric of 2.4e-4
+
+
+@pytest.mark.parametrize(("point", "inside"), [((0, 4), False), ((4, 8), False), ((0.1, 7.9), True)])
+def test_centres_lie_strictly_inside(point, inside):
+  scores, _ = assigned([[0.5]], [[0, 0, 8, 8]], [point], [[0, 0, 8, 8]])
+  assert (scores[0, 0] > 0.9) == inside
+
+
+def test_a_prediction_apart_from_the_box_is_background():
+  scores, _ = assigned([[0.9]], [[20, 20, 30, 30]], [[4, 4]], [[0, 0, 8, 8]])
+  assert scores[0, 0] == 0
+
+
+def test_the_ten_best_of_sixteen():
+  sure = np.linspace(0.2, 0.9, 16)
+  scores, _ = assigned(sure[:, None], [[0, 0, 32, 32]] * 16, grid(4), [[0, 0, 32, 32]])
+  np.testing.assert_array_equal(scores[:, 0] > 0, np.arange(16) >= 6)
+  np.testing.assert_allclose(scores[6:, 0], np.sqrt(sure[6:] / 0.9), rtol=1e-5)
+
+
+def test_equal_metrics_do_not_make_it_more_than_ten():
+  scores, _ = assigned(np.full((16, 1), 0.5), [[0, 0, 32, 32]] * 16, grid(4), [[0, 0, 32, 32]])
+  assert (scores > 0.9).sum() == 10
+
+
+def test_a_contested_anchor_goes_to_the_box_it_overlaps_most():
+  """Its score is larger for the class of the other box: the overlap alone decides."""
+  true = [[0, 0, 20, 20], [2, 0, 24, 20]]
+  scores, boxes = assigned([[0.9, 0.1]], [[3, 0, 24, 20]], [[8, 8]], true, classes=[0, 1])
+  np.testing.assert_array_equal(boxes[0], true[1])
+  assert scores[0, 0] == 0 and scores[0, 1] > 0.9
+
+
+def test_a_contested_anchor_is_not_lost_to_a_box_that_does_not_contain_it():
+  """The third box equals the prediction, but the anchor's centre lies outside."""
+  true = [[0, 0, 20, 20], [2, 0, 24, 20], [9, 0, 29, 20]]
+  scores, boxes = assigned([[0.5]], [true[2]], [[8, 8]], true)
+  np.testing.assert_array_equal(boxes[0], true[1])
+  assert scores[0, 0] > 0.3
+
+
+def test_losing_an_anchor_changes_what_the_loser_is_scaled_by():
+  """Box 0 loses its best anchor to box 1; its best remaining one then gets *that* one's overlap."""
+  true = [[0, 0, 32, 32], [8, 8, 24, 24]]
+  small = 0.75**2  # a centred box of 24/32 of the side
+  scores, boxes = assigned([[0.9], [0.1]], [[8, 8, 24, 24], [4, 4, 28, 28]], [[12, 12], [4, 4]], true)
+  np.testing.assert_array_equal(boxes, [true[1], true[0]])
+  np.testing.assert_allclose(scores[:, 0], [1, small], rtol=1e-5)
+
+
+def test_padding_takes_no_part():
+  """Rows that are not valid change nothing, wherever they lie and whatever they hold."""
+  sure = np.linspace(0.2, 0.9, 16)[:, None]
+  args = (sure, [[2, 0, 30, 32]] * 16, grid(4))
+  alone = assigned(*args, [[0, 0, 32, 32]])
+  padded = assigned(*args, [[2, 0, 30, 32], [0, 0, 32, 32], [0, 0, 0, 0]], valid=[False, True, False])
+  np.testing.assert_array_equal(alone[0], padded[0])
+  positive = np.asarray(alone[0][:, 0] > 0)
+  assert positive.sum() == 10
+  np.testing.assert_array_equal(padded[1][positive], [[0, 0, 32, 32]] * 10)
+
+
+def outputs_of(batch=2, classes=3, size=(32, 64), seed=0, dtype=None):
+  points, strides = (jnp.asarray(x, dtype or jnp.result_type(float)) for x in anchor_points(*size))
+  rng = np.random.default_rng(seed)
+  box = jnp.asarray(rng.standard_normal((batch, len(points), 4 * BINS)), points.dtype)
+  return Detections(box, jnp.asarray(rng.standard_normal((batch, len(points), classes)), points.dtype), points, strides)
+
+
+def target_of(*images, rows=3):
+  """Each image a list of (x1, y1, x2, y2, class); padded to `rows`."""
+  boxes, classes = np.zeros((len(images), rows, 4)), np.zeros((len(images), rows), np.int32)
+  valid = np.zeros((len(images), rows), bool)
+  for i, image in enumerate(images):
+    for j, (*box, label) in enumerate(image):
+      boxes[i, j], classes[i, j], valid[i, j] = box, label, True
+  return DetTarget(jnp.asarray(boxes, jnp.result_type(float)), jnp.asarray(classes), jnp.asarray(valid))
+
+
+FULL = target_of([(2, 3, 40, 30, 1), (30, 1, 60, 20, 0)], [(5, 5, 30, 28, 2)])
+
+
+def one_anchor(bin_logits, class_logit, stride=8.0):
+  """Detections of one anchor at (12, 12), equal logits on all four sides."""
+  box = jnp.tile(jnp.asarray(bin_logits, jnp.result_type(float)), 4)[None, None]
+  class_logits = jnp.full((1, 1, 1), class_logit, box.dtype)
+  return Detections(box, class_logits, jnp.full((1, 2), 12.0, box.dtype), jnp.full((1,), stride, box.dtype))
+
+
+def test_loss_by_hand():
+  """One anchor at (12, 12) of stride 8, distances half on bin 1 and half on bin 2.
+
+  That is 1.5 strides, the box (0, 0, 24, 24). The true box is (2, 2, 22, 22), 1.25 strides to each side, so
+  CIoU = IoU = (20/24)^2 = o. The only anchor of its box gets the target score o, and o < 1 normalises by 1.
+  DFL: -(0.75 log 0.5 + 0.25 log 0.5) = log 2 on every side; BCE of logit 0 is log 2 for any target.
+  So box is 7.5 o (1 - o), class 0.5 log 2, DFL 1.5 o log 2.
+  """
+  bins = np.full(BINS, -100.0)
+  bins[1:3] = 0
+  loss, parts = yolo_loss(one_anchor(bins, 0.0), target_of([(2, 2, 22, 22, 0)], rows=2))
+  o, log2 = (20 / 24) ** 2, np.log(2)
+  expected = {"box": 7.5 * o * (1 - o), "class": 0.5 * log2, "dfl": 1.5 * o * log2}
+  assert parts.keys() == expected.keys()
+  for name, value in expected.items():
+    np.testing.assert_allclose(parts[name], value, rtol=1e-5, err_msg=name)
+  np.testing.assert_allclose(loss, sum(expected.values()), rtol=1e-5)
+
+
+def test_far_sides_are_clipped_to_the_last_bin():
+  """All on bin 15 (logit 20); true distances of 18 strides clip to 14.99: 0.99 of bin 15, 0.01 of 14."""
+  bins = np.zeros(BINS)
+  bins[15] = 20
+  _, parts = yolo_loss(one_anchor(bins, 0.0, stride=1.0), target_of([(-6, -6, 30, 30, 0)], rows=1))
+  o = (15 / 18) ** 2  # IoU of the predicted (-3, -3, 27, 27)
+  np.testing.assert_allclose(parts["dfl"], 1.5 * o * 0.01 * 20, rtol=1e-3)
+
+
+def test_no_box_at_all_leaves_the_class_term():
+  """Targets are zero, the divisor is 1: half of the sum of log(1 + e^x)."""
+  outputs = outputs_of()
+  (loss, parts), slope = jax.value_and_grad(yolo_loss, has_aux=True)(outputs, target_of([], []))
+  np.testing.assert_allclose(loss, GAINS["class"] * np.logaddexp(0, outputs.class_logits).sum(), rtol=1e-5)
+  assert parts["box"] == parts["dfl"] == 0 and loss > 1
+  np.testing.assert_array_equal(slope.box_logits, jnp.zeros_like(outputs.box_logits))
+  np.testing.assert_allclose(slope.class_logits, 0.5 * jax.nn.sigmoid(outputs.class_logits), rtol=1e-4)
+
+
+def test_an_image_without_boxes_beside_one_with_them():
+  """Only its class term counts: it has no say in the other image's box gradients."""
+  outputs = outputs_of()
+  slope = jax.grad(lambda o: yolo_loss(o, target_of([(2, 3, 40, 30, 1)], []))[0])(outputs)
+  assert jnp.isfinite(slope.box_logits).all() and jnp.abs(slope.box_logits[0]).max() > 0
+  np.testing.assert_array_equal(slope.box_logits[1], jnp.zeros_like(slope.box_logits[1]))
+  assert jnp.abs(slope.class_logits[1]).min() > 0
+
+
+def test_more_padding_changes_nothing():
+  images = [(2, 3, 40, 30, 1), (30, 1, 60, 20, 0)], [(5, 5, 30, 28, 2)]
+  value = jax.value_and_grad(lambda o, t: yolo_loss(o, t)[0])
+  tight, loose = (value(outputs_of(), target_of(*images, rows=rows)) for rows in (2, 7))
+  np.testing.assert_allclose(tight[0], loose[0], rtol=1e-6)
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), tight[1], loose[1])
+
+
+def test_the_whole_batch_shares_one_divisor():
+  """Of two images like the one above the scores sum to 2 o > 1; twice as many leave the loss as it is."""
+  bins = np.full(BINS, -100.0)
+  bins[1:3] = 0
+  one = one_anchor(bins, 0.0)
+  loss, divisor = {}, (20 / 24) ** 2
+  for count in (2, 4):
+    several = one._replace(**{k: jnp.repeat(getattr(one, k), count, axis=0) for k in ("box_logits", "class_logits")})
+    loss[count] = yolo_loss(several, target_of(*[[(2, 2, 22, 22, 0)]] * count, rows=1))[1]
+  np.testing.assert_allclose(loss[2]["class"], 0.5 * np.log(2) / divisor, rtol=1e-5)
+  np.testing.assert_allclose(loss[2]["box"], 7.5 * (1 - divisor), rtol=1e-5)
+  for name, value in loss[4].items():
+    np.testing.assert_allclose(value, loss[2][name], rtol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize(("part", "field"), [("class", "class_logits"), ("dfl", "box_logits")])
+def test_derivatives_with_the_assignment_held(x64, monkeypatch, part, field):
+  """Numerical derivatives would see the assignment move, which has no gradient, so it is held."""
+  outputs, seen = outputs_of(1, 2, (32, 32), dtype=jnp.float64), []
+  target = target_of([(2, 3, 30, 30, 1)], rows=2)
+  module = "tdfusion_jax.losses.detection.assign"
+  monkeypatch.setattr(module, lambda *args: seen.append(assign(*args)) or seen[0])
+  detection.yolo_loss(outputs, target)
+  held = seen[0]
+  assert held.scores.max() > 0
+  monkeypatch.setattr(module, lambda *_: held)
+  loss = jax.jit(lambda x: yolo_loss(outputs._replace(**{field: x}), target)[1][part])
+  check_grads(loss, (getattr(outputs, field),), order=2)
+  assert jnp.abs(jax.grad(loss)(getattr(outputs, field))).max() > 1e-6
+
+
+@pytest.mark.parametrize("target", [FULL, target_of([], [])], ids=["boxes", "no box"])
+def test_second_derivatives_are_finite(x64, target):
+  """Along all logits at once, in float64; along the class logits BCE's curvature shows."""
+  outputs = outputs_of(dtype=jnp.float64)
+
+  @jax.jit
+  def curvature(box_logits, class_logits):
+    slope = jax.grad(lambda *x: yolo_loss(outputs._replace(box_logits=x[0], class_logits=x[1]), target)[0], (0, 1))
+    logits = box_logits, class_logits
+    return jax.jvp(slope, logits, jax.tree.map(jnp.ones_like, logits))[1]
+
+  second = curvature(outputs.box_logits, outputs.class_logits)
+  assert all(jnp.isfinite(leaf).all() and leaf.dtype == jnp.float64 for leaf in second)
+  assert second[1].min() > 0
+
+
+def test_float32_stays_float32():
+  loss, parts = yolo_loss(outputs_of(dtype=jnp.float32), FULL)
+  assert {loss.dtype, *(value.dtype for value in parts.values())} == {jnp.dtype("float32")}
+
+
+@pytest.mark.parametrize("label", [3, -1])
+def test_a_class_the_network_does_not_know_cannot_go_unnoticed(label):
+  (value, _), slope = jax.jit(jax.value_and_grad(yolo_loss, has_aux=True))(
+    outputs_of(), target_of([(2, 3, 40, 30, label)], [])
+  )
+  assert jnp.isnan(value) and jnp.isnan(slope.class_logits).any()
+
+
+def test_classes_of_padding_do_not_matter():
+  strange = FULL._replace(classes=jnp.where(FULL.valid, FULL.classes, 99))
+  np.testing.assert_array_equal(yolo_loss(outputs_of(), strange)[0], yolo_loss(outputs_of(), FULL)[0])
+
+
+@pytest.mark.parametrize(
+  "wrong",
+  [
+    jax.tree.map(lambda x: x[:1], FULL),
+    FULL._replace(boxes=FULL.boxes[..., :3]),
+    FULL._replace(classes=FULL.classes[:, :2]),
+    jax.tree.map(lambda x: x[:, :0], FULL),
+  ],
+  ids=["images", "coordinates", "rows", "none"],
+)
+def test_wrong_shapes_raise(wrong):
+  with pytest.raises(ValueError, match="must be"):
+    yolo_loss(outputs_of(), wrong)

@@ -1,0 +1,157 @@
+"""Runs: what they leave behind, and that a killed and resumed one equals the unbroken one bit for bit."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_config import load
+
+from tdfusion_jax.checkpoint import load_weights
+from tdfusion_jax.config import ConfigError
+from tdfusion_jax.convert.rules import flatten
+from tdfusion_jax.pictures import read_metrics
+from tdfusion_jax.train import DivergedError, train
+
+ROOT = Path(__file__).resolve().parents[1]
+TINY = {
+  "data.task_size": (32, 32),
+  "data.crop_size": (16, 16),
+  "data.batch_size": 2,
+  "data.train_options.count": 8,
+  "data.val_options.count": 2,
+  "meta.pairs": 4,
+  "meta.steps": 3,
+  "train.pretrain_steps": 2,
+  "train.epochs": 2,
+  "log.every": 1,
+  "log.checkpoint_every": 2,
+  "log.pictures": 2,
+}
+WITHOUT_TASK = {"task.kind": "none", "loss.weights": "fixed", "meta.steps": 0, "log.checkpoint_every": 3}
+
+
+def config(**changes):
+  made = load("synthetic_det")
+  made.update_from_flattened_dict({**TINY, **WITHOUT_TASK, **changes})
+  return made
+
+
+def rows(run):
+  """Metric lines without what two runs may differ in: time."""
+  return [{k: v for k, v in row.items() if k != "seconds"} for row in read_metrics(run / "metrics.jsonl")]
+
+
+def same_weights(one, other):
+  files = sorted(p.name for p in (one / "weights").iterdir())
+  assert files == sorted(p.name for p in (other / "weights").iterdir())
+  for name in files:
+    a, b = (flatten(load_weights(run / "weights" / name)[0]) for run in (one, other))
+    assert a.keys() == b.keys() and len(a) > 50
+    for key in a:
+      np.testing.assert_array_equal(a[key], b[key], err_msg=f"{name} {key}")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+  """A label-free run of ten steps."""
+  run = tmp_path_factory.mktemp("runs") / "unbroken"
+  train(config(), run)
+  return run
+
+
+def test_a_run_leaves_what_it_promises(finished):
+  assert {p.name for p in finished.iterdir()} == {
+    *("checkpoints", "config.json", "curves.png", "metrics.jsonl", "pictures", "tensorboard", "versions.json"),
+    "weights",
+  }
+  assert [p.name for p in sorted((finished / "pictures").iterdir())] == [f"epoch_{n:03d}.png" for n in (0, 1, 2)]
+  lines = rows(finished)
+  assert [r["step"] for r in lines if r["phase"] == "ft"] == list(range(3, 11))
+  assert len([r for r in lines if r["phase"] == "val"]) == 3
+  assert all(np.isfinite(v) for r in lines for v in r.values() if isinstance(v, float))
+  losses = [r["val/fusion_loss"] for r in lines if r["phase"] == "val"]
+  assert 0 < losses[-1] < losses[0]
+  assert json.loads((finished / "config.json").read_text())["data"]["task_size"] == [32, 32]
+  assert json.loads((finished / "versions.json").read_text())["jax"]
+
+
+def test_a_run_stopped_between_checkpoints_goes_on_as_if_unbroken(finished, tmp_path, monkeypatch):
+  from tdfusion_jax.runfolder import RunFolder
+
+  write = RunFolder.write
+
+  def stop_at_eight(self, row):
+    write(self, row)
+    if row["step"] == 8:
+      raise RuntimeError("power cut")
+
+  monkeypatch.setattr(RunFolder, "write", stop_at_eight)
+  with pytest.raises(RuntimeError, match="power cut"):
+    train(config(), tmp_path)
+  monkeypatch.undo()
+  assert max(r["step"] for r in rows(tmp_path)) == 8  # the checkpoint is of step 6
+  train(config(), tmp_path)
+  assert rows(tmp_path) == rows(finished)
+  same_weights(tmp_path, finished)
+
+
+def test_a_finished_run_has_nothing_left_to_do(finished):
+  before = (finished / "metrics.jsonl").read_bytes()
+  train(config(), finished)
+  assert (finished / "metrics.jsonl").read_bytes() == before
+
+
+def test_another_config_in_the_same_folder_is_an_error_naming_the_field(finished):
+  with pytest.raises(ConfigError, match=r"optim\.f\.learning_rate: 0\.001 there, 0\.5 now"):
+    train(config(**{"optim.f.learning_rate": 0.5}), finished)
+
+
+def test_a_diverging_run_names_the_quantity(tmp_path):
+  with pytest.raises(DivergedError, match=r"step \d+ \((pretrain|ft)\): .*f_update_norm.* not finite"):
+    train(config(**{"optim.f.rule": "sgd", "optim.f.learning_rate": 1e38}), tmp_path)
+
+
+def command(run):
+  changes = [f"--config.{k}={v}" for k, v in TINY.items()]
+  module = [sys.executable, "-m", "tdfusion_jax.main"]
+  return [*module, f"--config={ROOT / 'configs/synthetic_det.py'}", f"--workdir={run}", *changes]
+
+
+def start(run, cache):
+  environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(cache), "JAX_PLATFORMS": "cpu"}
+  return subprocess.Popen(command(run), env=environment, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.slow  # three processes train F, G and YOLOv8n; the first compiles both steps
+def test_kill_9_and_the_same_command_again_equal_the_unbroken_run(tmp_path):
+  unbroken, broken, cache = tmp_path / "unbroken", tmp_path / "broken", tmp_path / "cache"
+  process = start(unbroken, cache)
+  _, errors = process.communicate(timeout=900)
+  assert process.returncode == 0, errors
+  process = start(broken, cache)
+  limit = time.monotonic() + 600
+  while not (broken / "checkpoints" / "6").is_dir():  # renamed into place when it is whole
+    assert time.monotonic() < limit and process.poll() is None, "the run ended before it could be killed"
+    time.sleep(0.02)
+  os.kill(process.pid, signal.SIGKILL)
+  process.communicate()
+  assert process.returncode == -signal.SIGKILL and not (broken / "weights").exists()
+  process = start(broken, cache)
+  _, errors = process.communicate(timeout=600)
+  assert process.returncode == 0 and "resuming" in errors, errors
+  assert rows(broken) == rows(unbroken)
+  assert {r["phase"] for r in rows(broken)} == {"pretrain", "g", "ft", "val"}
+  same_weights(broken, unbroken)
+
+
+def test_a_wrong_command_ends_in_one_line():
+  wrong = [*command("unused"), "--config.data.name=llvipp"]
+  done = subprocess.run(wrong, env={**os.environ, "JAX_PLATFORMS": "cpu"}, cwd=ROOT, capture_output=True, text=True)
+  assert done.returncode == 2 and "Traceback" not in done.stderr
+  assert "error:" in done.stderr and "llvipp" in done.stderr
