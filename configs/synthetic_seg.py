@@ -34,6 +34,7 @@ def get_config(options=""):
   config.data.flip = True
   config.data.cache_mb = 512
   config.task.kind, config.task.variant = "segmentation", "b0"
+  config.task.options.update({"gelu": "erf", "head_eps": 1e-5, "align_corners": False})
   config.loss.alpha = 0.02
   config.meta.pairs, config.meta.steps = 80, 40
   config.meta.eta_f = config.meta.eta_t = 0.1

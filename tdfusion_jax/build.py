@@ -118,7 +118,7 @@ def task(config: Config, num_classes: int) -> Task | None:
   """The downstream task, or None."""
   if config.task.kind == "none":
     return None
-  return TASKS[config.task.kind](num_classes, variant=config.task.variant)
+  return TASKS[config.task.kind](num_classes, variant=config.task.variant, **config.task.options)
 
 
 def method(config: Config, judge: Task | None) -> Method:

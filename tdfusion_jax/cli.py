@@ -3,6 +3,7 @@
 import argparse
 import subprocess
 import sys
+import time
 from collections.abc import Iterable
 
 from rich import progress as bars
@@ -14,6 +15,7 @@ from tdfusion_jax.checkpoint import CheckpointError
 from tdfusion_jax.fuse import fuse_folder, make_fuse_fn
 from tdfusion_jax.imageio import ImageError
 
+_LINE_EVERY = 15.0  # seconds between plain progress lines
 _FUSE_EXAMPLE = "example: tdfusion fuse --ir photos/ir --vi photos/vi --out fused --checkpoint runs/first"
 _TRAIN_EXAMPLE = "example: tdfusion train --config=configs/synthetic_det.py:runlocal --workdir=runs/first"
 
@@ -22,7 +24,7 @@ def main(argv: list[str] | None = None) -> int:
   """Runs a verb. Returns 0, or 1 if some files failed, or 2 for an error, told in one line."""
   arguments = list(sys.argv[1:] if argv is None else argv)
   if arguments[:1] == ["train"] and not {"-h", "--help"} & set(arguments):
-    return subprocess.call([sys.executable, "-m", "tdfusion_jax.main", *arguments[1:]])
+    return _train(arguments[1:])
   parser = argparse.ArgumentParser("tdfusion", description="Task-driven infrared and visible image fusion.")
   verbs = parser.add_subparsers(dest="verb", required=True)
   formatter = argparse.RawDescriptionHelpFormatter
@@ -48,6 +50,19 @@ def main(argv: list[str] | None = None) -> int:
   except (ImageError, CheckpointError) as error:
     print(f"error: {error}", file=sys.stderr)
     return 2
+  except KeyboardInterrupt:
+    print("interrupted; --skip-existing goes on from here", file=sys.stderr)
+    return 130
+
+
+def _train(arguments: list[str]) -> int:
+  # A process of its own, because config flags read the arguments from sys.argv.
+  with subprocess.Popen([sys.executable, "-m", "tdfusion_jax.main", *arguments]) as training:
+    while True:
+      try:
+        return training.wait()
+      except KeyboardInterrupt:
+        continue  # Ctrl-C reaches the training too, which saves its state before it ends
 
 
 def _fuse(options: argparse.Namespace) -> int:
@@ -69,7 +84,7 @@ class _Speed(bars.ProgressColumn):
 def _progress(pairs: Iterable, total: int) -> Iterable:
   console = Console(stderr=True)
   if not console.is_terminal:
-    yield from pairs
+    yield from _lines(pairs, total)
     return
   columns = (
     bars.TextColumn("fusing"), bars.BarColumn(), bars.MofNCompleteColumn(),
@@ -80,6 +95,17 @@ def _progress(pairs: Iterable, total: int) -> Iterable:
     for pair in pairs:
       yield pair
       bar.advance(task)
+
+
+def _lines(pairs: Iterable, total: int) -> Iterable:
+  """Progress for a log file: a line now and then."""
+  began = last = time.monotonic()
+  for done, pair in enumerate(pairs, 1):
+    yield pair
+    now = time.monotonic()
+    if now - last >= _LINE_EVERY:
+      last = now
+      print(f"fused {done}/{total}, {done / (now - began):.2f} images/s", file=sys.stderr)
 
 
 if __name__ == "__main__":

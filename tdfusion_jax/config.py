@@ -41,6 +41,7 @@ def base() -> Config:
       "task": {
         "kind": "detection",  # segmentation, detection, none (L_f alone, no labels)
         "variant": "n",  # b0..b5 or n s m l x
+        "options": {},  # further arguments of the task's factory, see tdfusion_jax/tasks
         "frozen": False,  # keep a pretrained T (init.t) as it is
         "dropout": True,
       },

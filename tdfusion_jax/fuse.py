@@ -86,8 +86,10 @@ def fuse_folder(
     track: wraps the pairs for a progress display.
 
   Raises:
-    ImageError: folders that cannot be paired.
+    ImageError: folders that cannot be paired, or `out_dir` is one of them.
   """
+  if Path(out_dir).resolve() in (Path(ir_dir).resolve(), Path(vi_dir).resolve()):
+    raise ImageError(f"{out_dir} holds inputs, which the results would replace; name another folder.")
   report = Report([], [], [])
   todo = []
   for name, ir, vi in list_pairs(ir_dir, vi_dir):

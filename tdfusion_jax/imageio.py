@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
-_MAX_PIXELS = 200_000_000
+_MAX_PIXELS = 150_000_000  # Pillow refuses on its own from 179 million
 
 
 class ImageError(ValueError):
@@ -17,10 +17,10 @@ class ImageError(ValueError):
 def read_image(path: str | Path) -> np.ndarray:
   """[H, W, 1] or [H, W, 3] float32 in [0, 1]: gray files stay gray, colour and palette become RGB, alpha is dropped.
 
-  EXIF orientation is applied. 16-bit gray is divided by 65535.
+  EXIF orientation is applied. 16-bit gray is divided by 65535, whatever range it uses.
 
   Raises:
-    ImageError: missing, corrupt, or larger than 200 megapixels.
+    ImageError: missing, corrupt, larger than 150 megapixels, floating point, or whole numbers outside 16 bits.
   """
   path = Path(path)
   try:
@@ -29,7 +29,12 @@ def read_image(path: str | Path) -> np.ndarray:
         raise ImageError(f"{path}: {image.width}x{image.height} pixels are more than {_MAX_PIXELS // 10**6} million.")
       image = ImageOps.exif_transpose(image)
       if image.mode.startswith("I;16") or image.mode == "I":
-        return (np.asarray(image, np.float32) / 65535)[..., None]
+        deep = np.asarray(image)
+        if deep.min() < 0 or deep.max() > 65535:
+          raise ImageError(f"{path}: values from {deep.min()} to {deep.max()} do not fit 16 bits.")
+        return (deep.astype(np.float32) / 65535)[..., None]
+      if image.mode == "F":
+        raise ImageError(f"{path} holds floating point values, whose range is not known; save it with 8 or 16 bits.")
       gray = image.mode in ("1", "L", "LA")
       array = np.asarray(image.convert("L" if gray else "RGB"), np.float32) / 255
   except FileNotFoundError:

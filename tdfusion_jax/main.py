@@ -23,7 +23,15 @@ def _run(argv: list[str]) -> int:
     return 2
   _speak()
   try:
-    train(_CONFIG.value, str(_WORKDIR.value))
+    config = _CONFIG.value
+    _ = config.name  # a config file that failed to load says so at the first look
+  except (OSError, ValueError) as error:
+    text = str(error).strip()
+    # The flag library hands on a whole traceback as text; its last line is what went wrong.
+    print(f"error: {text.splitlines()[-1] if 'Traceback' in text else text}", file=sys.stderr)
+    return 2
+  try:
+    train(config, str(_WORKDIR.value))
   except (ConfigError, DatasetError, CheckpointError, DivergedError) as error:
     print(f"error: {error}", file=sys.stderr)
     return 2
@@ -42,9 +50,19 @@ def _speak() -> None:
   ours.setLevel(logging.INFO)
 
 
+def _parse(argv: list[str]) -> list[str]:
+  """Flags and config; a wrong file, option or field ends in one line."""
+  try:
+    return flags.FLAGS(argv)
+  except (flags.Error, OSError, AttributeError, KeyError, TypeError, ValueError) as error:
+    text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+    print(f"error: {text}", file=sys.stderr)
+    sys.exit(2)
+
+
 def main(argv: list[str] | None = None) -> None:
   """Parses `argv` (default: the command line) and trains; ends the process with its status."""
-  app.run(_run, argv=argv)
+  app.run(_run, argv=argv, flags_parser=_parse)
 
 
 if __name__ == "__main__":

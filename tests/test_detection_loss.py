@@ -210,6 +210,29 @@ def test_the_whole_batch_shares_one_divisor():
     np.testing.assert_allclose(value, loss[2][name], rtol=1e-5, err_msg=name)
 
 
+def test_a_perfect_prediction_costs_almost_nothing():
+  """All of bin 2 on every side: (-4, -4, 28, 28), which is the true box; a box beside it costs."""
+  bins = np.full(BINS, -100.0)
+  bins[2] = 0
+  parts = yolo_loss(one_anchor(bins, 20.0), target_of([(-4, -4, 28, 28, 0)], rows=2))[1]
+  np.testing.assert_allclose(list(parts.values()), [0, 0, 0], atol=1e-5)
+  assert yolo_loss(one_anchor(bins, 20.0), target_of([(-4, 0, 28, 28, 0)], rows=2))[1]["box"] > 0.1
+
+
+def test_descent_lowers_every_part():
+  """Two hundred steps against the gradient, from random logits; the assignment moves along."""
+
+  def step(logits, _):
+    outputs = outputs_of()._replace(box_logits=logits[0], class_logits=logits[1])
+    (loss, parts), slope = jax.value_and_grad(detection.yolo_loss, has_aux=True)(outputs, FULL)
+    return (logits[0] - slope.box_logits, logits[1] - slope.class_logits), (loss, parts)
+
+  _, (loss, parts) = jax.jit(lambda x: jax.lax.scan(step, x, length=200))(outputs_of()[:2])
+  assert loss[-1] < 0.1 * loss[0]
+  for name, value in parts.items():
+    assert value[-1] < 0.5 * value[0], name
+
+
 @pytest.mark.parametrize(("part", "field"), [("class", "class_logits"), ("dfl", "box_logits")])
 def test_derivatives_with_the_assignment_held(x64, monkeypatch, part, field):
   """Numerical derivatives would see the assignment move, which has no gradient, so it is held."""

@@ -101,6 +101,61 @@ def test_file_modes(tmp_path):
   assert read_image(tmp_path / "palette.png").shape == (1, 2, 3)
 
 
+def test_values_of_unknown_range_are_refused(tmp_path):
+  """As bytes, floats in [0, 1] would all be black, and 32-bit counts would leave [0, 1]."""
+  Image.fromarray(np.array([[0.2, 0.7]], np.float32)).save(tmp_path / "float.tif")
+  with pytest.raises(ImageError, match=r"float\.tif holds floating point"):
+    read_image(tmp_path / "float.tif")
+  Image.fromarray(np.array([[0, 65536]], np.int32)).save(tmp_path / "int.tif")
+  with pytest.raises(ImageError, match=r"int\.tif: values from 0 to 65536"):
+    read_image(tmp_path / "int.tif")
+  Image.fromarray(np.array([[0, 13107]], np.int32)).save(tmp_path / "int.tif")
+  np.testing.assert_allclose(read_image(tmp_path / "int.tif")[..., 0], [[0, 0.2]], rtol=1e-6)
+
+
+def test_the_camera_s_orientation_is_applied(tmp_path):
+  image = Image.fromarray(np.array([[0, 51, 102]], np.uint8))
+  exif = image.getexif()
+  exif[0x0112] = 6  # turn by 90 degrees clockwise to see it upright
+  image.save(tmp_path / "turned.png", exif=exif)
+  np.testing.assert_allclose(read_image(tmp_path / "turned.png")[..., 0], [[0], [0.2], [0.4]], rtol=1e-6)
+
+
+# Pillow remarks on the damage before it gives up.
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".tif", ".webp"])
+def test_damaged_files_end_in_one_kind_of_error(tmp_path, suffix):
+  """A run over a folder survives whatever a file holds."""
+  path, rng, outcomes = tmp_path / f"x{suffix}", np.random.default_rng(0), set()
+  write_image(path, rng.random((12, 16, 3)))
+  whole = path.read_bytes()
+  for kept in rng.integers(0, len(whole), 30):
+    damaged = bytearray(whole[: kept if kept % 2 else None])
+    for place in rng.integers(0, max(min(len(damaged), 100), 1), 3 if damaged else 0):
+      damaged[place] = rng.integers(256)
+    path.write_bytes(damaged)
+    try:
+      image = read_image(path)
+      assert image.min() >= 0 and image.max() <= 1
+    except ImageError as error:
+      outcomes.add(type(error))
+      assert str(path) in str(error)
+  assert outcomes == {ImageError}
+
+
+def test_each_size_compiles_once():
+  traced = []
+
+  def count(params, ir, vi):
+    traced.append(ir.shape)
+    return mean_fuse(params, ir, vi)
+
+  counted = make_fuse_fn(count, {})
+  for height in (4, 5, 4, 5, 4):
+    counted(images(1, height, 6, 1), images(1, height, 6, 3))
+  assert traced == [(1, 4, 6, 1), (1, 5, 6, 1)]
+
+
 @pytest.fixture
 def weights(tmp_path):
   """F with random weights, as a training exports it."""

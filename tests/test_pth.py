@@ -1,4 +1,4 @@
-"""The reader of PyTorch files: what it refuses. (That it reads real files is in tests/torch and test_goldens.)"""
+"""The reader of PyTorch files: what it refuses. (That it reads real files is in tests/with_torch and test_goldens.)"""
 
 import os
 import pickle

@@ -150,8 +150,20 @@ def test_kill_9_and_the_same_command_again_equal_the_unbroken_run(tmp_path):
   same_weights(broken, unbroken)
 
 
-def test_a_wrong_command_ends_in_one_line():
-  wrong = [*command("unused"), "--config.data.name=llvipp"]
+@pytest.mark.parametrize(
+  ("arguments", "named"),
+  [
+    (["--config=configs/synthetic_det.py", "--workdir=unused", "--config.data.name=llvipp"], "llvipp"),
+    (["--config=configs/synthetic_det.py", "--workdir=unused", "--config.data.nmae=llvip"], "nmae"),
+    (["--config=configs/synthetic_det.py:bogus", "--workdir=unused"], "bogus"),
+    (["--config=configs/none.py", "--workdir=unused"], "none.py"),
+    (["--config=configs/synthetic_det.py"], "workdir"),
+    (["--config=configs/llvip_det.py", "--workdir=unused", "--config.data.root=nowhere"], "nowhere"),
+  ],
+)
+def test_a_wrong_command_ends_in_one_line_that_names_it(arguments, named, tmp_path):
+  arguments = [a.replace("=unused", f"={tmp_path / 'run'}") for a in arguments]
+  wrong = [sys.executable, "-m", "tdfusion_jax.main", *arguments]
   done = subprocess.run(wrong, env={**os.environ, "JAX_PLATFORMS": "cpu"}, cwd=ROOT, capture_output=True, text=True)
-  assert done.returncode == 2 and "Traceback" not in done.stderr
-  assert "error:" in done.stderr and "llvipp" in done.stderr
+  assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+  assert "error:" in done.stderr and named in done.stderr

@@ -44,12 +44,13 @@ def assign(
     scores: predicted class probabilities.
     boxes: predicted boxes, xyxy pixels.
     points: anchor centres (x, y) in pixels.
-    true_boxes, true_classes, valid: as in `DetTarget`.
+    true_boxes, true_classes, valid: as in `DetTarget`. Overlaps are computed in the dtype of `true_boxes`, as the
+      reference does: a float64 network with float32 boxes still assigns in float32.
   """
   low, high = true_boxes[:, :, None, :2], true_boxes[:, :, None, 2:]
   centre = points[None, None]
   inside = jnp.all((centre > low) & (centre < high), axis=-1) & valid[:, :, None]
-  predicted, true = jnp.broadcast_arrays(boxes[:, None], true_boxes[:, :, None])
+  predicted, true = jnp.broadcast_arrays(boxes.astype(true_boxes.dtype)[:, None], true_boxes[:, :, None])
   overlap = ciou(predicted, true)
   overlap = jnp.where(inside, jnp.maximum(overlap, 0), 0)
   of_class = jnp.take_along_axis(scores, true_classes[:, None, :], axis=2).transpose(0, 2, 1)
@@ -87,13 +88,12 @@ def yolo_loss(outputs: Detections, target: DetTarget) -> tuple[Float[Array, ""],
   _check(outputs, target)
   dtype = outputs.box_logits.dtype
   predicted = decode_boxes(outputs)
-  true_boxes = target.boxes.astype(dtype)
   assigned = jax.lax.stop_gradient(
     assign(
       jax.nn.sigmoid(outputs.class_logits),
       predicted,
       outputs.points,
-      true_boxes,
+      target.boxes,
       target.classes,
       target.valid,
     )
@@ -104,7 +104,7 @@ def yolo_loss(outputs: Detections, target: DetTarget) -> tuple[Float[Array, ""],
   strides = outputs.strides[None, :, None]
   # Background anchors get their own prediction as target: weight zero alone would turn an infinite slope into NaN.
   is_object = (weight > 0)[..., None]
-  true = jnp.where(is_object, assigned.boxes, jax.lax.stop_gradient(predicted)) / strides
+  true = jnp.where(is_object, assigned.boxes.astype(dtype), jax.lax.stop_gradient(predicted)) / strides
   parts = {
     "box": jnp.sum(weight * (1 - ciou(predicted / strides, true))),
     "class": jnp.sum(optax.sigmoid_binary_cross_entropy(outputs.class_logits, assigned.scores)),

@@ -48,7 +48,7 @@ def ciou(predicted: Float[Array, "*n 4"], true: Float[Array, "*n 4"], eps: float
   aspect = lambda box: jnp.arctan(width(box) / height(box))  # noqa: E731
   shape = 4 / jnp.pi**2 * (aspect(true) - aspect(predicted)) ** 2
   weight = jax.lax.stop_gradient(shape / (shape - iou + (1 + eps)))
-  return iou - distance - shape * weight
+  return iou - (distance + shape * weight)
 
 
 def nms(

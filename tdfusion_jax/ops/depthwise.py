@@ -28,7 +28,11 @@ def depthwise3x3(x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c"]) -> F
 
   Returns:
     [B, H, W, C], the promoted dtype of both.
+
+  Raises:
+    ValueError: other shapes.
   """
+  _check(x, kernel)
   dtype = jnp.promote_types(x.dtype, kernel.dtype)
   return _conv_p.bind(x.astype(dtype), kernel.astype(dtype))
 
@@ -90,7 +94,6 @@ _correlate_p = Primitive("depthwise3x3_correlate")
 
 @_conv_p.def_abstract_eval
 def _(x, kernel):
-  _check(x, kernel)
   return ShapedArray(x.shape, x.dtype)
 
 

@@ -21,6 +21,8 @@ def luminance(image: Float[Array, "*n c"]) -> Float[Array, "*n 1"]:
   """BT.601 luminance of RGB (C = 3), or the image itself (C = 1); in [0, 1]."""
   if image.shape[-1] == 1:
     return image
+  if image.shape[-1] != 3:
+    raise ValueError(f"an image has 1 or 3 channels, not {image.shape[-1]}.")
   return (0.299 * image[..., 0] + 0.587 * image[..., 1] + 0.114 * image[..., 2])[..., None]
 
 

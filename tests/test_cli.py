@@ -1,0 +1,103 @@
+"""The command's exits and messages; what fusing itself does is in test_fuse.py."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tdfusion_jax import build, cli
+from tdfusion_jax.imageio import read_image, write_image
+
+
+@pytest.fixture
+def folders(tmp_path, monkeypatch):
+  """Arguments for two gray pairs of 0.2 and 0.6, and an F that takes their mean."""
+  monkeypatch.setattr(build, "load_fusion", lambda **_: (lambda params, ir, vi: (ir + vi) / 2, {}))
+  for side, value in (("ir", 0.2), ("vi", 0.6)):
+    for name in ("a", "b"):
+      write_image(tmp_path / side / f"{name}.png", np.full((3, 4, 1), value))
+  return {side: str(tmp_path / side) for side in ("ir", "vi", "out")}
+
+
+def fuse(folders, *more):
+  sides = [part for side, folder in folders.items() for part in (f"--{side}", folder)]
+  return cli.main(["fuse", *sides, "--weights", "f.safetensors", *more])
+
+
+def test_fusing_writes_and_then_skips(folders, capsys):
+  assert fuse(folders) == 0
+  assert "2 written" in capsys.readouterr().out
+  np.testing.assert_allclose(read_image(f"{folders['out']}/a.png"), 0.4, atol=1e-6)  # 102 / 255
+  assert fuse(folders, "--skip-existing") == 0
+  assert "0 written" in (out := capsys.readouterr().out) and "2 were there" in out
+
+
+@pytest.mark.parametrize("side", ["ir", "vi"])
+def test_results_never_replace_inputs(folders, side, capsys):
+  assert fuse({**folders, "out": folders[side] + "/../" + side}) == 2
+  assert "holds inputs" in capsys.readouterr().err
+  np.testing.assert_allclose(read_image(f"{folders[side]}/a.png"), {"ir": 0.2, "vi": 0.6}[side], atol=1e-6)
+
+
+def test_progress_without_a_terminal_is_plain_lines(folders, capsys, monkeypatch):
+  monkeypatch.setattr(cli, "_LINE_EVERY", 0.0)
+  assert fuse(folders) == 0
+  lines = capsys.readouterr().err.splitlines()
+  assert [line.split(",")[0] for line in lines] == ["fused 1/2", "fused 2/2"]
+  assert all(line.endswith(" images/s") for line in lines)
+
+
+def test_an_interrupted_fusing_ends_without_a_traceback(folders, capsys, monkeypatch):
+  def interrupt(*_, **__):
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(cli, "fuse_folder", interrupt)
+  assert fuse(folders) == 130
+  assert "--skip-existing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+  ("arguments", "message"),
+  [
+    ([], "required"),
+    (["paint"], "invalid choice"),
+    (["fuse", "--ir", "a", "--vi", "b"], "--out"),
+    (["fuse", "--ir", "a", "--vi", "b", "--out", "c", "--checkpoint", "r", "--weights", "f"], "not allowed with"),
+  ],
+)
+def test_wrong_usage_is_told(arguments, message, capsys):
+  with pytest.raises(SystemExit) as end:
+    cli.main(arguments)
+  assert end.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_missing_weights_are_an_error_in_one_line(tmp_path, capsys):
+  sides = [part for side in ("ir", "vi", "out") for part in (f"--{side}", str(tmp_path / side))]
+  assert cli.main(["fuse", *sides, "--weights", str(tmp_path / "none.safetensors")]) == 2
+  (line,) = capsys.readouterr().err.splitlines()
+  assert line.startswith("error: ") and "none.safetensors does not exist" in line
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends a signal to a process group")
+def test_an_interrupted_training_is_waited_for(tmp_path):
+  """Python's own `subprocess.call` would kill the training a quarter of a second after Ctrl-C, state unsaved."""
+  training, saved = tmp_path / "python", tmp_path / "saved"
+  training.write_text(
+    f"#!{sys.executable}\nimport pathlib, sys, time\n"
+    "try:\n  print('ready', flush=True)\n  time.sleep(60)\n"
+    f"except KeyboardInterrupt:\n  time.sleep(1)\n  pathlib.Path({str(saved)!r}).write_text(' '.join(sys.argv[1:]))\n"
+    "  sys.exit(130)\n"
+  )
+  training.chmod(0o755)
+  command = f"import sys; from tdfusion_jax import cli; sys.executable = {str(training)!r}; "
+  command += "sys.exit(cli.main(['train', '--config=x']))"
+  with subprocess.Popen(
+    [sys.executable, "-c", command], stdout=subprocess.PIPE, text=True, start_new_session=True
+  ) as process:
+    assert process.stdout.readline() == "ready\n"
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+  assert saved.read_text() == "-m tdfusion_jax.main --config=x"
