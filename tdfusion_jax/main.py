@@ -26,10 +26,7 @@ def _run(argv: list[str]) -> int:
     config = _CONFIG.value
     _ = config.name  # a config file that failed to load says so at the first look
   except (OSError, ValueError) as error:
-    text = str(error).strip()
-    # The flag library hands on a whole traceback as text; its last line is what went wrong.
-    print(f"error: {text.splitlines()[-1] if 'Traceback' in text else text}", file=sys.stderr)
-    return 2
+    return _refuse(error)
   try:
     train(config, str(_WORKDIR.value))
   except (ConfigError, DatasetError, CheckpointError, DivergedError) as error:
@@ -50,14 +47,19 @@ def _speak() -> None:
   ours.setLevel(logging.INFO)
 
 
+def _refuse(error: Exception) -> int:
+  text = str(error.args[0] if isinstance(error, KeyError) and error.args else error).strip()
+  # The flag library hands on a whole traceback as text; its last line is what went wrong.
+  print(f"error: {text.splitlines()[-1] if 'Traceback' in text else text}", file=sys.stderr)
+  return 2
+
+
 def _parse(argv: list[str]) -> list[str]:
   """Flags and config; a wrong file, option or field ends in one line."""
   try:
     return flags.FLAGS(argv)
   except (flags.Error, OSError, AttributeError, KeyError, TypeError, ValueError) as error:
-    text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
-    print(f"error: {text}", file=sys.stderr)
-    sys.exit(2)
+    sys.exit(_refuse(error))
 
 
 def main(argv: list[str] | None = None) -> None:
