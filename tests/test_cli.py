@@ -92,7 +92,9 @@ def test_an_interrupted_training_is_waited_for(tmp_path):
     "  sys.exit(130)\n"
   )
   training.chmod(0o755)
-  command = f"import sys; from tdfusion_jax import cli; sys.executable = {str(training)!r}; "
+  # A test run in the background of a shell inherits an ignored Ctrl-C; the user's has none.
+  command = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+  command += f"from tdfusion_jax import cli; sys.executable = {str(training)!r}; "
   command += "sys.exit(cli.main(['train', '--config=x']))"
   with subprocess.Popen(
     [sys.executable, "-c", command], stdout=subprocess.PIPE, text=True, start_new_session=True
