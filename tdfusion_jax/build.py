@@ -213,7 +213,7 @@ def experiment(config: Config, judge: Task | None = None) -> Experiment:
 
 def _init_state(config: Config, how: Method, rules: dict, steps: StepSource) -> TrainState:
   key, f_key, g_key, t_key = jax.random.split(jax.random.key(config.seed), 4)
-  fuser, _ = FUSERS["average" if config.loss.none else "fusion"]
+  fuser, _ = FUSERS[fuser_name(config)]
   image = jnp.zeros((1, *steps.task_size, 1))
   f_params = _start(config, "f", _init(fuser(), f_key))
   g_params: Any = {}
@@ -221,8 +221,7 @@ def _init_state(config: Config, how: Method, rules: dict, steps: StepSource) -> 
     g_params = _start(config, "g", _init(LossNet(), g_key))
   t_params, t_stats = how.task.init(t_key, image) if how.task else ({}, {})
   if config.init.t:
-    loaded = _start(config, "t", t_params, stats=t_stats)
-    t_params, t_stats = loaded
+    t_params, t_stats = _start(config, "t", t_params, stats=t_stats)
   return TrainState(
     step=jnp.zeros((), jnp.int32),
     key=key,
