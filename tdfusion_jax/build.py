@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from tdfusion_jax import checkpoint, meta, optimisers
+from tdfusion_jax import checkpoint, compiling, meta, optimisers
 from tdfusion_jax.batch import Views
 from tdfusion_jax.config import Config, ConfigError
 from tdfusion_jax.data import get_source
@@ -20,11 +20,13 @@ from tdfusion_jax.losses.fusion import fusion_loss
 from tdfusion_jax.method import Method
 from tdfusion_jax.networks.fusion import FusionNet
 from tdfusion_jax.networks.lossgen import LossNet
+from tdfusion_jax.ops.strips import Tiling
 from tdfusion_jax.state import TrainState
 from tdfusion_jax.tasks import Task
 from tdfusion_jax.tasks.detection import detection
 from tdfusion_jax.tasks.segmentation import segmentation
 
+_TILING = Tiling()
 TASKS = {"detection": detection, "segmentation": segmentation}
 
 
@@ -42,19 +44,19 @@ class Experiment(NamedTuple):
   """() -> TrainState."""
 
 
-def fuse_net(f_params, ir: jax.Array, vi: jax.Array) -> Any:
+def fuse_net(f_params, ir: jax.Array, vi: jax.Array, *, tiling: Tiling = _TILING) -> Any:
   """F: [B, H, W, 1] twice -> fused [B, H, W, 1]."""
-  return FusionNet().apply({"params": f_params}, ir, vi)
+  return FusionNet(tiling).apply({"params": f_params}, ir, vi)
 
 
-def weigh_net(g_params, ir: jax.Array, vi: jax.Array) -> Any:
+def weigh_net(g_params, ir: jax.Array, vi: jax.Array, *, tiling: Tiling = _TILING) -> Any:
   """G: [B, H, W, 1] twice -> (w_a, w_b) [B, H, W, 2]."""
-  return LossNet().apply({"params": g_params}, ir, vi)
+  return LossNet(tiling).apply({"params": g_params}, ir, vi)
 
 
-def fuse_average(g_params, ir: jax.Array, vi: jax.Array) -> jax.Array:
+def fuse_average(g_params, ir: jax.Array, vi: jax.Array, *, tiling: Tiling = _TILING) -> jax.Array:
   """Ablation V: `I_f = w_a a + w_b b` with G's own weights."""
-  weights = weigh_net(g_params, ir, vi)
+  weights = weigh_net(g_params, ir, vi, tiling=tiling)
   return jnp.sum(weights * jnp.concatenate([ir, vi], axis=-1), axis=-1, keepdims=True)
 
 
@@ -124,12 +126,13 @@ def task(config: Config, num_classes: int) -> Task | None:
 def method(config: Config, judge: Task | None) -> Method:
   """The functions and switches of the learning steps."""
   learned = config.loss.weights == "learned"
+  tiling = Tiling(remat=config.train.remat)
   loss = None
   if not config.loss.none:
     loss = partial(fusion_loss, alpha=config.loss.alpha, intensity=config.loss.intensity)
   return Method(
-    fuse=fuse_average if config.loss.none else fuse_net,
-    weigh=weigh_net if learned else partial(weigh_constant, w_a=config.loss.fixed_w_a),
+    fuse=partial(fuse_average if config.loss.none else fuse_net, tiling=tiling),
+    weigh=partial(weigh_net, tiling=tiling) if learned else partial(weigh_constant, w_a=config.loss.fixed_w_a),
     fusion_loss=loss,
     task=judge,
     train_task=not config.task.frozen,
@@ -203,8 +206,8 @@ def experiment(config: Config, judge: Task | None = None) -> Experiment:
   g_step, ft_step = meta.make_steps(how, rules["f"], rules["g"], rules["t"], eta)
   return Experiment(
     method=how,
-    g_step=jax.jit(g_step, donate_argnums=0),
-    ft_step=jax.jit(ft_step, donate_argnums=0),
+    g_step=compiling.jit(g_step, donate_argnums=0),
+    ft_step=compiling.jit(ft_step, donate_argnums=0),
     steps=steps,
     val=val,
     init=partial(_init_state, config, how, rules, steps),

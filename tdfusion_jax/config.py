@@ -69,7 +69,12 @@ def base() -> Config:
         "decay_every": 0,  # epochs; the inner rates follow the same decay
         "decay_rate": 0.1,
       },
-      "train": {"epochs": 50, "pretrain_steps": 0},
+      "train": {
+        "epochs": 50,
+        "pretrain_steps": 0,
+        "remat": True,  # recompute F's and G's intermediates on the way back: a third of the memory
+        "compile_cache": "~/.cache/tdfusion_jax",  # compiled steps, for the next start; "" keeps none
+      },
       "init": {"f": "", "g": "", "t": ""},  # .safetensors to start from
       "log": {
         "every": 10,  # steps between metric lines

@@ -1,13 +1,13 @@
 """Validation: how well F, G and T do on held-out pairs, as numbers and pictures."""
 
-from functools import partial
+from functools import cache
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tdfusion_jax import pictures
+from tdfusion_jax import compiling, pictures
 from tdfusion_jax.batch import DetTarget, Pair, SegTarget
 from tdfusion_jax.data import val_batches
 from tdfusion_jax.data.source import Source
@@ -15,7 +15,6 @@ from tdfusion_jax.method import Method
 from tdfusion_jax.state import TrainState
 
 
-@partial(jax.jit, static_argnums=0)
 def _look(method: Method, state: TrainState, pair: Pair) -> dict[str, Any]:
   """One pair [1, H, W, 1]: losses, fused image, weights and T's predictions, with running statistics."""
   fused = method.fuse(state.f_params, pair.ir, pair.vi)
@@ -30,6 +29,11 @@ def _look(method: Method, state: TrainState, pair: Pair) -> dict[str, Any]:
     losses["task_loss"], _ = method.task.loss(outputs, pair.target)
     seen |= {"losses": losses, "predictions": method.task.predict(state.t_params, state.t_stats, fused)}
   return seen
+
+
+@cache
+def _compiled_look():
+  return compiling.jit(_look, static_argnums=0)
 
 
 def validate(
@@ -61,7 +65,7 @@ def validate(
   rows = []
   batches = val_batches(source, batch_size=1, task_size=task_size, max_boxes=max_boxes, limit=limit)
   for index, pair in enumerate(batches):
-    seen = jax.device_get(_look(method, state, jax.tree.map(jnp.asarray, pair)))
+    seen = jax.device_get(_compiled_look()(method, state, jax.tree.map(jnp.asarray, pair)))
     for name, value in seen.get("losses", {}).items():
       _add(sums, name, float(value), 1)
     if "weights" in seen:

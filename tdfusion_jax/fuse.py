@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tdfusion_jax import compiling
 from tdfusion_jax.imageio import ImageError, list_pairs, read_image, write_image
 from tdfusion_jax.ops.image import fuse_chroma, luminance, min_max_stretch, rgb_to_ycbcr, ycbcr_to_rgb
 
@@ -42,7 +43,7 @@ def make_fuse_fn(fuse_fn: Callable, params: Any, *, stretch: bool = False) -> Ca
     attention sums over all pixels.
   """
 
-  @jax.jit
+  @compiling.jit
   def fuse(params, ir, vi):
     fused = fuse_fn(params, luminance(ir), luminance(vi))
     if stretch:

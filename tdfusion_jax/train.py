@@ -8,7 +8,7 @@ from pathlib import Path
 
 import jax
 
-from tdfusion_jax import build, checkpoint, pictures
+from tdfusion_jax import build, checkpoint, compiling, pictures
 from tdfusion_jax.config import Config
 from tdfusion_jax.data import make_dataset
 from tdfusion_jax.evaluate import validate
@@ -43,6 +43,7 @@ def train(config: Config, workdir: str | Path, task: Task | None = None) -> Trai
     ConfigError, DatasetError: contradicting config, unfitting data, or a `workdir` of another config.
     DivergedError: a loss or norm is not finite.
   """
+  compiling.use_cache(config.train.compile_cache)
   experiment = build.experiment(config, task)
   folder = RunFolder(workdir, build.config_to_json(config))
   checkpoints = checkpoint.Checkpoints(folder.path / "checkpoints", keep=config.log.keep)

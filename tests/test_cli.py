@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tdfusion_jax import build, cli
+from tdfusion_jax.commands import fuse as fuse_command
 from tdfusion_jax.imageio import read_image, write_image
 
 
@@ -43,7 +44,7 @@ def test_results_never_replace_inputs(folders, side, capsys):
 
 
 def test_progress_without_a_terminal_is_plain_lines(folders, capsys, monkeypatch):
-  monkeypatch.setattr(cli, "_LINE_EVERY", 0.0)
+  monkeypatch.setattr(fuse_command, "_LINE_EVERY", 0.0)
   assert fuse(folders) == 0
   lines = capsys.readouterr().err.splitlines()
   assert [line.split(",")[0] for line in lines] == ["fused 1/2", "fused 2/2"]
@@ -54,7 +55,7 @@ def test_an_interrupted_fusing_ends_without_a_traceback(folders, capsys, monkeyp
   def interrupt(*_, **__):
     raise KeyboardInterrupt
 
-  monkeypatch.setattr(cli, "fuse_folder", interrupt)
+  monkeypatch.setattr(fuse_command, "fuse_folder", interrupt)
   assert fuse(folders) == 130
   assert "--skip-existing" in capsys.readouterr().err
 

@@ -58,6 +58,20 @@ def test_by_hand():
   np.testing.assert_array_equal(depthwise3x3(x, corner)[0, ..., 0], [[0, 0, 0], [2, 3, 0]])
 
 
+@pytest.mark.parametrize("pad_rows", [0, 2])
+def test_other_row_padding_is_the_middle_or_more(pad_rows):
+  """Rows padded by hand and convolved as usual, then the rows that the hand-made padding added taken off."""
+  x, kernel, u, v = draw((9, 4))
+
+  def by_hand(x, kernel):
+    return oracle(jnp.pad(x, ((0, 0), (pad_rows, pad_rows), (0, 0), (0, 0))), kernel)[:, 1:-1]
+
+  ours = partial(depthwise3x3, pad_rows=pad_rows)
+  assert_close(ours(x, kernel), by_hand(x, kernel), 1e-5)
+  for way in (reverse, forward, forward_over_reverse):
+    assert_close(way(ours, x, kernel, u, v), way(by_hand, x, kernel, u, v), 1e-4)
+
+
 def test_channels_do_not_mix():
   x, kernel, *_ = draw((4, 5))
   np.testing.assert_array_equal(depthwise3x3(x, kernel.at[..., 1].set(0.0))[..., 1], jnp.zeros((2, 4, 5)))

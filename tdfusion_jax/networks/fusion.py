@@ -5,15 +5,19 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from tdfusion_jax.networks import restormer
 from tdfusion_jax.networks.restormer import (
-  Depthwise,
+  HEADS,
+  Kernel,
   RestormerBlock,
-  attend,
   channel_attention,
   conv3x3,
-  pointwise,
+  gelu,
+  gram,
+  kernel_init,
+  qkv_of_strip,
 )
+from tdfusion_jax.ops.pointwise import pointwise
+from tdfusion_jax.ops.strips import Tiling, over_strips
 
 _WIDTH = 16
 
@@ -21,29 +25,60 @@ _WIDTH = 16
 class FusionModule(nn.Module):
   """Cross attention between the modalities, then gates computed from both that filter each."""
 
+  tiling: Tiling = Tiling()
+
   @nn.compact
   def __call__(self, x1: Float[Array, "b h w c"], x2: Float[Array, "b h w c"]) -> Float[Array, "b h w 2*c"]:
     channels = x1.shape[-1]
-    q1, k1, v1 = self._qkv(x1, 1)
-    q2, k2, v2 = self._qkv(x2, 2)
-    x1 = x1 + self._cross(q2, k1, v1, 1)
-    x2 = x2 + self._cross(q1, k2, v2, 2)
-    x = jnp.concatenate([x1, x2], axis=-1)
-    gates = Depthwise(name="project_E_d")(pointwise(8 * channels, name="project_E")(x))
-    for i, (gate, own) in enumerate(zip(jnp.split(gates, 2, axis=-1), (x1, x2), strict=True), start=1):
-      value = Depthwise(name=f"project_E{i}_d")(pointwise(4 * channels, name=f"project_E{i}")(own))
-      x = x + pointwise(2 * channels, name=f"project_out{i}")(jax.nn.gelu(gate, approximate=False) * value)
-    return x
+    qk, v, project, temperature = [], [], [], []
+    for i in (1, 2):
+      qkv = Kernel(name=f"qkv{i}")(channels, 3 * channels)
+      dwconv = Kernel(name=f"qkv{i}_dwconv")(3, 3, 3 * channels)
+      qk.append((qkv[:, : 2 * channels], dwconv[..., : 2 * channels]))
+      v.append((qkv[:, 2 * channels :], dwconv[..., 2 * channels :]))
+      temperature.append(self.param(f"temperature{i}", nn.initializers.ones, (HEADS,)))
+      project.append(self.param(f"project_mid{i}", kernel_init, (channels, channels)))
+    gates = (Kernel(name="project_E")(2 * channels, 8 * channels), Kernel(name="project_E_d")(3, 3, 8 * channels))
+    filters = [
+      (
+        Kernel(name=f"project_E{i}")(channels, 4 * channels),
+        Kernel(name=f"project_E{i}_d")(3, 3, 4 * channels),
+        Kernel(name=f"project_out{i}")(4 * channels, 2 * channels),
+      )
+      for i in (1, 2)
+    ]
+    tiles = {"tiling": self.tiling, "channels": 8 * channels}
+    grams = over_strips(_grams_of_strip, qk, (x1, x2), total=True, **tiles)
+    mixed = [
+      jnp.einsum("bcd,co->bdo", channel_attention(sums, scale), out)
+      for sums, scale, out in zip(grams, temperature, project, strict=True)
+    ]
+    x1, x2 = over_strips(_cross_strip, v, (x1, x2), mixed, **tiles)
+    return over_strips(_gate_strip, (gates, filters), (x1, x2), **tiles)
 
-  def _qkv(self, x, i):
-    qkv = pointwise(3 * x.shape[-1], name=f"qkv{i}")(x)
-    return jnp.split(Depthwise(name=f"qkv{i}_dwconv")(qkv), 3, axis=-1)
 
-  def _cross(self, q, k, v, i):
-    channels = v.shape[-1]
-    temperature = self.param(f"temperature{i}", nn.initializers.ones, (restormer.HEADS,))
-    project = self.param(f"project_mid{i}", restormer.kernel_init, (channels, channels))
-    return attend(channel_attention(q, k, temperature), v, project)
+def _grams_of_strip(weights, _, strips, inside):
+  """The queries of each modality ask the keys of the other."""
+  qk = [qkv_of_strip(None, *own, strip, inside) * inside[:, 1:-1] for own, strip in zip(weights, strips, strict=True)]
+  (q1, k1), (q2, k2) = (jnp.split(x, 2, axis=-1) for x in qk)
+  return gram(q2, k1), gram(q1, k2)
+
+
+def _cross_strip(weights, mixed, strips, inside):
+  return tuple(
+    strip[:, 1:-1] + pointwise(qkv_of_strip(None, *own, strip, inside), m)
+    for own, m, strip in zip(weights, mixed, strips, strict=True)
+  )
+
+
+def _gate_strip(weights, _, strips, inside):
+  gates, filters = weights
+  x = jnp.concatenate(strips, axis=-1)
+  opened = jnp.split(qkv_of_strip(None, *gates, x, inside), 2, axis=-1)
+  x = x[:, 1:-1]
+  for gate, strip, (*into, out) in zip(opened, strips, filters, strict=True):
+    x = x + pointwise(gelu(gate) * qkv_of_strip(None, *into, strip, inside), out)
+  return x
 
 
 class FusionNet(nn.Module):
@@ -51,6 +86,8 @@ class FusionNet(nn.Module):
 
   Its attention sums over all pixels: padding an image changes every output pixel, so never pad its input.
   """
+
+  tiling: Tiling = Tiling()
 
   @nn.compact
   def __call__(self, ir: Float[Array, "b h w 1"], vi: Float[Array, "b h w 1"]) -> Float[Array, "b h w 1"]:
@@ -66,10 +103,10 @@ class FusionNet(nn.Module):
     for i, image in enumerate((ir, vi), start=1):
       x = conv3x3(_WIDTH, name=f"project_in_{i}")(image)
       for j in range(2):
-        x = RestormerBlock(name=f"encoder{i}_{j}")(x)
+        x = RestormerBlock(self.tiling, name=f"encoder{i}_{j}")(x)
       features.append(x)
-    x = FusionModule(name="FM")(*features)
+    x = FusionModule(self.tiling, name="FM")(*features)
     for j in range(2):
-      x = RestormerBlock(name=f"decoder_{j}")(x)
+      x = RestormerBlock(self.tiling, name=f"decoder_{j}")(x)
     x = jax.nn.leaky_relu(conv3x3(_WIDTH, name="project_out_0")(x), 0.01)
     return jax.nn.sigmoid(conv3x3(1, name="project_out_1")(x))

@@ -6,12 +6,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from tdfusion_jax.networks.restormer import RestormerBlock, conv3x3
+from tdfusion_jax.ops.strips import Tiling
 
 _WIDTH = 16
 
 
 class LossNet(nn.Module):
   """G of TDFusion (paper, section 3): 44,529 parameters, any image size."""
+
+  tiling: Tiling = Tiling()
 
   @nn.compact
   def __call__(self, ir: Float[Array, "b h w 1"], vi: Float[Array, "b h w 1"]) -> Float[Array, "b h w 2"]:
@@ -27,11 +30,11 @@ class LossNet(nn.Module):
     for i, image in enumerate((ir, vi), start=1):
       x = conv3x3(_WIDTH, name=f"patch_embed{i}")(image)
       for j in range(2):
-        x = RestormerBlock(name=f"encoder{i}_{j}")(x)
+        x = RestormerBlock(self.tiling, name=f"encoder{i}_{j}")(x)
       features.append(x)
     x = jnp.concatenate(features, axis=-1)
     for j in range(2):
-      x = RestormerBlock(name=f"encoder3_{j}")(x)
+      x = RestormerBlock(self.tiling, name=f"encoder3_{j}")(x)
     x = conv3x3(_WIDTH, name="out1")(x)
     slope = self.param("out2", nn.initializers.constant(0.25), (1,))
     x = jnp.where(x > 0, x, slope.reshape(1, 1, 1, 1) * x)

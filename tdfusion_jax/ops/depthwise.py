@@ -17,24 +17,28 @@ from jaxtyping import Array, Float
 _ROWS_PER_BLOCK = 8  # rows of the kernel gradient's partial sums: small enough to stay in cache
 
 
-def depthwise3x3(x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c"]) -> Float[Array, "b h w c"]:
-  """Convolves every channel with its own 3x3 kernel: stride 1, zero padding 1, cross-correlation as in PyTorch.
+def depthwise3x3(
+  x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c"], *, pad_rows: int = 1
+) -> Float[Array, "b rows w c"]:
+  """Convolves every channel with its own 3x3 kernel: stride 1, zero padding, cross-correlation as in PyTorch.
 
   A kernel that is one in the middle and zero elsewhere returns the image.
 
   Args:
     x: [B, H, W, C] image, any size.
     kernel: [3, 3, C], row, column, channel.
+    pad_rows: rows of zeros above and below. 1 keeps the height; 0 is for strips that bring their
+      neighbouring rows with them; columns are always padded by 1.
 
   Returns:
-    [B, H, W, C], the promoted dtype of both.
+    [B, H + 2 * pad_rows - 2, W, C], the promoted dtype of both.
 
   Raises:
     ValueError: other shapes.
   """
   _check(x, kernel)
   dtype = jnp.promote_types(x.dtype, kernel.dtype)
-  return _conv_p.bind(x.astype(dtype), kernel.astype(dtype))
+  return _conv_p.bind(x.astype(dtype), kernel.astype(dtype), pad_rows=pad_rows)
 
 
 def _check(x, kernel):
@@ -47,22 +51,25 @@ def _shifted(padded, height, width):
   return [((i, j), padded[:, i : i + height, j : j + width]) for i in range(3) for j in range(3)]
 
 
-def _pad(x):
+def _pad(x, rows):
   # Without the barrier XLA fuses whatever made x into all nine windows, and computes it nine times over.
-  return jax.lax.optimization_barrier(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))))
+  return jax.lax.optimization_barrier(jnp.pad(x, ((0, 0), (rows, rows), (1, 1), (0, 0))))
 
 
-def _conv(x, kernel):
+def _conv(x, kernel, *, pad_rows):
   _, height, width, channels = x.shape
-  padded = _pad(x)
+  height += 2 * pad_rows - 2
+  padded = _pad(x, pad_rows)
   taps = kernel.reshape(3, 3, 1, 1, 1, channels)
-  return sum(taps[i, j] * window for (i, j), window in _shifted(padded, height, width))
+  out = sum(taps[i, j] * window for (i, j), window in _shifted(padded, height, width))
+  # Fully padded is the way back, whose result two products read: write it once instead of fusing it into both.
+  return jax.lax.optimization_barrier(out) if pad_rows == 2 else out
 
 
-def _correlate(x, y):
-  """sum over b, h, w of x[b, h + i - 1, w + j - 1, c] * y[b, h, w, c] -> [3, 3, c]."""
-  _, height, width, channels = x.shape
-  padded, y = _pad(x), jax.lax.optimization_barrier(y)
+def _correlate(x, y, *, pad_rows):
+  """sum over b, h, w of x[b, h + i - pad_rows, w + j - 1, c] * y[b, h, w, c] -> [3, 3, c]."""
+  _, height, width, channels = y.shape
+  padded, y = _pad(x, pad_rows), jax.lax.optimization_barrier(y)
   if not isinstance(height, int) or height <= _ROWS_PER_BLOCK:
     return _correlate_rows(padded, y)
   blocks, rest = divmod(height, _ROWS_PER_BLOCK)
@@ -93,30 +100,32 @@ _correlate_p = Primitive("depthwise3x3_correlate")
 
 
 @_conv_p.def_abstract_eval
-def _(x, kernel):
-  return ShapedArray(x.shape, x.dtype)
+def _(x, kernel, *, pad_rows):
+  batch, height, width, channels = x.shape
+  return ShapedArray((batch, height + 2 * pad_rows - 2, width, channels), x.dtype)
 
 
 @_correlate_p.def_abstract_eval
-def _(x, y):
-  if x.ndim != 4 or x.shape != y.shape:
-    raise ValueError(f"the kernel gradient needs two images of one shape, not {x.shape} and {y.shape}.")
+def _(x, y, *, pad_rows):
+  if x.ndim != 4 or y.shape != (x.shape[0], x.shape[1] + 2 * pad_rows - 2, *x.shape[2:]):
+    raise ValueError(f"the kernel gradient needs two images of fitting shapes, not {x.shape} and {y.shape}.")
   return ShapedArray((3, 3, x.shape[-1]), x.dtype)
 
 
 for _primitive, _function in ((_conv_p, _conv), (_correlate_p, _correlate)):
-  _primitive.def_impl(jax.jit(_function))
+  _primitive.def_impl(jax.jit(_function, static_argnames="pad_rows"))
   mlir.register_lowering(_primitive, mlir.lower_fun(_function, multiple_results=False))
 
+# With p rows of padding, the way back has 2 - p: no padding forward is full padding back.
 ad.defbilinear(
   _conv_p,
-  lambda ct, x, kernel: _conv_p.bind(ct, _flip(kernel)),
-  lambda ct, x, kernel: _correlate_p.bind(x, ct),
+  lambda ct, x, kernel, pad_rows: _conv_p.bind(ct, _flip(kernel), pad_rows=2 - pad_rows),
+  lambda ct, x, kernel, pad_rows: _correlate_p.bind(x, ct, pad_rows=pad_rows),
 )
 ad.defbilinear(
   _correlate_p,
-  lambda ct, x, y: _conv_p.bind(y, _flip(ct)),
-  lambda ct, x, y: _conv_p.bind(x, ct),
+  lambda ct, x, y, pad_rows: _conv_p.bind(y, _flip(ct), pad_rows=2 - pad_rows),
+  lambda ct, x, y, pad_rows: _conv_p.bind(x, ct, pad_rows=pad_rows),
 )
 
 
@@ -128,9 +137,9 @@ def _channels_last(array, axis, size):
 
 
 def _batch_rule(primitive):
-  def rule(args, axes):
+  def rule(args, axes, **settings):
     size = next(a.shape[d] for a, d in zip(args, axes, strict=True) if d is not None)
-    out = primitive.bind(*(_channels_last(a, d, size) for a, d in zip(args, axes, strict=True)))
+    out = primitive.bind(*(_channels_last(a, d, size) for a, d in zip(args, axes, strict=True)), **settings)
     return out.reshape(*out.shape[:-1], size, -1), out.ndim - 1
 
   return rule

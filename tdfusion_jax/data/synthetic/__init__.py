@@ -28,6 +28,7 @@ class SyntheticSource:
     count: number of pairs; default 200 for training, 50 for testing.
     seed: another world.
     night: share of night scenes, 0 to 1.
+    noise: of both sensors, as a multiple of a good camera's (1: standard deviation near 0.01).
   """
 
   def __init__(
@@ -39,16 +40,20 @@ class SyntheticSource:
     count: int | None = None,
     seed: int = 0,
     night: float = 0.6,
+    noise: float = 1.0,
   ):
     if split not in _SPLITS:
       raise DatasetError(f"the synthetic world has no split {split!r}; known: {', '.join(_SPLITS)}")
     if len(size) != 2 or min(size) < 32:
       raise DatasetError(f"synthetic scenes need (height, width) of at least 32, got {tuple(size)}")
-    if not 0 <= night <= 1 or seed < 0 or (count is not None and count < 1):
-      raise DatasetError(f"synthetic: need 0 <= night <= 1, seed >= 0, count >= 1; got {night}, {seed}, {count}")
+    if not 0 <= night <= 1 or noise < 0 or seed < 0 or (count is not None and count < 1):
+      raise DatasetError(
+        f"synthetic: need 0 <= night <= 1, noise >= 0, seed >= 0, count >= 1; got {night}, {noise}, {seed}, {count}"
+      )
     count = {"train": 200, "test": 50}[split] if count is None else count
     self.kind: Kind | None = kind
-    self.split, self.size, self.seed, self.night = split, (int(size[0]), int(size[1])), seed, night
+    self.split, self.size, self.seed = split, (int(size[0]), int(size[1])), seed
+    self.night, self.noise = night, noise
     self.classes: tuple[str, ...] = DET_CLASSES if kind == "detection" else SEG_CLASSES
     self.names = [f"{split}{i:05d}" for i in range(count)]
 
@@ -62,12 +67,13 @@ class SyntheticSource:
       "ir" [H, W] uint8; "vi" [H, W, 3] uint8; "labels" [H, W] uint8 (`SEG_CLASSES`); "boxes" [K, 4] float32
       xyxy pixels around visible parts and "classes" [K] int32 (`DET_CLASSES`), without objects that are
       hidden by more than 60 % or tiny; "ir_only" [H, W] bool: people only the infrared shows; "vi_only"
-      [H, W] bool, signs and lane marks; "night" bool.
+      [H, W] bool: signs, and where they are labelled, lane marks; "night" bool.
     """
     index = checked_index(index, len(self))
     rng = np.random.default_rng([self.seed, _SPLITS[self.split], index])
     # Multiples of the golden ratio spread evenly: any run of scenes has its share of nights.
-    return make_scene(rng, self.size, (index * 0.6180339887 + 0.7) % 1 < self.night)
+    night = (index * 0.6180339887 + 0.7) % 1 < self.night
+    return make_scene(rng, self.size, night, self.kind == "segmentation", self.noise)
 
   def __getitem__(self, index: int) -> Sample:
     scene = self.scene(index)

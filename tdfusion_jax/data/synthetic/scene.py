@@ -31,7 +31,9 @@ class Thing(NamedTuple):
   front: bool = False
 
 
-def make_scene(rng: np.random.Generator, size: tuple[int, int], night: bool) -> dict[str, Any]:
+def make_scene(
+  rng: np.random.Generator, size: tuple[int, int], night: bool, lanes_count: bool = True, noise: float = 1.0
+) -> dict[str, Any]:
   """Draws one scene; see `SyntheticSource.scene` for the entries."""
   view = View(*size, horizon=size[0] * rng.uniform(0.38, 0.46), centre=size[1] * rng.uniform(0.4, 0.6))
   posts = _lamp_posts(rng)
@@ -48,7 +50,7 @@ def make_scene(rng: np.random.Generator, size: tuple[int, int], night: bool) -> 
   canvas.backdrop = canvas.ir.copy()
   things = sorted(things, key=lambda thing: -thing.depth)
   _draw_all(canvas, street, rng, things, posts)
-  return _describe(canvas, lanes, things, rng, street)
+  return _describe(canvas, lanes, things, rng, street, lanes_count, noise)
 
 
 def _lamp_posts(rng: np.random.Generator) -> list[tuple[float, float]]:
@@ -121,11 +123,13 @@ def _draw_all(canvas: Canvas, street: Street, rng, things: list[Thing], posts: l
       draw_sign(canvas, i, rng, column, row, unit, light)
 
 
-def _describe(canvas: Canvas, lanes: np.ndarray, things: list[Thing], rng, street: Street) -> dict[str, Any]:
+def _describe(
+  canvas: Canvas, lanes: np.ndarray, things: list[Thing], rng, street: Street, lanes_count: bool, noise: float
+) -> dict[str, Any]:
   """Labels from the owner map, and the two photos."""
   labels = np.where(lanes & (canvas.owner < 0), LANE, 0).astype(np.uint8)
   ir_only = np.zeros(labels.shape, bool)
-  vi_only = labels == LANE
+  vi_only = (labels == LANE) & lanes_count
   boxes, classes = [], []
   for i, thing in enumerate(things):
     mask = canvas.owner == i
@@ -140,8 +144,8 @@ def _describe(canvas: Canvas, lanes: np.ndarray, things: list[Thing], rng, stree
       boxes.append([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
       classes.append(thing.kind - 1)
   return {
-    "ir": _thermal_photo(canvas, rng),
-    "vi": _visible_photo(canvas, rng, street.night),
+    "ir": _thermal_photo(canvas, rng, noise),
+    "vi": _visible_photo(canvas, rng, street.night, noise),
     "labels": labels,
     "boxes": np.asarray(boxes, np.float32).reshape(-1, 4),
     "classes": np.asarray(classes, np.int32),
@@ -157,21 +161,21 @@ def _blur(image: np.ndarray, radius: float) -> np.ndarray:
   return np.asarray(picture.filter(ImageFilter.GaussianBlur(radius)), np.float32) / np.float32(255)
 
 
-def _visible_photo(canvas: Canvas, rng: np.random.Generator, night: bool) -> np.ndarray:
+def _visible_photo(canvas: Canvas, rng: np.random.Generator, night: bool, gain: float) -> np.ndarray:
   height = canvas.ir.shape[0]
   picture = canvas.vi
   if night:
     halo = 0.75 * _blur(canvas.glow, 0.012 * height) + 0.9 * _blur(canvas.glow, 0.05 * height)
     picture = picture + np.minimum(canvas.glow, 1) + halo
   picture = _blur(picture * np.float32(rng.uniform(0.92, 1.08)), 0.0018 * height)
-  noise = rng.standard_normal(picture.shape, np.float32) * np.float32(0.014 if night else 0.008)
+  noise = rng.standard_normal(picture.shape, np.float32) * np.float32(gain * (0.014 if night else 0.008))
   return (np.clip(picture + noise, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
-def _thermal_photo(canvas: Canvas, rng: np.random.Generator) -> np.ndarray:
+def _thermal_photo(canvas: Canvas, rng: np.random.Generator, gain: float) -> np.ndarray:
   shape = canvas.ir.shape
   picture = _blur(canvas.ir, 0.0026 * shape[0])
   picture = (picture - 0.5) * np.float32(rng.uniform(0.9, 1.1)) + np.float32(0.5 + rng.uniform(-0.04, 0.04))
   columns = rng.standard_normal((1, shape[1]), np.float32) * np.float32(0.005)
-  noise = rng.standard_normal(shape, np.float32) * np.float32(0.01) + 0.01 * smooth_noise(rng, shape, 3)
+  noise = rng.standard_normal(shape, np.float32) * np.float32(0.01 * gain) + 0.01 * smooth_noise(rng, shape, 3)
   return (np.clip(picture + columns + noise, 0, 1) * 255 + 0.5).astype(np.uint8)

@@ -1,0 +1,10 @@
+"""The verbs of the `tdfusion` command, a module each.
+
+A module `commands/VERB.py` has `ABOUT` (what it does), `EXAMPLE` (a command line), `add_arguments(parser)` and
+`run(options) -> exit status`, and may have `INTERRUPTED` (what to say on Ctrl-C).
+"""
+
+VERBS = {
+  "fuse": "fuse two folders of images",
+}
+"""Verb: its line in `tdfusion --help`. The module is imported only when its verb is used."""

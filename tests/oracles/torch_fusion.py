@@ -1,0 +1,176 @@
+"""F, G and L_f in PyTorch, written from the specification as a reader of the paper would: what we measure against.
+
+Layout NCHW, attention by heads, every derivative by PyTorch's own autograd. Shares no code with the package; weights
+travel between the two through `tdfusion_jax.convert` in upstream's naming.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+HEADS = 8
+
+
+def pointwise(c_in, c_out):
+  return nn.Conv2d(c_in, c_out, 1, bias=False)
+
+
+def depthwise(channels):
+  return nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
+
+
+def conv3x3(c_in, c_out):
+  return nn.Conv2d(c_in, c_out, 3, padding=1, bias=False)
+
+
+class ChannelNorm(nn.Module):
+  """Layer norm over channels."""
+
+  def __init__(self, channels):
+    super().__init__()
+    self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
+
+  def forward(self, x):
+    return F.layer_norm(x.permute(0, 2, 3, 1), self.weight.shape, self.weight, self.bias, 1e-5).permute(0, 3, 1, 2)
+
+
+def attention(q, k, v, temperature):
+  """Channels attend to channels, by heads."""
+  b, c, h, w = q.shape
+  q, k, v = (x.reshape(b, HEADS, c // HEADS, h * w) for x in (q, k, v))
+  scores = F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).transpose(-2, -1) * temperature
+  return (scores.softmax(-1) @ v).reshape(b, c, h, w)
+
+
+class MDTA(nn.Module):
+  def __init__(self, c):
+    super().__init__()
+    self.temperature = nn.Parameter(torch.ones(HEADS, 1, 1))
+    self.qkv, self.qkv_dwconv, self.project_out = pointwise(c, 3 * c), depthwise(3 * c), pointwise(c, c)
+
+  def forward(self, x):
+    return self.project_out(attention(*self.qkv_dwconv(self.qkv(x)).chunk(3, 1), self.temperature))
+
+
+class GDFN(nn.Module):
+  def __init__(self, c):
+    super().__init__()
+    self.project_in, self.dwconv, self.project_out = pointwise(c, 4 * c), depthwise(4 * c), pointwise(2 * c, c)
+
+  def forward(self, x):
+    gate, value = self.dwconv(self.project_in(x)).chunk(2, 1)
+    return self.project_out(F.gelu(gate) * value)
+
+
+class Block(nn.Module):
+  def __init__(self, c):
+    super().__init__()
+    self.norm1, self.attn, self.norm2, self.ffn = ChannelNorm(c), MDTA(c), ChannelNorm(c), GDFN(c)
+
+  def forward(self, x):
+    x = x + self.attn(self.norm1(x))
+    return x + self.ffn(self.norm2(x))
+
+
+class Merge(nn.Module):
+  """The fusion module."""
+
+  def __init__(self, c):
+    super().__init__()
+    make = lambda f: nn.ModuleList([f(), f()])  # noqa: E731
+    self.temperature = nn.ParameterList([torch.ones(HEADS, 1, 1), torch.ones(HEADS, 1, 1)])
+    self.qkv, self.qkv_dw = make(lambda: pointwise(c, 3 * c)), make(lambda: depthwise(3 * c))
+    self.mid = make(lambda: pointwise(c, c))
+    self.gates, self.gates_dw = pointwise(2 * c, 8 * c), depthwise(8 * c)
+    self.own, self.own_dw = make(lambda: pointwise(c, 4 * c)), make(lambda: depthwise(4 * c))
+    self.out = make(lambda: pointwise(4 * c, 2 * c))
+
+  def forward(self, x1, x2):
+    (q1, k1, v1), (q2, k2, v2) = (self.qkv_dw[i](self.qkv[i](x)).chunk(3, 1) for i, x in enumerate((x1, x2)))
+    x1 = x1 + self.mid[0](attention(q2, k1, v1, self.temperature[0]))
+    x2 = x2 + self.mid[1](attention(q1, k2, v2, self.temperature[1]))
+    x = torch.cat([x1, x2], 1)
+    gates = self.gates_dw(self.gates(x)).chunk(2, 1)
+    for i, own in enumerate((x1, x2)):
+      x = x + self.out[i](F.gelu(gates[i]) * self.own_dw[i](self.own[i](own)))
+    return x
+
+
+class TorchFusionNet(nn.Module):
+  """F: two [B, 1, H, W] in [0, 1] -> [B, 1, H, W]."""
+
+  def __init__(self):
+    super().__init__()
+    self.stem = nn.ModuleList([conv3x3(1, 16), conv3x3(1, 16)])
+    self.encoder = nn.ModuleList([nn.Sequential(Block(16), Block(16)) for _ in range(2)])
+    self.merge, self.decoder = Merge(16), nn.Sequential(Block(32), Block(32))
+    self.head, self.last = conv3x3(32, 16), conv3x3(16, 1)
+
+  def forward(self, ir, vi):
+    x1, x2 = (self.encoder[i](self.stem[i](x)) for i, x in enumerate((ir, vi)))
+    x = self.decoder(self.merge(x1, x2))
+    return torch.sigmoid(self.last(F.leaky_relu(self.head(x), 0.01)))
+
+
+class TorchLossNet(nn.Module):
+  """G: two [B, 1, H, W] -> weights [B, 2, H, W]."""
+
+  def __init__(self):
+    super().__init__()
+    self.stem = nn.ModuleList([conv3x3(1, 16), conv3x3(1, 16)])
+    self.encoder = nn.ModuleList([nn.Sequential(Block(16), Block(16)) for _ in range(2)])
+    self.joint = nn.Sequential(Block(32), Block(32))
+    self.head, self.slope, self.last = conv3x3(32, 16), nn.PReLU(), conv3x3(16, 2)
+
+  def forward(self, ir, vi):
+    x = torch.cat([self.encoder[i](self.stem[i](x)) for i, x in enumerate((ir, vi))], 1)
+    return self.last(self.slope(self.head(self.joint(x)))).softmax(1)
+
+
+def sobel(x):
+  kernel = torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]], dtype=x.dtype)
+  return F.conv2d(x, torch.stack([kernel, kernel.T])[:, None], padding=1)
+
+
+def fusion_loss(fused, ir, vi, weights, alpha=1.0):
+  """Eq. 1 to 3, the paper's form."""
+  w_a, w_b = weights.chunk(2, 1)
+  intensity = (w_a * (fused - ir) ** 2 + w_b * (fused - vi) ** 2).mean()
+  a, b = sobel(ir), sobel(vi)
+  strongest = torch.where(a.abs() >= b.abs(), a, b)
+  return intensity + alpha * 2 * (sobel(fused) - strongest).abs().mean()
+
+
+def meta_gradient(fuse, weigh, task_loss, t_params, mtr, mts, eta):
+  """Eq. 7 by plain double backward: `torch.func` calls, T a pure function of its parameters.
+
+  Args:
+    fuse, weigh: modules.
+    task_loss: (t_params, fused, target) -> scalar.
+    t_params: list of tensors that require gradients.
+    mtr, mts: ((ir, vi) of the crop, (ir, vi) of the whole, target).
+    eta: (eta_F', eta_T').
+  """
+  f_params = dict(fuse.named_parameters())
+  loss = fusion_loss(fuse(*mtr[0]), *mtr[0], weigh(*mtr[0]))
+  inner = torch.autograd.grad(loss, list(f_params.values()), create_graph=True)
+  ahead = {n: p - eta[0] * g for (n, p), g in zip(f_params.items(), inner, strict=True)}
+  with torch.no_grad():
+    fused = fuse(*mtr[1])
+  t_grads = torch.autograd.grad(task_loss(t_params, fused, mtr[2]), t_params)
+  t_ahead = [(p - eta[1] * g).detach() for p, g in zip(t_params, t_grads, strict=True)]
+  outer = task_loss(t_ahead, torch.func.functional_call(fuse, ahead, mts[1]), mts[2])
+  return torch.autograd.grad(outer, list(weigh.parameters()))
+
+
+def small_task(channels=8, seed=0):
+  """A small T for timing: two convolutions and a mean squared error to the target's brightness."""
+  generator = torch.Generator().manual_seed(seed)
+  shapes = ((channels, 1, 3, 3), (1, channels, 3, 3))
+  params = [(torch.randn(s, generator=generator) * 0.2).requires_grad_() for s in shapes]
+
+  def loss(params, fused, target):
+    hidden = F.relu(F.conv2d(fused, params[0], padding=1))
+    return ((F.conv2d(hidden, params[1], padding=1) - target) ** 2).mean()
+
+  return params, loss
