@@ -13,7 +13,7 @@ import optax
 from tdfusion_jax import checkpoint, compiling, meta, optimisers
 from tdfusion_jax.batch import Views
 from tdfusion_jax.config import Config, ConfigError
-from tdfusion_jax.data import get_source
+from tdfusion_jax.data import RecordSource, get_source
 from tdfusion_jax.data.loader import StepSource
 from tdfusion_jax.data.source import CachedSource, Source
 from tdfusion_jax.losses.fusion import fusion_loss
@@ -148,7 +148,10 @@ def source(config: Config, split: str, *, own_task: bool = False) -> Source:
   """The pairs of `split`, "train" or "val"; with labels that fit `config.task` unless the task is the user's own."""
   data = config.data
   options = {k: v for k, v in data[f"{split}_options"].items() if v not in ("", None)}
-  found = get_source(data.name, root=data.root or None, split=data[f"{split}_split"], **options)
+  if data.records_dir:
+    found: Source = RecordSource(data.records_dir, data.name, data[f"{split}_split"], **options)
+  else:
+    found = get_source(data.name, root=data.root or None, split=data[f"{split}_split"], **options)
   kind = None if config.task.kind == "none" else config.task.kind
   if kind is not None and found.kind != kind and not own_task:
     raise ConfigError(f"config.task.kind={kind!r} does not fit {data.name}, which holds labels for: {found.kind}.")
@@ -210,14 +213,15 @@ def experiment(config: Config, judge: Task | None = None) -> Experiment:
     ft_step=compiling.jit(ft_step, donate_argnums=0),
     steps=steps,
     val=val,
-    init=partial(_init_state, config, how, rules, steps),
+    init=partial(init_state, config, how, rules, steps.task_size),
   )
 
 
-def _init_state(config: Config, how: Method, rules: dict, steps: StepSource) -> TrainState:
+def init_state(config: Config, how: Method, rules: dict, task_size: tuple[int, int]) -> TrainState:
+  """Where training starts: fresh or given weights, optimisers `rules` ("f", "g", "t") at rest."""
   key, f_key, g_key, t_key = jax.random.split(jax.random.key(config.seed), 4)
   fuser, _ = FUSERS[fuser_name(config)]
-  image = jnp.zeros((1, *steps.task_size, 1))
+  image = jnp.zeros((1, *task_size, 1))
   f_params = _start(config, "f", _init(fuser(), f_key))
   g_params: Any = {}
   if config.loss.weights == "learned":

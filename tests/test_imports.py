@@ -13,7 +13,7 @@ LEVELS = [
   {"data", "networks", "losses", "metrics", "optimisers", "imageio", "pictures", "progress"},
   {"tasks", "convert", "runfolder"},
   {"method", "checkpoint"},
-  {"derivative"},
+  {"derivative", "porting", "integrations"},
   {"meta"},
   {"build"},
   {"fuse", "export"},

@@ -1,7 +1,7 @@
 """F, G and L_f in PyTorch, written from the specification as a reader of the paper would: what we measure against.
 
-Layout NCHW, attention by heads, every derivative by PyTorch's own autograd. Shares no code with the package; weights
-travel between the two through `tdfusion_jax.convert` in upstream's naming.
+Layout NCHW, attention by heads, every derivative by PyTorch's own autograd. Shares no code with the package; `load`
+fills it with the package's weights.
 """
 
 import torch
@@ -125,6 +125,63 @@ class TorchLossNet(nn.Module):
   def forward(self, ir, vi):
     x = torch.cat([self.encoder[i](self.stem[i](x)) for i, x in enumerate((ir, vi))], 1)
     return self.last(self.slope(self.head(self.joint(x)))).softmax(1)
+
+
+def load(module, params):
+  """Fills F or G with the package's parameters (nested dicts of arrays)."""
+  import numpy as np
+
+  names = dict(module.named_parameters())
+
+  def put(name, value):
+    value = np.asarray(value)
+    target = names.pop(name)
+    if value.ndim == 4:
+      value = value.transpose(3, 2, 0, 1)
+    elif value.ndim == 3:
+      value = value.transpose(2, 0, 1)[:, None]
+    elif value.ndim == 2:
+      value = value.T[..., None, None]
+    with torch.no_grad():
+      target.copy_(torch.from_numpy(np.array(value)).reshape(target.shape))
+
+  def block(name, p):
+    for norm in ("norm1", "norm2"):
+      put(f"{name}.{norm}.weight", p[norm]["scale"])
+      put(f"{name}.{norm}.bias", p[norm]["bias"])
+    attn, ffn = p["attn"], p["ffn"]
+    put(f"{name}.attn.temperature", attn["temperature"])
+    put(f"{name}.attn.project_out.weight", attn["project_out"])
+    for own in ("qkv", "qkv_dwconv"):
+      put(f"{name}.attn.{own}.weight", attn[own]["kernel"])
+    for own in ("project_in", "dwconv", "project_out"):
+      put(f"{name}.ffn.{own}.weight", ffn[own]["kernel"])
+
+  fusion = isinstance(module, TorchFusionNet)
+  for i in (0, 1):
+    put(f"stem.{i}.weight", params[f"project_in_{i + 1}" if fusion else f"patch_embed{i + 1}"]["kernel"])
+    for j in (0, 1):
+      block(f"encoder.{i}.{j}", params[f"encoder{i + 1}_{j}"])
+  for j in (0, 1):
+    block(f"decoder.{j}" if fusion else f"joint.{j}", params[f"decoder_{j}" if fusion else f"encoder3_{j}"])
+  if fusion:
+    merge = params["FM"]
+    for i in (0, 1):
+      put(f"merge.temperature.{i}", merge[f"temperature{i + 1}"])
+      put(f"merge.mid.{i}.weight", merge[f"project_mid{i + 1}"])
+      for own, theirs in (("qkv", "qkv{}"), ("qkv_dw", "qkv{}_dwconv"), ("own", "project_E{}")):
+        put(f"merge.{own}.{i}.weight", merge[theirs.format(i + 1)]["kernel"])
+      put(f"merge.own_dw.{i}.weight", merge[f"project_E{i + 1}_d"]["kernel"])
+      put(f"merge.out.{i}.weight", merge[f"project_out{i + 1}"]["kernel"])
+    put("merge.gates.weight", merge["project_E"]["kernel"])
+    put("merge.gates_dw.weight", merge["project_E_d"]["kernel"])
+    put("head.weight", params["project_out_0"]["kernel"])
+    put("last.weight", params["project_out_1"]["kernel"])
+  else:
+    put("head.weight", params["out1"]["kernel"])
+    put("slope.weight", params["out2"])
+    put("last.weight", params["out3"]["kernel"])
+  assert not names, f"left over: {sorted(names)}"
 
 
 def sobel(x):

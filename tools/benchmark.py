@@ -1,0 +1,201 @@
+"""Measures this package beside PyTorch and ONNX Runtime on this machine, in one run.
+
+  python tools/benchmark.py [--quick] [--json=FILE] [--update] [--only=WORD]
+
+Every side of every piece of work runs in a process of its own, which reports its peak memory; the sides take turns,
+and medians of the turns are compared. PyTorch's side is the independent counterpart in `tests/oracles`; without
+PyTorch or ONNX Runtime their columns stay empty. `--update` replaces the table in BENCHMARKS.md.
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+WORKER = Path(__file__).with_name("benchmark_work.py")
+BEGIN, END = "<!-- benchmark: begin -->", "<!-- benchmark: end -->"
+
+# name, worker's work, size, sides beside ours, turns
+WORK = [
+  ("F forward 256x256", "forward", ("256", "256", "1"), ("eager", "compile", "ort"), 7),
+  ("F forward 480x640", "forward", ("480", "640", "1"), ("eager", "compile", "ort"), 5),
+  ("F forward 1024x1280", "forward", ("1024", "1280", "1"), ("eager", "ort"), 3),
+  ("F forward 2048x2048", "forward", ("2048", "2048", "1"), (), 3),
+  ("F step 256x256, batch 2", "f_step", ("256", "256", "2"), ("eager", "compile"), 5),
+  ("meta-gradient 256x256, batch 2, small T", "meta_small", ("256", "256", "2"), ("eager",), 3),
+  ("meta-gradient 256x256, batch 2, SegFormer-B0", "meta_segformer_b0", ("256", "256", "2"), (), 3),
+  ("meta-gradient 256x256, batch 2, YOLOv8n", "meta_yolov8n", ("256", "256", "2"), (), 3),
+  ("G-step of llvip_det", "g_step", ("llvip_det",), (), 3),
+  ("F/T-step of llvip_det", "ft_step", ("llvip_det",), (), 3),
+  ("G-step of msrs_seg", "g_step", ("msrs_seg",), (), 3),
+  ("F/T-step of msrs_seg", "ft_step", ("msrs_seg",), (), 3),
+]
+QUICK = ("F forward 256x256", "F forward 480x640", "F step 256x256, batch 2")
+FLOPS_PER_PIXEL = 2 * 59_856  # F applies nearly each of its parameters once per pixel
+FLOATS_PER_PIXEL = 900  # channels that the strips of F must read and write, inputs and outputs of each pass
+NEEDS = {"eager": ("torch",), "compile": ("torch",), "ort": ("torch", "onnx", "onnxscript", "onnxruntime")}
+
+
+class Side:
+  """A worker process, prepared and waiting."""
+
+  def __init__(self, side: str, work: str, size: tuple[str, ...]):
+    self.seconds: list[float] = []
+    self.compile_s = self.mb = self.process_mb = None
+    command = [sys.executable, str(WORKER), side, work, *size]
+    self.process = subprocess.Popen(
+      command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    answer = self._answer()
+    if answer:
+      self.compile_s = answer["compile_s"]
+
+  def _answer(self) -> dict[str, Any] | None:
+    assert self.process.stdout is not None
+    line = self.process.stdout.readline()
+    return json.loads(line) if line else None
+
+  @property
+  def failed(self) -> bool:
+    return self.compile_s is None
+
+  def turn(self, counts: bool = True) -> None:
+    assert self.process.stdin is not None
+    self.process.stdin.write("\n")
+    self.process.stdin.flush()
+    answer = self._answer()
+    if answer and counts:
+      self.seconds.append(answer["s"])
+      self.mb, self.process_mb = answer["mb"], answer["process_mb"]
+
+  def end(self) -> str:
+    """Stops the process. Returns the last line it said if it broke."""
+    _, said = self.process.communicate()
+    lines = said.strip().splitlines()
+    return lines[-1] if self.process.returncode and lines else ""
+
+
+def measure(name: str, work: str, size: tuple[str, ...], sides: tuple[str, ...], turns: int) -> dict[str, Any]:
+  """One row: medians of interleaved turns, peak memory of each side."""
+  usable = [s for s in sides if all(importlib.util.find_spec(m) for m in NEEDS[s])]
+  running = {s: Side(s, work, size) for s in ("ours", *usable)}
+  for turn in range(turns + 1):  # the first turn warms up
+    for side in running.values():
+      if not side.failed:
+        side.turn(counts=turn > 0)
+  row: dict[str, Any] = {"work": name, "size": "x".join(size), "backend": "cpu"}
+  for s, side in running.items():
+    broken = side.end()
+    if broken:
+      print(f"  {name}, {s}: {broken}", file=sys.stderr)
+    if side.seconds:
+      row[f"{s}_s"] = statistics.median(side.seconds)
+      row[f"{s}_mb"], row[f"{s}_process_mb"] = side.mb, side.process_mb
+      row[f"{s}_spread"] = (max(side.seconds) - min(side.seconds)) / row[f"{s}_s"]
+      row[f"{s}_compile_s"] = side.compile_s
+  for column in ("ours_s", "eager_s", "compile_s", "ort_s", "ours_mb", "eager_mb"):
+    row.setdefault(column, None)
+  if work == "forward" and row["ours_s"]:
+    pixels = int(size[0]) * int(size[1]) * int(size[2])
+    row["gflops"] = FLOPS_PER_PIXEL * pixels / row["ours_s"] / 1e9
+    row["gbytes"] = 4 * FLOATS_PER_PIXEL * pixels / row["ours_s"] / 1e9
+  return row
+
+
+def machine() -> dict[str, Any]:
+  """What this machine can do at best: matrix products and copies."""
+  a = np.random.default_rng(0).random((2048, 2048), np.float32)
+  big = np.ones(1 << 26, np.float32)
+  target = np.empty_like(big)
+
+  def best(run) -> float:
+    times = []
+    for _ in range(5):
+      began = time.perf_counter()
+      run()
+      times.append(time.perf_counter() - began)
+    return min(times)
+
+  return {
+    "cpu": platform.processor() or platform.machine(),
+    "cores": os.cpu_count(),
+    "gflops": 2 * 2048**3 / best(lambda: a @ a) / 1e9,
+    "copy_gbytes": 2 * big.nbytes / best(lambda: np.copyto(target, big)) / 1e9,
+  }
+
+
+def table(rows: list[dict[str, Any]], about: dict[str, Any]) -> str:
+  """Markdown."""
+  versions = ", ".join(
+    f"{m} {_version(m)}" for m in ("jax", "torch", "onnxruntime") if importlib.util.find_spec(m) is not None
+  )
+  lines = [
+    f"{about['cores']} CPU cores ({about['cpu']}), float32; {versions}. At best this machine multiplies matrices at "
+    f"{about['gflops']:.0f} GFLOP/s and copies {about['copy_gbytes']:.0f} GB/s.",
+    "",
+    "| work | ours | eager | compile | ONNX Runtime | eager/ours | ours MiB | eager MiB | start s | GFLOP/s | GB/s |",
+    "|---|---|---|---|---|---|---|---|---|---|---|",
+  ]
+  number = lambda x, form: "" if x is None else format(x, form)  # noqa: E731
+  for row in rows:
+    ratio = row["eager_s"] / row["ours_s"] if row["eager_s"] and row["ours_s"] else None
+    cells = [
+      row["work"],
+      *(number(row[f"{s}_s"], ".3f") for s in ("ours", "eager", "compile", "ort")),
+      number(ratio, ".1f"),
+      number(row["ours_mb"], ".0f"),
+      number(row["eager_mb"], ".0f"),
+      number(row.get("ours_compile_s"), ".0f"),
+      number(row.get("gflops"), ".0f"),
+      number(row.get("gbytes"), ".1f"),
+    ]
+    lines.append("| " + " | ".join(cells) + " |")
+  return "\n".join(lines)
+
+
+def _version(module: str) -> str:
+  from importlib.metadata import version
+
+  return version(module)
+
+
+def update(text: str, path: Path) -> None:
+  """Replaces what stands between the markers."""
+  old = path.read_text()
+  head, rest = old.split(BEGIN)
+  _, tail = rest.split(END)
+  path.write_text(f"{head}{BEGIN}\n{text}\n{END}{tail}")
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser.add_argument("--quick", action="store_true", help="three rows, under three minutes")
+  parser.add_argument("--only", default="", metavar="WORD", help="rows whose name contains this")
+  parser.add_argument("--json", metavar="FILE", help="write the rows")
+  parser.add_argument("--update", action="store_true", help="replace the table in BENCHMARKS.md")
+  options = parser.parse_args()
+  chosen = [w for w in WORK if options.only in w[0] and (not options.quick or w[0] in QUICK)]
+  about, rows = machine(), []
+  for name, work, size, sides, turns in chosen:
+    sides = tuple(s for s in sides if s != "compile" or not options.quick)  # its start takes half a minute
+    print(f"{name} ...", file=sys.stderr, flush=True)
+    rows.append(measure(name, work, size, sides, turns))
+    if options.json:
+      Path(options.json).write_text(json.dumps(rows, indent=1))
+  print(table(rows, about))
+  if options.update:
+    update(table(rows, about), ROOT / "BENCHMARKS.md")
+
+
+if __name__ == "__main__":
+  main()

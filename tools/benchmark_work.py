@@ -1,0 +1,220 @@
+"""One piece of work on one side, measured in a process of its own; `tools/benchmark.py` starts these.
+
+Speaks lines of JSON: after preparation `{"compile_s": ..}`, then for every line on standard input one run and
+`{"s": .., "mb": .., "process_mb": ..}`: the seconds it took, the peak memory above what
+the prepared process had, and the peak of the whole process (Linux).
+"""
+
+import ctypes
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+ETA = (0.1, 0.1)
+
+
+def ours(work: str, height: int, width: int, batch: int) -> Callable[[], object]:
+  """This package's side of `work`, prepared: a function that runs it once."""
+  import jax
+  import jax.numpy as jnp
+
+  from tdfusion_jax import build, compiling, meta
+  from tdfusion_jax.batch import DetTarget, Pair, SegTarget, Views
+  from tdfusion_jax.losses.fusion import fusion_loss
+  from tdfusion_jax.method import Method
+  from tdfusion_jax.networks.fusion import FusionNet
+  from tdfusion_jax.networks.lossgen import LossNet
+  from tdfusion_jax.state import TrainState
+  from tdfusion_jax.tasks.detection import detection
+  from tdfusion_jax.tasks.segmentation import segmentation
+
+  ir, vi = (jax.random.uniform(jax.random.key(k), (batch, height, width, 1)) for k in (0, 1))
+  small = jnp.zeros((1, 16, 16, 1))
+  f_params = FusionNet().init(jax.random.key(2), small, small)["params"]
+  g_params = LossNet().init(jax.random.key(3), small, small)["params"]
+  if work == "forward":
+    return _ready(compiling.jit(build.fuse_net), f_params, ir, vi)
+  if work == "f_step":
+
+    def loss(f_params, weights):
+      return fusion_loss(build.fuse_net(f_params, ir, vi), ir, vi, weights)[0]
+
+    step = compiling.jit(lambda f, g: jax.grad(loss)(f, jax.lax.stop_gradient(build.weigh_net(g, ir, vi))))
+    return _ready(step, f_params, g_params)
+  if work in ("g_step", "ft_step"):
+    raise ValueError("steps of a config go through `config_step`")
+  kind = work.removeprefix("meta_")
+  labels = jnp.zeros((batch, height, width), jnp.int32)
+  boxes = jnp.tile(jnp.array([[[8.0, 8, 40, 60]]]), (batch, 4, 1))
+  ok = jnp.ones((batch, 4), bool)
+  task, target = {
+    "small": lambda: (_small_task(), jnp.zeros((batch, height, width, 1))),
+    "segformer_b0": lambda: (segmentation(9), SegTarget(labels)),
+    "yolov8n": lambda: (detection(1), DetTarget(boxes, jnp.zeros((batch, 4), jnp.int32), ok)),
+  }[kind]()
+  t_params, t_stats = task.init(jax.random.key(4), small if kind == "small" else jnp.zeros((1, height, width, 1)))
+  method = Method(build.fuse_net, build.weigh_net, fusion_loss, task, dropout=False)
+  key = jax.random.key(0)
+  state = TrainState(jnp.zeros((), jnp.int32), key, f_params, g_params, t_params, t_stats, {}, {}, {})
+  views = Views(Pair(ir, vi), Pair(ir, vi, target))
+  return _ready(compiling.jit(lambda s, a, b: meta.meta_gradient(method, s, a, b, ETA)[0]), state, views, views)
+
+
+def _small_task():
+  """The counterpart of `torch_fusion.small_task`."""
+  import jax
+  import jax.numpy as jnp
+
+  from tdfusion_jax.tasks import Task
+
+  def init(key, images):
+    one, two = jax.random.split(key)
+    shapes = {"a": (3, 3, 1, 8), "b": (3, 3, 8, 1)}
+    return {n: 0.2 * jax.random.normal(k, shapes[n]) for n, k in (("a", one), ("b", two))}, {}
+
+  def conv(x, kernel):
+    return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+  def apply(params, stats, images, *, train, key=None):
+    return conv(jax.nn.relu(conv(images, params["a"])), params["b"]), stats
+
+  return Task(init, apply, lambda out, target: (jnp.mean((out - target) ** 2), {}), lambda p, s, x: x)
+
+
+def config_step(work: str, config_file: str) -> Callable[[], object]:
+  """A whole G-step or F/T-step of a config at its real sizes, on random images with the labels of nothing."""
+  import importlib.util
+
+  import jax.numpy as jnp
+  import numpy as np
+
+  from tdfusion_jax import build, compiling, meta
+  from tdfusion_jax.batch import DetTarget, Pair, SegTarget, Views
+
+  spec = importlib.util.spec_from_file_location("config", ROOT / "configs" / f"{config_file}.py")
+  assert spec is not None and spec.loader is not None
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  config = module.get_config()
+  classes = {"llvip_det": 1, "m3fd_det": 6, "msrs_seg": 9, "fmb_seg": 15}[config_file]
+  batch, (height, width) = config.data.batch_size, config.data.task_size
+  rng = np.random.default_rng(0)
+  image = lambda h, w: jnp.asarray(rng.random((batch, h, w, 1), np.float32))  # noqa: E731
+  if config.task.kind == "segmentation":
+    target = SegTarget(jnp.zeros((batch, height, width), jnp.int32))
+  else:
+    rows = config.data.max_boxes
+    boxes = jnp.tile(jnp.array([8.0, 8, 40, 60]), (batch, rows, 1))
+    target = DetTarget(boxes, jnp.zeros((batch, rows), jnp.int32), jnp.arange(rows)[None].repeat(batch, 0) < 4)
+  views = Views(
+    Pair(image(*config.data.crop_size), image(*config.data.crop_size)),
+    Pair(image(height, width), image(height, width), target),
+  )
+  judge = build.task(config, classes)
+  how = build.method(config, judge)
+  rules = {k: build.optimiser(config, k, 100) for k in "fgt"}
+  g_step, ft_step = meta.make_steps(how, rules["f"], rules["g"], rules["t"], lambda step: (1e-4, 1e-4))
+  state = build.init_state(config, how, rules, (height, width))
+  if work == "g_step":
+    return _ready(compiling.jit(g_step), state, {"mtr": views, "mts": views})
+  return _ready(compiling.jit(ft_step), state, {"ftr": views})
+
+
+def _ready(function, *arguments) -> Callable[[], object]:
+  import jax
+
+  compiled = function.lower(*arguments).compile()
+  return lambda: jax.block_until_ready(compiled(*arguments))
+
+
+def torch_side(side: str, work: str, height: int, width: int, batch: int) -> Callable[[], object]:
+  """PyTorch's (`eager`, `compile`) or ONNX Runtime's (`ort`) side of `work`."""
+  import torch
+
+  sys.path.insert(0, str(ROOT / "tests" / "oracles"))
+  import torch_fusion as reference
+
+  torch.manual_seed(0)
+  fuse, weigh = reference.TorchFusionNet(), reference.TorchLossNet()
+  ir, vi = torch.rand(batch, 1, height, width), torch.rand(batch, 1, height, width)
+  if side == "ort":
+    return _onnx(fuse, ir, vi)
+  if side == "compile":
+    fuse, weigh = torch.compile(fuse), torch.compile(weigh)
+  if work == "forward":
+
+    def forward():
+      with torch.no_grad():
+        return fuse(ir, vi)
+
+    return forward
+  if work == "f_step":
+
+    def step():
+      with torch.no_grad():
+        weights = weigh(ir, vi)
+      return torch.autograd.grad(reference.fusion_loss(fuse(ir, vi), ir, vi, weights), list(fuse.parameters()))
+
+    return step
+  params, loss = reference.small_task()
+  target = torch.zeros(batch, 1, height, width)
+  views = ((ir, vi), (ir, vi), target)
+  return lambda: reference.meta_gradient(fuse, weigh, loss, params, views, views, ETA)
+
+
+def _onnx(fuse, ir, vi) -> Callable[[], object]:
+  import tempfile
+
+  import onnxruntime
+  import torch
+
+  with tempfile.TemporaryDirectory() as folder:
+    path = f"{folder}/f.onnx"
+    torch.onnx.export(fuse.eval(), (ir, vi), path, input_names=["ir", "vi"], dynamo=True)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+  feed = {"ir": ir.numpy(), "vi": vi.numpy()}
+  return lambda: session.run(None, feed)
+
+
+def _memory(what: str) -> float:
+  """MiB of this process: "VmRSS" now, or "VmHWM" at its peak since `_forget_peak`."""
+  for line in Path("/proc/self/status").read_text().splitlines():
+    if line.startswith(what):
+      return int(line.split()[1]) / 1024
+  raise OSError(f"no {what} in /proc/self/status")
+
+
+def _forget_peak() -> None:
+  """What imports and the compiler needed for a moment is not what the work needs."""
+  ctypes.CDLL(None).malloc_trim(0)
+  Path("/proc/self/clear_refs").write_text("5")
+
+
+def main() -> None:
+  side, work, *size = sys.argv[1:]
+  sys.path.insert(0, str(ROOT))
+  talk, sys.stdout = sys.stdout, sys.stderr  # libraries print; the driver listens
+  __import__("jax" if side == "ours" else "torch")
+  began = time.perf_counter()
+  if work in ("g_step", "ft_step"):
+    run = config_step(work, size[0])
+  else:
+    numbers = [int(n) for n in size]
+    run = ours(work, *numbers) if side == "ours" else torch_side(side, work, *numbers)
+  if side in ("compile", "ort"):
+    run()  # what torch.compile and ONNX Runtime prepare at the first call
+  print(json.dumps({"compile_s": time.perf_counter() - began}), file=talk, flush=True)
+  _forget_peak()
+  before = _memory("VmRSS")
+  for _ in sys.stdin:
+    began = time.perf_counter()
+    run()
+    seconds, peak = time.perf_counter() - began, _memory("VmHWM")
+    print(json.dumps({"s": seconds, "mb": peak - before, "process_mb": peak}), file=talk, flush=True)
+
+
+if __name__ == "__main__":
+  main()
