@@ -32,5 +32,5 @@ def get_config(options=""):
   config.data.val_options.ignore_unlabelled = True
   config.data.cache_mb = 4096
   config.task.kind, config.task.variant = "segmentation", "b0"
-  config.task.options.update({"gelu": "erf", "head_eps": 1e-5, "align_corners": False})
+  config.task.options.update({"gelu": "erf", "head_eps": 1e-5, "align_corners": False, "norm_eps": 1e-6})
   return finish(config, options, RUNLOCAL)

@@ -18,6 +18,7 @@ RUNLOCAL = {
   "data.val_options.count": 16,
   "meta.pairs": 32,
   "meta.steps": 8,
+  "optim.g.learning_rate": 1e-4,  # T has seen too little yet to be followed in large steps
   "train.pretrain_steps": 60,
   "train.epochs": 3,
   "log.every": 4,

@@ -15,6 +15,7 @@ RUNLOCAL = {
   "data.val_options.count": 16,
   "meta.pairs": 32,
   "meta.steps": 8,
+  "optim.g.learning_rate": 1e-4,  # T has seen too little yet to be followed in large steps
   "train.pretrain_steps": 60,
   "train.epochs": 3,
   "log.every": 4,
@@ -34,7 +35,7 @@ def get_config(options=""):
   config.data.flip = True
   config.data.cache_mb = 512
   config.task.kind, config.task.variant = "segmentation", "b0"
-  config.task.options.update({"gelu": "erf", "head_eps": 1e-5, "align_corners": False})
+  config.task.options.update({"gelu": "erf", "head_eps": 1e-5, "align_corners": False, "norm_eps": 1e-6})
   config.loss.alpha = 0.02
   config.meta.pairs, config.meta.steps = 80, 40
   config.meta.eta_f = config.meta.eta_t = 0.1

@@ -13,9 +13,11 @@ import optax
 from tdfusion_jax import checkpoint, compiling, meta, optimisers
 from tdfusion_jax.batch import Views
 from tdfusion_jax.config import Config, ConfigError
-from tdfusion_jax.data import RecordSource, get_source
+from tdfusion_jax.data import RecordSource, SkippingSource, get_source
 from tdfusion_jax.data.loader import StepSource
+from tdfusion_jax.data.skipping import BAD_SAMPLES
 from tdfusion_jax.data.source import CachedSource, Source
+from tdfusion_jax.integrations import scenic
 from tdfusion_jax.losses.fusion import fusion_loss
 from tdfusion_jax.method import Method
 from tdfusion_jax.networks.fusion import FusionNet
@@ -27,7 +29,9 @@ from tdfusion_jax.tasks.detection import detection
 from tdfusion_jax.tasks.segmentation import segmentation
 
 _TILING = Tiling()
-TASKS = {"detection": detection, "segmentation": segmentation}
+TASKS = {"detection": detection, "segmentation": segmentation, "scenic": scenic.task_from_names}
+# Kinds of labels that a data set holds, where they are not named like the task.
+_LABELS = {"scenic": "segmentation"}
 
 
 class Experiment(NamedTuple):
@@ -109,6 +113,10 @@ def check(config: Config) -> None:
       config.task.kind == "detection" and any(s % 32 for s in config.data.task_size),
       f"data.task_size={tuple(config.data.task_size)}: detection needs multiples of 32.",
     ),
+    (
+      config.data.bad_samples not in BAD_SAMPLES,
+      f"data.bad_samples={config.data.bad_samples!r}: one of {', '.join(BAD_SAMPLES)}.",
+    ),
     (config.data.batch_size < 1, f"data.batch_size={config.data.batch_size}: at least 1."),
   ]
   for broken, message in rules:
@@ -120,7 +128,10 @@ def task(config: Config, num_classes: int) -> Task | None:
   """The downstream task, or None."""
   if config.task.kind == "none":
     return None
-  return TASKS[config.task.kind](num_classes, variant=config.task.variant, **config.task.options)
+  try:
+    return TASKS[config.task.kind](num_classes, variant=config.task.variant, **config.task.options)
+  except scenic.ScenicError as error:
+    raise ConfigError(f"config.task: {error}") from error
 
 
 def method(config: Config, judge: Task | None) -> Method:
@@ -152,9 +163,11 @@ def source(config: Config, split: str, *, own_task: bool = False) -> Source:
     found: Source = RecordSource(data.records_dir, data.name, data[f"{split}_split"], **options)
   else:
     found = get_source(data.name, root=data.root or None, split=data[f"{split}_split"], **options)
-  kind = None if config.task.kind == "none" else config.task.kind
+  kind = None if config.task.kind == "none" else _LABELS.get(config.task.kind, config.task.kind)
   if kind is not None and found.kind != kind and not own_task:
     raise ConfigError(f"config.task.kind={kind!r} does not fit {data.name}, which holds labels for: {found.kind}.")
+  if data.bad_samples == "skip" and split == "train":
+    found = SkippingSource(found)
   return CachedSource(found, data.cache_mb << 20) if data.cache_mb else found
 
 

@@ -4,6 +4,7 @@ import argparse
 import importlib
 import subprocess
 import sys
+from typing import Any
 
 from tdfusion_jax.checkpoint import CheckpointError
 from tdfusion_jax.commands import VERBS
@@ -40,7 +41,7 @@ def _parse(arguments: list[str]):
     "train", help="train F, G and T", epilog=_TRAIN_EXAMPLE, formatter_class=formatter,
     description="Trains as `python -m tdfusion_jax.main` does, with the same arguments.",
   )  # fmt: skip
-  chosen = None
+  chosen: Any = None
   for verb, line in VERBS.items():
     if arguments[:1] != [verb]:
       verbs.add_parser(verb, help=line)

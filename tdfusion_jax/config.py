@@ -24,6 +24,8 @@ def base() -> Config:
       "data": {
         "name": "",  # llvip, m3fd, msrs, fmb, folder, synthetic_det, synthetic_seg
         "root": "",  # the data set in its distributed layout
+        "records_dir": "",  # or records made by `tdfusion data build --data_dir`, with the same options
+        "bad_samples": "stop",  # at a training pair that cannot be read; or skip: take the next one, and say so
         "train_split": "train",
         "val_split": "test",
         "train_options": {},  # further arguments of the source, see tdfusion_jax/data
@@ -39,7 +41,7 @@ def base() -> Config:
         "cache_mb": 0,  # decoded pairs kept in memory
       },
       "task": {
-        "kind": "detection",  # segmentation, detection, none (L_f alone, no labels)
+        "kind": "detection",  # segmentation, detection, scenic, none (L_f alone, no labels)
         "variant": "n",  # b0..b5 or n s m l x
         "options": {},  # further arguments of the task's factory, see tdfusion_jax/tasks
         "frozen": False,  # keep a pretrained T (init.t) as it is

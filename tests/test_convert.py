@@ -69,7 +69,7 @@ def test_two_copies_of_a_convolution_that_differ_are_an_error():
     convert.from_torch(state_dict, "fusion")
 
 
-@pytest.mark.parametrize(("arch", "message"), [("vgg", "'vgg' is not known"), ("segformer", "not a SegFormer")])
+@pytest.mark.parametrize(("arch", "message"), [("vgg", "'vgg' is not known"), ("segformer", "belong to no segformer")])
 def test_unknown_and_wrong_architectures_are_errors(arch, message):
   with pytest.raises(ValueError, match=message):
     convert.from_torch({"w": np.zeros(1)}, arch)

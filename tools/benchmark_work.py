@@ -135,7 +135,7 @@ def torch_side(side: str, work: str, height: int, width: int, batch: int) -> Cal
   import torch
 
   sys.path.insert(0, str(ROOT / "tests" / "oracles"))
-  import torch_fusion as reference
+  import torch_fusion as reference  # pyright: ignore[reportMissingImports]
 
   torch.manual_seed(0)
   fuse, weigh = reference.TorchFusionNet(), reference.TorchLossNet()

@@ -5,6 +5,8 @@ A module `commands/VERB.py` has `ABOUT` (what it does), `EXAMPLE` (a command lin
 """
 
 VERBS = {
+  "convert": "convert weights from PyTorch, and back",
+  "data": "look through data sets, convert labels, prepare records",
   "fuse": "fuse two folders of images",
 }
 """Verb: its line in `tdfusion --help`. The module is imported only when its verb is used."""

@@ -1,112 +1,168 @@
-"""Reads a PyTorch state_dict file without PyTorch, and without running anything the file asks for."""
+"""Reads PyTorch weight files without PyTorch, and without running anything a file asks for."""
 
-import collections
 import pickle
+import struct
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-_DTYPES = {
-  "DoubleStorage": np.float64, "FloatStorage": np.float32, "HalfStorage": np.float16, "LongStorage": np.int64,
-  "IntStorage": np.int32, "ShortStorage": np.int16, "CharStorage": np.int8, "ByteStorage": np.uint8,
-  "BoolStorage": np.bool_,
-}  # fmt: skip
+from tdfusion_jax.convert.unpickle import Storage, Stub, Tensor, Unpickler
+
 _MAX_BYTES = 4 << 30
+_MAX_MODULES = 100_000
+_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+# Where the weights may be: Ultralytics prefers its moving average, and writes None for what is not there.
+_WRAPPERS = ("ema", "state_dict", "model", "model_state_dict")
 
 
 class WeightFileError(ValueError):
   """A weight file that cannot be read safely, with the reason."""
 
 
-class _Storage(NamedTuple):
-  dtype: Any
-  key: str
-
-
 def read_pth(path: str | Path) -> dict[str, np.ndarray]:
-  """The state_dict of a file made by `torch.save` (PyTorch 1.6 or newer).
+  """The state_dict of a file made by `torch.save`, of any PyTorch since 0.4.
 
-  Only tensors in plain containers are understood. Nothing is imported or called on the file's behalf: a pickle
-  that names any other class or function is refused, naming it.
+  Nothing is imported or called on the file's behalf. Objects of unknown classes become empty stubs; where such a
+  stub is a pickled module, its tensors are collected under the names that its `state_dict()` would have.
 
   Args:
-    path: a `.pth` or `.pt` file holding {key: tensor}, bare or under "state_dict" or "model".
+    path: a `.pth`, `.pt` or `.bin` file holding {key: tensor} or a module, bare or under "ema", "state_dict",
+      "model" or "model_state_dict".
 
   Returns:
     {key: array} in the file's order.
 
   Raises:
-    WeightFileError: not such a file, truncated, or it asks for something else.
+    WeightFileError: not such a file, truncated, or it asks for a function to be called, which is named.
   """
   path = Path(path)
   try:
-    with zipfile.ZipFile(path) as archive:
-      return _read(archive, path)
-  except (
-    OSError,
-    zipfile.BadZipFile,
-    EOFError,
-    pickle.UnpicklingError,
-    KeyError,
-    IndexError,
-    TypeError,
-  ) as error:
+    if zipfile.is_zipfile(path):
+      with zipfile.ZipFile(path) as archive:
+        return _collect(*_open_zip(archive, path), path)
+    with path.open("rb") as file:
+      return _collect(*_open_legacy(file), path)
+  except WeightFileError:
+    raise
+  except Exception as error:  # a hostile pickle can raise anything
     if isinstance(error, pickle.UnpicklingError) and "refused" in str(error):
       raise WeightFileError(f"{path}: {error}") from None
-    raise WeightFileError(f"{path} is not a readable PyTorch weight file: {error}") from error
+    raise WeightFileError(f"{path} is not a readable PyTorch weight file: {_one_line(error)}") from error
 
 
-def _read(archive: zipfile.ZipFile, path: Path) -> dict[str, np.ndarray]:
+def _one_line(error: Exception) -> str:
+  return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+Read = Callable[[Storage], bytes]
+
+
+def _open_zip(archive: zipfile.ZipFile, path: Path) -> tuple[Any, Read]:
+  """(unpickled object, reader of its storages) of PyTorch 1.6 and newer."""
   pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
   if len(pickles) != 1:
     raise WeightFileError(f"{path} is not a PyTorch weight file: it holds {len(pickles)} pickles.")
-  if sum(info.file_size for info in archive.infolist()) > _MAX_BYTES:
-    raise WeightFileError(f"{path} unpacks to more than {_MAX_BYTES >> 30} GiB.")
+  entries = archive.infolist()
+  # PyTorch stores without compression, so nothing can be larger than the file: no room for a zip bomb.
+  if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+    raise WeightFileError(f"{path} is compressed, which PyTorch never does; refused.")
+  if sum(entry.file_size for entry in entries) > min(path.stat().st_size, _MAX_BYTES):
+    raise WeightFileError(f"{path} unpacks to more than its own size or {_MAX_BYTES >> 30} GiB; refused.")
   root = pickles[0].removesuffix("data.pkl")
   if root + "byteorder" in archive.namelist() and archive.read(root + "byteorder") != b"little":
     raise WeightFileError(f"{path} is big-endian, which is not supported.")
   with archive.open(pickles[0]) as file:
-    found = _Unpickler(file, lambda key: archive.read(f"{root}data/{key}")).load()
-  for wrapper in ("state_dict", "model"):
-    if isinstance(found, dict) and isinstance(found.get(wrapper), dict):
-      found = found[wrapper]
-  if not isinstance(found, dict) or not found or not all(isinstance(v, np.ndarray) for v in found.values()):
+    found = Unpickler(file).load()
+  return found, lambda storage: archive.read(f"{root}data/{storage.key}")
+
+
+def _open_legacy(file) -> tuple[Any, Read]:
+  """The same of older files: four pickles, a list of storage keys, then the storages themselves."""
+  if Unpickler(file).load() != _LEGACY_MAGIC:
+    raise pickle.UnpicklingError("no PyTorch header")
+  Unpickler(file).load()  # protocol version
+  system = Unpickler(file).load()
+  if isinstance(system, dict) and system.get("little_endian") is False:
+    raise pickle.UnpicklingError("big-endian, which is not supported")
+  storages: dict[str, Storage] = {}
+
+  class Noting(Unpickler):
+    def persistent_load(self, pid):
+      storage = super().persistent_load(pid)
+      storages[storage.key] = storage
+      return storage
+
+  found = Noting(file).load()
+  blocks = {}
+  for key in Unpickler(file).load():
+    (count,) = struct.unpack("<q", file.read(8))
+    storage = storages[str(key)]
+    if count != storage.count or count < 0:
+      raise pickle.UnpicklingError(f"stored block {key} has {count} values, not {storage.count}")
+    blocks[storage.key] = file.read(count * np.dtype(storage.dtype).itemsize)
+  return found, lambda storage: blocks[storage.key]
+
+
+def _collect(found: Any, read: Read, path: Path) -> dict[str, np.ndarray]:
+  tensors = _tensors_of(found)
+  if not tensors:
     raise WeightFileError(f"{path} does not hold a state_dict (names to tensors).")
-  return dict(found)
+  total = sum(int(np.prod(t.size, dtype=object)) * np.dtype(t.storage.dtype).itemsize for t in tensors.values())
+  if total > _MAX_BYTES:
+    raise WeightFileError(f"{path} holds tensors of more than {_MAX_BYTES >> 30} GiB; refused.")
+  return {name: _array(name, tensor, read) for name, tensor in tensors.items()}
 
 
-class _Unpickler(pickle.Unpickler):
-  def __init__(self, file, read_storage):
-    super().__init__(file)
-    self._read_storage = read_storage
+def _tensors_of(found: Any) -> dict[str, Tensor] | None:
+  """Names to tensors, from a state_dict, a module, or a dict around one; None if there is nothing like that."""
+  if isinstance(found, Stub):
+    return _walk(found)
+  if not isinstance(found, dict) or not found:
+    return None
+  if all(isinstance(k, str) and isinstance(v, Tensor) for k, v in found.items()):
+    return dict(found)
+  for wrapper in _WRAPPERS:
+    inner = found.get(wrapper)
+    if isinstance(inner, dict | Stub):
+      return _tensors_of(inner)
+  return None
 
-  def find_class(self, module: str, name: str):
-    if (module, name) == ("collections", "OrderedDict"):
-      return collections.OrderedDict
-    if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-      return self._rebuild_tensor
-    if (module, name) == ("torch._utils", "_rebuild_parameter"):
-      return lambda data, requires_grad, hooks: data
-    if (module, name) == ("torch", "Size"):
-      return tuple
-    if module == "torch" and name in _DTYPES:
-      return _Storage(_DTYPES[name], "")
-    raise pickle.UnpicklingError(f"refused: the file asks for {module}.{name}, which is no part of a state_dict")
 
-  def persistent_load(self, pid):
-    kind, storage, key = pid[:3]
-    if kind != "storage" or not isinstance(storage, _Storage) or not str(key).isalnum():
-      raise pickle.UnpicklingError("refused: an unknown kind of stored object")
-    return _Storage(storage.dtype, str(key))
+def _walk(module: Stub) -> dict[str, Tensor]:
+  """The tensors of a pickled `torch.nn.Module` and its children, named as in its state_dict."""
+  tensors: dict[str, Tensor] = {}
+  seen = 0
+  # A stack with a limit: a hostile file may nest modules in a circle.
+  waiting: list[tuple[str, Any]] = [("", module)]
+  while waiting:
+    prefix, part = waiting.pop()
+    seen += 1
+    if seen > _MAX_MODULES:
+      raise WeightFileError(f"a model of more than {_MAX_MODULES} modules; refused.")
+    state = part.state if isinstance(part, Stub) else None
+    if not isinstance(state, dict):
+      continue
+    hidden = state.get("_non_persistent_buffers_set") or ()
+    for name, value in {**(state.get("_parameters") or {}), **(state.get("_buffers") or {})}.items():
+      if isinstance(value, Tensor) and name not in hidden:
+        tensors[f"{prefix}{name}"] = value
+    children = list((state.get("_modules") or {}).items())
+    waiting += [(f"{prefix}{name}.", child) for name, child in reversed(children)]
+  return tensors
 
-  def _rebuild_tensor(self, storage: _Storage, offset: int, size, stride, *_):
-    data = np.frombuffer(self._read_storage(storage.key), storage.dtype)
-    last = offset + sum((n - 1) * s for n, s in zip(size, stride, strict=True))
-    if min((offset, *stride, *size), default=0) < 0 or (0 not in size and last >= data.size):
-      raise pickle.UnpicklingError(f"a tensor of size {tuple(size)} reaches beyond its stored values")
-    if 0 in size:
-      return np.zeros(size, storage.dtype)
-    strides = [s * data.itemsize for s in stride]
-    return np.lib.stride_tricks.as_strided(data[offset:], size, strides, writeable=False).copy()
+
+def _array(name: str, tensor: Tensor, read: Read) -> np.ndarray:
+  storage, offset, size, stride = tensor
+  data = np.frombuffer(read(storage), storage.dtype)
+  if len(size) != len(stride) or min((offset, *stride, *size), default=0) < 0:
+    raise pickle.UnpicklingError(f"{name} has no valid size")
+  if 0 in size:
+    return np.zeros(size, storage.dtype)
+  last = offset + sum((n - 1) * s for n, s in zip(size, stride, strict=True))
+  if last >= data.size:
+    raise pickle.UnpicklingError(f"{name} of size {size} reaches beyond its {data.size} stored values")
+  strides = [s * data.itemsize for s in stride]
+  return np.lib.stride_tricks.as_strided(data[offset:], size, strides, writeable=False).copy()

@@ -8,31 +8,36 @@ import numpy as np
 from tdfusion_jax.convert.rules import Path
 from tdfusion_jax.networks.segformer import VARIANTS, SegFormer
 
-# What names and shapes cannot reveal, as TDFusion's public code has it; pass the originals to override.
-UPSTREAM_OPTIONS = {"head_eps": 1e-3, "align_corners": True, "gelu": "tanh"}
-
 _LEAVES = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}
 _MODULES = {"dwconv": "dwconv.dwconv", "bn": "linear_fuse.bn"}
 _MODULES |= {f"linear_c{level}": f"linear_c{level}.proj" for level in (1, 2, 3, 4)}
 
 
 def options_from(state_dict: Mapping[str, np.ndarray]) -> dict:
-  """Options of the network: classes, channels and variant from names and shapes, the rest upstream's.
+  """`variant`, `in_channels` and, unless it is a backbone alone, `num_classes`, from names and shapes.
 
   Raises:
     ValueError: not a SegFormer in upstream's naming, or sizes that are no variant's.
   """
   first, last = "backbone.patch_embed1.proj.weight", "decode_head.linear_pred.weight"
-  if first not in state_dict or last not in state_dict:
-    raise ValueError(f"not a SegFormer in upstream's naming: {first} or {last} is missing.")
+  whole = any(key.startswith("decode_head.") for key in state_dict)
+  wanted = {first: 4, **({last: 4} if whole else {})}
+  for key, axes in wanted.items():
+    if key not in state_dict or state_dict[key].ndim != axes:
+      raise ValueError(f"not a SegFormer: {key} is missing or has not {axes} axes.")
   blocks = {tuple(key.split(".")[1:3]) for key in state_dict if key.startswith("backbone.block")}
   depths = tuple(sum(name == f"block{stage}" for name, _ in blocks) for stage in (1, 2, 3, 4))
   width = state_dict[first].shape[0]
   fitting = [name for name, sizes in VARIANTS.items() if sizes.widths[0] == width and sizes.depths == depths]
   if not fitting:
     raise ValueError(f"no SegFormer variant starts with width {width} and has {depths} blocks.")
-  classes, channels = state_dict[last].shape[0], state_dict[first].shape[1]
-  return {"num_classes": classes, "in_channels": channels, "variant": fitting[0], **UPSTREAM_OPTIONS}
+  found = {"variant": fitting[0], "in_channels": state_dict[first].shape[1]}
+  return {**found, **({"num_classes": state_dict[last].shape[0]} if whole else {})}
+
+
+def is_classifier(path: Path) -> bool:
+  """Whether `path` belongs to the layer that tells classes apart."""
+  return "linear_pred" in path
 
 
 def build(num_classes: int, variant: str = "b0", in_channels: int = 1, **options) -> SegFormer:

@@ -9,23 +9,32 @@ from tdfusion_jax.convert.rules import Path
 from tdfusion_jax.networks.yolov8 import BINS, VARIANTS, YOLOv8
 
 _LEAVES = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}
-_DFL = "dfl.conv.weight"
+DFL = "dfl.conv.weight"
 
 
 def options_from(state_dict: Mapping[str, np.ndarray]) -> dict:
-  """`num_classes`, `in_channels` and `variant`, from names and shapes.
+  """`variant`, `in_channels` and, unless it is a backbone alone, `num_classes`, from names and shapes.
 
   Raises:
     ValueError: not a YOLOv8 in upstream's naming, or sizes that are no variant's.
   """
   stem, last = "backbone.stem.conv.weight", "cv3.0.2.weight"
-  if stem not in state_dict or last not in state_dict:
-    raise ValueError(f"not a YOLOv8 in upstream's naming: {stem} or {last} is missing.")
+  whole = any(not key.startswith("backbone.") for key in state_dict)
+  wanted = {stem: 4, **({last: 4} if whole else {})}
+  for key, axes in wanted.items():
+    if key not in state_dict or state_dict[key].ndim != axes:
+      raise ValueError(f"not a YOLOv8: {key} is missing or has not {axes} axes.")
   width, channels = state_dict[stem].shape[:2]
   fitting = [name for name, (_, factor, _) in VARIANTS.items() if int(64 * factor) == width]
   if not fitting:
     raise ValueError(f"no YOLOv8 variant starts with width {width}.")
-  return {"num_classes": state_dict[last].shape[0], "in_channels": channels, "variant": fitting[0]}
+  found = {"variant": fitting[0], "in_channels": channels}
+  return {**found, **({"num_classes": state_dict[last].shape[0]} if whole else {})}
+
+
+def is_classifier(path: Path) -> bool:
+  """Whether `path` belongs to the layers that tell classes apart."""
+  return path[1].startswith("cv3_") and path[1].endswith("_2")
 
 
 def build(num_classes: int, variant: str = "n", in_channels: int = 1) -> YOLOv8:
@@ -59,4 +68,6 @@ def fixed(state_dict: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
   suffix = ".running_mean"
   means = [key.removesuffix(suffix) for key in state_dict if key.endswith(suffix)]
   counters = {f"{name}.num_batches_tracked": np.zeros((), np.int64) for name in means}
-  return {**counters, _DFL: np.arange(BINS, dtype=np.float32).reshape(1, BINS, 1, 1)}
+  if not any(key.startswith("cv2.") for key in state_dict):  # a backbone alone
+    return counters
+  return {**counters, DFL: np.arange(BINS, dtype=np.float32).reshape(1, BINS, 1, 1)}

@@ -11,6 +11,9 @@ from tdfusion_jax.data.loader import StepSource, make_dataset, val_batches
 from tdfusion_jax.data.m3fd import m3fd
 from tdfusion_jax.data.msrs import msrs
 from tdfusion_jax.data.plan import EpochPlan, plan_epoch
+from tdfusion_jax.data.records import RecordSource
+from tdfusion_jax.data.registering import register_builders
+from tdfusion_jax.data.skipping import SkippingSource
 from tdfusion_jax.data.source import CachedSource, DatasetError, Source
 from tdfusion_jax.data.synthetic import SyntheticSource, synthetic_det, synthetic_seg
 
@@ -19,6 +22,8 @@ __all__ = [
   "CachedSource",
   "DatasetError",
   "EpochPlan",
+  "RecordSource",
+  "SkippingSource",
   "Source",
   "StepSource",
   "SyntheticSource",
@@ -27,6 +32,8 @@ __all__ = [
   "plan_epoch",
   "val_batches",
 ]
+
+register_builders()
 
 SOURCES: dict[str, Callable[..., Source]] = {
   "llvip": llvip,

@@ -1,25 +1,41 @@
 """Box annotations: Pascal VOC XML, YOLO text, COCO JSON and the paper's split lists.
 
-Every reader returns `Boxes(boxes, classes)`, float32 [K, 4] (x1, y1, x2, y2) in pixels and int32 [K]. VOC's
+Every reader returns `Boxes(boxes, classes)`, float64 [K, 4] (x1, y1, x2, y2) in pixels and int32 [K]. VOC's
 coordinates count pixels from 1 and are kept as they are in the file, like in the paper's lists.
+
+The files are not trusted: XML entities are refused, sizes are limited, names cannot leave the folder, and a
+fault raises `DatasetError` naming file and field. A reader with an argument `report` calls it for each fault
+instead and leaves the faulty box out, so that a whole file can be looked through.
 """
 
 import json
 import logging
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
-from xml.etree.ElementTree import ParseError
+from typing import NamedTuple, NoReturn
+from xml.etree.ElementTree import Element, ParseError
 
 import numpy as np
 from defusedxml import DefusedXmlException
-from defusedxml.ElementTree import parse as parse_xml
+from defusedxml.ElementTree import fromstring as parse_xml
 
+from tdfusion_jax.data.fields import (
+  MAX_COCO_BYTES,
+  UnknownClass,
+  class_index,
+  read_bytes,
+  read_text,
+  require_order,
+  short,
+  to_number,
+)
 from tdfusion_jax.data.images import safe_stem
 from tdfusion_jax.data.source import DatasetError
 
 log = logging.getLogger(__name__)
+
+Report = Callable[[str, str], None]
+"""(kind of fault: "unknown-class", "bad-box" or "bad-label"; message naming file and field)."""
 
 
 class Boxes(NamedTuple):
@@ -30,13 +46,19 @@ class Boxes(NamedTuple):
   size: tuple[int, int] | None = None
 
 
+def stop(kind: str, message: str) -> NoReturn:
+  """The default `Report`: the first fault ends the reading."""
+  del kind
+  raise DatasetError(message)
+
+
 def make_boxes(rows: Sequence[Sequence[float]], classes: Sequence[int], size=None) -> Boxes:
   """`Boxes` from lists; no rows give arrays of shape [0, 4] and [0]."""
-  return Boxes(np.asarray(rows, np.float32).reshape(-1, 4), np.asarray(classes, np.int32).reshape(-1), size)
+  return Boxes(np.asarray(rows, np.float64).reshape(-1, 4), np.asarray(classes, np.int32).reshape(-1), size)
 
 
 def clip_boxes(found: Boxes, size: tuple[int, int], origin: Path) -> tuple[np.ndarray, np.ndarray]:
-  """Boxes cut at the image border; boxes without area inside the image are dropped and logged.
+  """Boxes (float32) cut at the image border; boxes without area inside the image are dropped and logged.
 
   Raises `DatasetError` when the file was made for an image of another size.
   """
@@ -46,127 +68,193 @@ def clip_boxes(found: Boxes, size: tuple[int, int], origin: Path) -> tuple[np.nd
       " (width x height); its boxes would be wrong"
     )
   limit = np.array([size[1], size[0], size[1], size[0]], np.float32)
-  boxes = np.clip(found.boxes, np.float32(0), limit)
+  boxes = np.clip(found.boxes.astype(np.float32), np.float32(0), limit)
   keep = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
   if not keep.all():
     log.warning("%s: dropped %d box(es) without area inside the image", origin, int((~keep).sum()))
   return boxes[keep], found.classes[keep]
 
 
-def _number(text: object, origin: Path, what: str) -> float:
+def _try(report: Report, read: Callable[[], tuple[list[float], int]]) -> tuple[list[float], int] | None:
+  """`read()`, or None after its fault was reported."""
   try:
-    value = float(text)  # type: ignore[arg-type]
-  except (TypeError, ValueError):
-    raise DatasetError(f"{origin}: {what} is {text!r}, not a number") from None
-  if not math.isfinite(value):
-    raise DatasetError(f"{origin}: {what} is {text!r}, not a finite number")
-  return value
+    return read()
+  except UnknownClass as error:
+    report("unknown-class", str(error))
+  except DatasetError as error:
+    report("bad-box", str(error))
+  return None
 
 
-def _class_index(value: object, count: int, origin: Path) -> int:
-  number = _number(value, origin, "class index")
-  if number != int(number) or not 0 <= number < count:
-    raise DatasetError(f"{origin}: class index {value} is not in 0 to {count - 1}")
-  return int(number)
+def _collect(found: Sequence[tuple[list[float], int] | None], size=None) -> Boxes:
+  kept = [item for item in found if item is not None]
+  return make_boxes([row for row, _ in kept], [index for _, index in kept], size)
 
 
-def read_voc(path: Path, classes: Sequence[str]) -> Boxes:
-  """One Pascal VOC file. Names are matched without case; an unknown one is an error."""
+def read_xml(path: Path) -> Element:
+  """The root of an XML file. Entities, whatever they hold, are refused rather than expanded."""
   try:
-    root = parse_xml(path).getroot()
-  except (ParseError, DefusedXmlException, OSError, ValueError) as error:
+    root = parse_xml(read_bytes(path))
+  except DefusedXmlException as error:
+    raise DatasetError(f"{path}: cannot be read as XML (refused: {error})") from None
+  except (ParseError, LookupError, ValueError, RecursionError) as error:
     raise DatasetError(f"{path}: cannot be read as XML ({error})") from None
   if root is None:
     raise DatasetError(f"{path}: cannot be read as XML (no root element)")
+  return root
+
+
+def read_voc(path: Path, classes: Sequence[str], report: Report = stop) -> Boxes:
+  """One Pascal VOC file. Names are matched without case; an unknown one is an error."""
+  root = read_xml(path)
+  if root.tag != "annotation":
+    raise DatasetError(f"{path}: not a Pascal VOC file: its root element is <{short(root.tag)[1:-1]}>")
   index = {name.casefold(): i for i, name in enumerate(classes)}
-  rows, ids = [], []
-  for item in root.iter("object"):
+
+  def read(item: Element, number: int) -> tuple[list[float], int]:
     name = (item.findtext("name") or "").strip()
     if name.casefold() not in index:
-      raise DatasetError(f"{path}: unknown class {name!r}; known: {', '.join(classes)}")
+      raise UnknownClass(f"{path}: object {number}: unknown class {short(name)}; known: {', '.join(classes)}")
     sides = ("xmin", "ymin", "xmax", "ymax")
-    rows.append([_number(item.findtext(f"bndbox/{side}"), path, f"{name} {side}") for side in sides])
-    ids.append(index[name.casefold()])
-  size = None
-  if root.find("size") is not None:
-    height, width = (_number(root.findtext(f"size/{k}") or 0, path, f"size/{k}") for k in ("height", "width"))
-    size = (int(height), int(width))
-  return make_boxes(rows, ids, size)
+    row = [to_number(item.findtext(f"bndbox/{side}"), path, f"object {number}: {name} {side}") for side in sides]
+    require_order(row, path, f"object {number}: {name} bndbox")
+    return row, index[name.casefold()]
+
+  found = [_try(report, lambda i=i, n=n: read(i, n)) for n, i in enumerate(root.iter("object"), 1)]
+  return _collect(found, _voc_size(root, path))
 
 
-def read_yolo(path: Path, num_classes: int, size: tuple[int, int]) -> Boxes:
+def _voc_size(root: Element, path: Path) -> tuple[int, int] | None:
+  if root.find("size") is None:
+    return None
+  height, width = (to_number(root.findtext(f"size/{k}") or 0, path, f"size/{k}") for k in ("height", "width"))
+  return int(height), int(width)
+
+
+def read_yolo(path: Path, num_classes: int, size: tuple[int, int], report: Report = stop) -> Boxes:
   """One YOLO text file: `class cx cy w h` a line, in fractions of the image of `size` (height, width)."""
-  rows, ids = [], []
-  for number, line in enumerate(_read_text(path).splitlines(), 1):
-    if not line.strip():
-      continue
+
+  def read(line: str, number: int) -> tuple[list[float], int]:
     fields = line.split()
     if len(fields) != 5:
       raise DatasetError(f"{path}: line {number} has {len(fields)} fields, not 5 (class cx cy w h)")
-    cx, cy, w, h = (_number(f, path, f"line {number}") for f in fields[1:])
+    names = ("cx", "cy", "w", "h")
+    cx, cy, w, h = (to_number(f, path, f"line {number}: {k}") for f, k in zip(fields[1:], names, strict=True))
     if min(cx, cy, w, h) < 0 or max(cx, cy, w, h) > 1:
       raise DatasetError(f"{path}: line {number} has values outside [0, 1]; YOLO boxes are fractions of the image")
-    ids.append(_class_index(fields[0], num_classes, path))
-    rows.append([(cx - w / 2) * size[1], (cy - h / 2) * size[0], (cx + w / 2) * size[1], (cy + h / 2) * size[0]])
-  return make_boxes(rows, ids)
+    index = class_index(fields[0], num_classes, path, f"line {number}: class index")
+    return [(cx - w / 2) * size[1], (cy - h / 2) * size[0], (cx + w / 2) * size[1], (cy + h / 2) * size[0]], index
+
+  lines = [(n, line) for n, line in enumerate(read_text(path).splitlines(), 1) if line.strip()]
+  return _collect([_try(report, lambda n=n, line=line: read(line, n)) for n, line in lines])
 
 
-def read_coco(path: Path) -> tuple[dict[str, Boxes], tuple[str, ...]]:
+def read_coco(path: Path, report: Report = stop) -> tuple[dict[str, Boxes], tuple[str, ...]]:
   """One COCO file: boxes by image stem, and the category names in order of their ids. Crowds are skipped."""
-  try:
-    content = json.loads(_read_text(path))
-    categories = sorted(content["categories"], key=lambda c: c["id"])
-    index = {c["id"]: i for i, c in enumerate(categories)}
-    stems = {im["id"]: safe_stem(PurePosixPath(str(im["file_name"])).name, path) for im in content["images"]}
-    sizes = {im["id"]: _coco_size(im) for im in content["images"]}
-    rows: dict = {i: ([], []) for i in stems}
-    for item in content["annotations"]:
-      if item.get("iscrowd"):
-        continue
-      x, y, w, h = (_number(v, path, "bbox") for v in item["bbox"])
-      rows[item["image_id"]][0].append([x, y, x + w, y + h])
-      rows[item["image_id"]][1].append(index[item["category_id"]])
-  except json.JSONDecodeError as error:
-    raise DatasetError(f"{path}: cannot be read as JSON ({error})") from None
-  except (KeyError, TypeError, AttributeError) as error:
-    raise DatasetError(f"{path}: not a COCO file: {type(error).__name__} {error}") from None
+  content = _read_json(path)
+  categories, images, annotations = (_coco_list(content, k, path) for k in ("categories", "images", "annotations"))
+  names = {_coco_id(c, "id", path, f"categories[{i}]"): c.get("name") for i, c in enumerate(categories)}
+  if any(not isinstance(name, str) or not name.strip() for name in names.values()) or len(names) != len(categories):
+    raise DatasetError(f"{path}: every category needs an id of its own and a name")
+  index = {key: i for i, key in enumerate(sorted(names))}
+  stems, sizes = {}, {}
+  for i, image in enumerate(images):
+    key = _coco_id(image, "id", path, f"images[{i}]")
+    if key in stems:
+      raise DatasetError(f"{path}: images[{i}] repeats id {key}")
+    stems[key] = _coco_stem(image.get("file_name"), path, f"images[{i}].file_name")
+    sizes[key] = _coco_size(image, path, f"images[{i}]")
   if len(set(stems.values())) != len(stems):
     raise DatasetError(f"{path}: two images share a name")
-  found = {stem: make_boxes(rows[i][0], rows[i][1], sizes[i]) for i, stem in stems.items()}
-  return found, tuple(str(c["name"]) for c in categories)
+  rows: dict[int, list] = {key: [] for key in stems}
+
+  def read(item: Mapping, where: str) -> tuple[list[float], int]:
+    box = item.get("bbox")
+    if not isinstance(box, list) or len(box) != 4:
+      raise DatasetError(f"{path}: {where}.bbox is {short(box)}, not [x, y, width, height]")
+    x, y, w, h = (to_number(v, path, f"{where}.bbox") for v in box)
+    row = [x, y, x + w, y + h]
+    require_order(row, path, f"{where}.bbox")
+    category = _coco_id(item, "category_id", path, where)
+    if category not in index:
+      raise UnknownClass(f"{path}: {where}.category_id {category} is not among the categories")
+    return row, index[category]
+
+  for i, item in enumerate(annotations):
+    if item.get("iscrowd"):
+      continue
+    image = _coco_id(item, "image_id", path, f"annotations[{i}]")
+    if image not in rows:
+      report("bad-label", f"{path}: annotations[{i}].image_id {image} is not among the images")
+      continue
+    rows[image].append(_try(report, lambda item=item, i=i: read(item, f"annotations[{i}]")))
+  found = {stem: _collect(rows[key], sizes[key]) for key, stem in stems.items()}
+  return found, tuple(str(names[key]) for key in sorted(names))
 
 
-def _coco_size(image: Mapping) -> tuple[int, int] | None:
+def _read_json(path: Path) -> Mapping:
+  try:
+    content = json.loads(read_text(path, MAX_COCO_BYTES))
+  except (ValueError, RecursionError) as error:
+    if isinstance(error, DatasetError):
+      raise
+    raise DatasetError(f"{path}: cannot be read as JSON ({error})") from None
+  if not isinstance(content, Mapping):
+    raise DatasetError(f"{path}: not a COCO file: no object with images, annotations and categories")
+  return content
+
+
+def _coco_list(content: Mapping, key: str, path: Path) -> list[Mapping]:
+  items = content.get(key)
+  if not isinstance(items, list) or not all(isinstance(item, Mapping) for item in items):
+    raise DatasetError(f"{path}: not a COCO file: {key} is not a list of objects")
+  return items
+
+
+def _coco_id(item: Mapping, key: str, path: Path, where: str) -> int:
+  value = item.get(key)
+  if isinstance(value, bool) or not isinstance(value, int) or abs(value) >= 1 << 63:
+    raise DatasetError(f"{path}: {where}.{key} is {short(value)}, not an integer")
+  return value
+
+
+def _coco_stem(name: object, path: Path, where: str) -> str:
+  if not isinstance(name, str):
+    raise DatasetError(f"{path}: {where} is {short(name)}, not a name")
+  parts = PurePosixPath(name).parts
+  if name.startswith("/") or ".." in parts or not parts:
+    raise DatasetError(f"{path}: {where} is {short(name)}, not a plain file name inside the data set's folder")
+  return safe_stem(parts[-1], path)
+
+
+def _coco_size(image: Mapping, path: Path, where: str) -> tuple[int, int] | None:
   if not image.get("height") or not image.get("width"):
     return None
-  return int(image["height"]), int(image["width"])
+  height, width = (int(to_number(image[k], path, f"{where}.{k}")) for k in ("height", "width"))
+  return height, width
 
 
-def read_split_file(path: Path, num_classes: int) -> dict[str, Boxes]:
+def read_split_file(path: Path, num_classes: int, report: Report = stop) -> dict[str, Boxes]:
   """The paper's lists (`name x1,y1,x2,y2,class ...` a line, in pixels): boxes by stem, in file order."""
   found: dict[str, Boxes] = {}
-  for number, line in enumerate(_read_text(path).splitlines(), 1):
+
+  def read(item: str, number: int) -> tuple[list[float], int]:
+    values = item.split(",")
+    if len(values) != 5:
+      raise DatasetError(f"{path}: line {number}: {short(item)} is not x1,y1,x2,y2,class")
+    row = [to_number(v, path, f"line {number}") for v in values[:4]]
+    require_order(row, path, f"line {number}: box {short(item)}")
+    return row, class_index(values[4], num_classes, path, f"line {number}: class index")
+
+  for number, line in enumerate(read_text(path).splitlines(), 1):
     fields = line.split()
     if not fields:
       continue
     stem = safe_stem(fields[0], path)
     if stem in found:
-      raise DatasetError(f"{path}: line {number} repeats {fields[0]}")
-    rows, ids = [], []
-    for item in fields[1:]:
-      values = item.split(",")
-      if len(values) != 5:
-        raise DatasetError(f"{path}: line {number}: {item!r} is not x1,y1,x2,y2,class")
-      rows.append([_number(v, path, f"line {number}") for v in values[:4]])
-      ids.append(_class_index(values[4], num_classes, path))
-    found[stem] = make_boxes(rows, ids)
+      report("bad-label", f"{path}: line {number} repeats {short(fields[0])}")
+      continue
+    found[stem] = _collect([_try(report, lambda item=item, n=number: read(item, n)) for item in fields[1:]])
   if not found:
     raise DatasetError(f"{path}: names no image")
   return found
-
-
-def _read_text(path: Path) -> str:
-  try:
-    return path.read_text(encoding="utf-8-sig")
-  except (OSError, UnicodeDecodeError) as error:
-    raise DatasetError(f"{path}: cannot be read ({error})") from None

@@ -7,6 +7,7 @@ from typing import Any
 
 from tdfusion_jax.data.annotations import Boxes, clip_boxes, read_coco, read_yolo
 from tdfusion_jax.data.boxed import VocSource
+from tdfusion_jax.data.fields import read_text
 from tdfusion_jax.data.images import EXTENSIONS, files_by_stem
 from tdfusion_jax.data.paired import (
   Layout,
@@ -138,7 +139,7 @@ def _class_names(labels: Path, classes: Sequence[str] | None) -> tuple[str, ...]
   if classes is not None:
     names = tuple(classes)
   elif (labels / "classes.txt").is_file():
-    lines = (labels / "classes.txt").read_text(encoding="utf-8-sig").splitlines()
+    lines = read_text(labels / "classes.txt").splitlines()
     names = tuple(line.strip() for line in lines if line.strip())
   else:
     raise DatasetError(f"{labels}: class names are needed: write classes.txt there (one a line) or give data.classes")

@@ -1,6 +1,8 @@
 """Reading image and label files: one place for modes, sizes, limits and messages."""
 
+import io
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,37 +12,44 @@ from tdfusion_jax.batch import IGNORE_LABEL
 from tdfusion_jax.data.source import DatasetError
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
+"""What may hide behind these extensions; Pillow would also start an interpreter for a PostScript file."""
 MAX_PIXELS = 200_000_000
+MAX_SIDE = 65_536
 
 _open_lock = threading.Lock()
 
 
-def _open(path: Path) -> Image.Image:
+def open_image(path: Path, content: bytes | None = None) -> Image.Image:
+  """The image, not yet decoded; its claimed size is checked. `content` is read in place of the file."""
   # Pillow's own limit is a process-wide setting and only warns: ours replaces it while the header is read.
   with _open_lock:
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
-      image = Image.open(path)
+      image = Image.open(path if content is None else io.BytesIO(content), formats=FORMATS)
     finally:
       Image.MAX_IMAGE_PIXELS = limit
   width, height = image.size
   if width * height > MAX_PIXELS:
     image.close()
     raise DatasetError(f"{path}: {width}x{height} pixels, more than the limit of {MAX_PIXELS // 10**6} million")
+  if max(width, height) > MAX_SIDE:
+    image.close()
+    raise DatasetError(f"{path}: {width}x{height} pixels, a side longer than the limit of {MAX_SIDE}")
   return image
 
 
-def _decode(path: Path, convert) -> np.ndarray:
-  """Opens `path` and returns `convert(image)` as an array; every failure names the file."""
+def decode(path: Path, convert: Callable, content: bytes | None = None) -> np.ndarray:
+  """Opens `path` (or `content`) and returns `convert(image)` as an array; every failure names the file."""
   try:
-    with _open(path) as image:
+    with open_image(path, content) as image:
       # EXIF orientation is left alone on purpose: it would turn one image of a registered pair only.
       return np.array(convert(image))
   except FileNotFoundError:
     raise DatasetError(f"{path}: file not found") from None
   except DatasetError:
     raise
-  except (OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, TypeError) as error:
+  except Exception as error:  # decoders of damaged files raise nearly anything; none of it may pass unnamed
     raise DatasetError(f"{path}: cannot be read as an image ({error})") from None
 
 
@@ -49,27 +58,29 @@ def _check_8bit(path: Path, image: Image.Image) -> None:
     raise DatasetError(f"{path}: mode {image.mode} has more than 8 bits per channel; convert it to 8 bits first")
 
 
-def read_gray(path: Path) -> np.ndarray:
+def read_gray(path: Path, content: bytes | None = None) -> np.ndarray:
   """[H, W] uint8. Colour files give their BT.601 luminance; three equal channels give the channel exactly."""
 
   def convert(image):
     _check_8bit(path, image)
     return image.convert("RGB").convert("L") if image.mode == "P" else image.convert("L")
 
-  return _decode(path, convert)
+  return decode(path, convert, content)
 
 
-def read_visible(path: Path) -> np.ndarray:
+def read_visible(path: Path, content: bytes | None = None) -> np.ndarray:
   """[H, W, 3] uint8 RGB, or [H, W] uint8 where the file has one channel. Transparency is dropped."""
 
   def convert(image):
     _check_8bit(path, image)
     return image.convert("L" if image.mode in ("L", "LA", "1") else "RGB")
 
-  return _decode(path, convert)
+  return decode(path, convert, content)
 
 
-def read_labels(path: Path, num_classes: int, unlabelled: int | None = None) -> np.ndarray:
+def read_labels(
+  path: Path, num_classes: int, unlabelled: int | None = None, content: bytes | None = None
+) -> np.ndarray:
   """[H, W] uint8 class indices, `IGNORE_LABEL` where unknown.
 
   Palette images give their indices, not their colours. Raises `DatasetError` for colour-coded files and for
@@ -79,8 +90,9 @@ def read_labels(path: Path, num_classes: int, unlabelled: int | None = None) -> 
     path: the label image.
     num_classes: number of classes, at most 255.
     unlabelled: a file value to be replaced by `IGNORE_LABEL`.
+    content: the file's bytes, where they were read already.
   """
-  values = _decode(path, lambda image: image)
+  values = decode(path, lambda image: image, content)
   if values.ndim == 3:
     colours = values[..., :3] if values.shape[-1] >= 3 else values[..., :1]
     if (colours != colours[..., :1]).any():

@@ -59,14 +59,14 @@ class FusionModule(nn.Module):
 
 def _grams_of_strip(weights, _, strips, inside):
   """The queries of each modality ask the keys of the other."""
-  qk = [qkv_of_strip(None, *own, strip, inside) * inside[:, 1:-1] for own, strip in zip(weights, strips, strict=True)]
+  qk = [qkv_of_strip((None, *own), strip, inside) * inside[:, 1:-1] for own, strip in zip(weights, strips, strict=True)]
   (q1, k1), (q2, k2) = (jnp.split(x, 2, axis=-1) for x in qk)
   return gram(q2, k1), gram(q1, k2)
 
 
 def _cross_strip(weights, mixed, strips, inside):
   return tuple(
-    strip[:, 1:-1] + pointwise(qkv_of_strip(None, *own, strip, inside), m)
+    strip[:, 1:-1] + pointwise(qkv_of_strip((None, *own), strip, inside), m)
     for own, m, strip in zip(weights, mixed, strips, strict=True)
   )
 
@@ -74,10 +74,10 @@ def _cross_strip(weights, mixed, strips, inside):
 def _gate_strip(weights, _, strips, inside):
   gates, filters = weights
   x = jnp.concatenate(strips, axis=-1)
-  opened = jnp.split(qkv_of_strip(None, *gates, x, inside), 2, axis=-1)
+  opened = jnp.split(qkv_of_strip((None, *gates), x, inside), 2, axis=-1)
   x = x[:, 1:-1]
   for gate, strip, (*into, out) in zip(opened, strips, filters, strict=True):
-    x = x + pointwise(gelu(gate) * qkv_of_strip(None, *into, strip, inside), out)
+    x = x + pointwise(gelu(gate) * qkv_of_strip((None, *into), strip, inside), out)
   return x
 
 

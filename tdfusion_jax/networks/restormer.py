@@ -62,8 +62,8 @@ def conv3x3(features: int, name: str) -> nn.Conv:
 def gram(q: Float[Array, "p h w c"], k: Float[Array, "p h w c"]) -> tuple[jax.Array, jax.Array, jax.Array]:
   """What channel attention needs to know of q and k: sums over pixels of q k^T, q^2 and k^2."""
   ones = jnp.ones((*q.shape[:-1], 1), q.dtype)  # a product with ones is XLA's fastest sum over pixels on CPU
-  squares = (outer_sum(ones, jnp.square(x))[:, 0] for x in (q, k))
-  return (outer_sum(q, k), *squares)
+  q_squares, k_squares = (outer_sum(ones, jnp.square(x))[:, 0] for x in (q, k))
+  return outer_sum(q, k), q_squares, k_squares
 
 
 def channel_attention(
@@ -128,20 +128,21 @@ class ChannelAttention(nn.Module):
     return over_strips(_attend_strip, (norm, *v), (x,), mixed, channels=3 * channels, tiling=self.tiling)
 
 
-def qkv_of_strip(norm, matrix, kernel, strip, inside):
-  """Depthwise 3x3 of 1x1 of LN of a strip; `norm` None for none."""
+def qkv_of_strip(weights, strip, inside):
+  """Depthwise 3x3 of 1x1 of LN of a strip, by weights (norm or None, [C, O], [3, 3, O])."""
+  norm, matrix, kernel = weights
   if norm is not None:
     strip = layer_norm(strip, norm) * inside
   return depthwise3x3(pointwise(strip, matrix), kernel, pad_rows=0)
 
 
 def _gram_of_strip(weights, _, strips, inside):
-  qk = qkv_of_strip(*weights, *strips, inside) * inside[:, 1:-1]
+  qk = qkv_of_strip(weights, strips[0], inside) * inside[:, 1:-1]
   return gram(*jnp.split(qk, 2, axis=-1))
 
 
 def _attend_strip(weights, mixed, strips, inside):
-  return strips[0][:, 1:-1] + pointwise(qkv_of_strip(*weights, *strips, inside), mixed)
+  return strips[0][:, 1:-1] + pointwise(qkv_of_strip(weights, strips[0], inside), mixed)
 
 
 class FeedForward(nn.Module):
@@ -163,5 +164,5 @@ class FeedForward(nn.Module):
 
 def _feed_strip(weights, _, strips, inside):
   *into, project_out = weights
-  gate, value = jnp.split(qkv_of_strip(*into, *strips, inside), 2, axis=-1)
+  gate, value = jnp.split(qkv_of_strip(into, strips[0], inside), 2, axis=-1)
   return strips[0][:, 1:-1] + pointwise(gelu(gate) * value, project_out)

@@ -139,4 +139,5 @@ def _strips(image: jax.Array, plan: Cut) -> tuple[jax.Array, jax.Array, jax.Arra
   nothing = jnp.zeros((batch, 1, 1, width, channels), image.dtype)
   above = jnp.concatenate([nothing, rows[:, :-1, -1:]], axis=1)
   below = jnp.concatenate([rows[:, 1:, :1], nothing], axis=1)
-  return tuple(x.reshape(batch * plan.per_image, *x.shape[2:]) for x in (above, rows, below))  # ty: ignore
+  above, rows, below = (x.reshape(batch * plan.per_image, *x.shape[2:]) for x in (above, rows, below))
+  return above, rows, below

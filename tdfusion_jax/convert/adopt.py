@@ -1,0 +1,200 @@
+"""From anybody's state_dict to Linen variables, with the changes a user may ask for, and back."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+from tdfusion_jax.convert import naming, restormer, rules, segformer, yolov8
+from tdfusion_jax.convert.recognise import recognise, strip_prefix
+from tdfusion_jax.networks.fusion import FusionNet
+from tdfusion_jax.networks.lossgen import LossNet
+
+TASK_NETWORKS: dict[str, Any] = {"segformer": segformer, "yolov8": yolov8}
+FUSION_NETWORKS: dict[str, type[nn.Module]] = {"fusion": FusionNet, "lossgen": LossNet}
+LUMINANCE = (0.299, 0.587, 0.114)  # BT.601, as everywhere in this package
+
+_STEMS = {"segformer": ("params", "backbone", "patch_embed1", "proj"), "yolov8": ("params", "backbone", "stem")}
+_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class Ported(NamedTuple):
+  """Weights in this package's form, and what is known about them."""
+
+  variables: dict
+  source: naming.Source
+  options: dict[str, Any]
+  """Keyword arguments of the network: variant, in_channels, num_classes and what the source's code fixes."""
+  passengers: dict[str, np.ndarray]
+  """Arrays without a meaning here (batch counters, mmseg's unused layer), in upstream's names, for the way back."""
+  notes: list[str]
+  """What was left out or made anew."""
+
+
+class Changes(NamedTuple):
+  """What to change on the way; None or False leaves it."""
+
+  in_channels: int | None = None
+  num_classes: int | None = None
+  backbone_only: bool = False
+  fold_imagenet: bool = False
+
+
+def port(
+  arrays: Mapping[str, np.ndarray],
+  *,
+  arch: str | None = None,
+  style: str | None = None,
+  changes: Changes | None = None,
+  options: Mapping[str, Any] | None = None,
+) -> Ported:
+  """Recognises a state_dict and turns it into variables of NumPy arrays of its own dtypes.
+
+  Args:
+    arrays: {key: array} in anybody's names; a `module.` prefix is dropped.
+    arch: which architecture it has to be; None recognises it.
+    style: whose names they are; None recognises it.
+    changes: see `Changes`.
+    options: of the network, over what names, shapes and source reveal.
+
+  Raises:
+    ValueError: unknown or ambiguous names, keys missing or left over, wrong shapes, values that are not finite.
+  """
+  arrays = strip_prefix({key: np.asarray(value) for key, value in arrays.items()})
+  source = recognise(arrays, arch=arch, style=style)
+  _check_finite(arrays)
+  upstream = naming.to_upstream(arrays, source)
+  changes = changes or Changes()
+  if source.arch in FUSION_NETWORKS:
+    if changes != Changes() or options:
+      raise ValueError(f"{source.arch} always has one channel per image and no classes: there is nothing to change.")
+    shapes = _shapes(FUSION_NETWORKS[source.arch](), restormer.sample_inputs())
+    flat = rules.to_ours(restormer.untie(upstream), shapes, restormer.torch_key)
+    return Ported(rules.unflatten(flat), source, {}, {}, [])
+  return _port_task(upstream, source, changes, options or {})
+
+
+def unport(variables: Mapping, arch: str, style: str, passengers: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+  """The inverse of `port`: a state_dict in the names of `style`, complete for `load_state_dict(strict=True)`.
+
+  Raises:
+    ValueError: unknown arch, or a style that it does not have.
+  """
+  flat = rules.flatten(variables)
+  if arch in FUSION_NETWORKS:
+    return naming.from_upstream(restormer.tie(rules.to_theirs(flat, restormer.torch_key)), arch, style)
+  network = TASK_NETWORKS[arch]
+  upstream = rules.to_theirs(flat, network.torch_key)
+  backbone = all(path[1] == "backbone" for path in flat)
+  fixed = network.fixed(upstream)
+  if style == "original" and not backbone:
+    fixed |= _conv_seg(upstream)
+  fixed = {key: passengers.get(key, value) for key, value in fixed.items()}
+  return naming.from_upstream({**upstream, **fixed}, arch, style, backbone=backbone)
+
+
+def _port_task(upstream: dict, source: naming.Source, changes: Changes, given: Mapping) -> Ported:
+  network = TASK_NETWORKS[source.arch]
+  notes = [f"left out: {key}, an ImageNet classifier" for key in source.classifier]
+  fixed = network.fixed(upstream)
+  if "decode_head.linear_pred.weight" in upstream and set(naming.CONV_SEG) & set(upstream):
+    fixed |= _conv_seg(upstream)
+  passengers = {key: upstream.pop(key) for key in fixed if key in upstream}
+  for key, value in passengers.items():
+    if value.shape != fixed[key].shape:
+      raise ValueError(f"{key} is {value.shape}, not {fixed[key].shape}.")
+    if key == yolov8.DFL and not np.array_equal(value, fixed[key]):
+      raise ValueError(f"{key} is not 0, 1, ... {yolov8.BINS - 1}: a distance kernel that this YOLOv8 does not have.")
+  passengers = {key: value for key, value in passengers.items() if not np.array_equal(value, fixed[key])}
+  options = {**network.options_from(upstream), **naming.OPTIONS.get((source.arch, source.style), {}), **given}
+  part = {"num_classes": 1} if source.backbone else {}
+  shapes = _shapes(network.build(**{**part, **options}), network.sample_inputs(**options))
+  if source.backbone:
+    shapes = {path: shape for path, shape in shapes.items() if path[1] == "backbone"}
+  flat = rules.to_ours(upstream, shapes, network.torch_key)
+  flat, options, more = _change(flat, options, source, changes)
+  if changes.num_classes or changes.backbone_only:  # shapes or keys of the head are others now
+    passengers = {key: value for key, value in passengers.items() if key.startswith("backbone.")}
+  return Ported(rules.unflatten(flat), source, options, passengers, notes + more)
+
+
+def _change(flat: dict, options: dict, source: naming.Source, changes: Changes) -> tuple[dict, dict, list[str]]:
+  notes, flat, options = [], dict(flat), dict(options)
+  if changes.fold_imagenet:
+    _fold_imagenet(flat, source.arch)
+    notes.append("input layer: ImageNet's normalisation folded in; it takes images in [0, 1]")
+  wanted = changes.in_channels
+  if wanted and wanted != options["in_channels"]:
+    path = (*_STEMS[source.arch], "kernel")
+    flat[path] = _rechannel(flat[path], wanted)
+    how = "summed over channels" if wanted == 1 else "repeated with the weights of luminance"
+    notes.append(f"input layer: {options['in_channels']} -> {wanted} channels, {how}")
+    options["in_channels"] = wanted
+  if changes.backbone_only:
+    options.pop("num_classes", None)
+    return {path: value for path, value in flat.items() if path[1] == "backbone"}, options, notes
+  if changes.num_classes and changes.num_classes != options.get("num_classes"):
+    options["num_classes"] = changes.num_classes
+    flat, made = _with_new_classes(flat, options, source.arch)
+    notes.append(f"made anew, not trained: {', '.join(made)} ({changes.num_classes} classes)")
+  return flat, options, notes
+
+
+def _rechannel(kernel: np.ndarray, wanted: int) -> np.ndarray:
+  """[k, k, C, O] for `wanted` channels, so that a gray image (all channels equal) gives the same output."""
+  have = kernel.shape[2]
+  if (have, wanted) == (3, 1):
+    return kernel.astype(np.float64).sum(axis=2, keepdims=True).astype(kernel.dtype)
+  if (have, wanted) == (1, 3):
+    return (kernel * np.asarray(LUMINANCE).reshape(1, 1, 3, 1)).astype(kernel.dtype)
+  raise ValueError(f"{have} input channels cannot become {wanted}: 3 to 1 and 1 to 3 are possible.")
+
+
+def _fold_imagenet(flat: dict, arch: str) -> None:
+  """conv((x - mean) / std) as a convolution of x. Only the padding at the border is not the same."""
+  kernel, bias = ((*_STEMS[arch], leaf) for leaf in ("kernel", "bias"))
+  if bias not in flat or flat[kernel].shape[2] != 3:
+    raise ValueError("ImageNet's normalisation folds only into a SegFormer with three input channels.")
+  mean, std = (np.asarray(v).reshape(1, 1, 3, 1) for v in (_IMAGENET_MEAN, _IMAGENET_STD))
+  scaled = flat[kernel].astype(np.float64) / std
+  flat[bias] = (flat[bias] - (scaled * mean).sum(axis=(0, 1, 2))).astype(flat[bias].dtype)
+  flat[kernel] = scaled.astype(flat[kernel].dtype)
+
+
+def _with_new_classes(flat: dict, options: dict, arch: str) -> tuple[dict, list[str]]:
+  """`flat` with every array of the head that depends on the number of classes fresh from seed 0."""
+  network, module = TASK_NETWORKS[arch].build(**options), TASK_NETWORKS[arch]
+  inputs = module.sample_inputs(**options)
+  shapes = _shapes(network, inputs)
+  fitting = {path for path, shape in shapes.items() if path in flat and flat[path].shape == shape}
+  new = {path for path in shapes if path not in fitting or module.is_classifier(path)}
+
+  @jax.jit  # leaves out what is not asked for
+  def make(key):
+    made = rules.flatten(network.init(key, *inputs))
+    return {"/".join(path): made[path] for path in sorted(new)}
+
+  made = make(jax.random.key(0))
+  kind = next(iter(flat.values())).dtype
+  fresh = {path: np.asarray(made["/".join(path)]).astype(kind) for path in new}
+  names = sorted({".".join(path[1:-1]) or path[-1] for path in new})
+  return {path: fresh[path] if path in new else flat[path] for path in shapes}, names
+
+
+def _conv_seg(upstream: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+  """mmseg's unused layer of a decode head, which `strict=True` wants all the same."""
+  last = upstream["decode_head.linear_pred.weight"]
+  return {naming.CONV_SEG[0]: np.zeros_like(last), naming.CONV_SEG[1]: np.zeros(last.shape[0], last.dtype)}
+
+
+def _check_finite(arrays: Mapping[str, np.ndarray]) -> None:
+  bad = [k for k, v in arrays.items() if v.dtype.kind not in "biu" and not np.isfinite(v.astype(np.float64)).all()]
+  if bad:
+    raise ValueError("these weights hold values that are not finite:\n  " + "\n  ".join(bad))
+
+
+def _shapes(network: nn.Module, inputs: tuple) -> dict[rules.Path, tuple[int, ...]]:
+  variables = jax.eval_shape(lambda *args: network.init(jax.random.key(0), *args), *inputs)
+  return {path: leaf.shape for path, leaf in rules.flatten(variables).items()}

@@ -1,0 +1,170 @@
+"""Other people's names for SegFormer and YOLOv8 against upstream's, both ways and bit for bit."""
+
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+Arrays = dict[str, np.ndarray]
+
+
+class Source(NamedTuple):
+  """What a state_dict is."""
+
+  arch: str
+  """fusion, lossgen, segformer or yolov8."""
+  style: str
+  """upstream, original, huggingface or ultralytics."""
+  backbone: bool
+  """Whether it is a backbone without a head."""
+  classifier: tuple[str, ...] = ()
+  """Keys of an ImageNet classifier, which no network here has."""
+
+
+STYLES = {
+  "fusion": ("upstream",),
+  "lossgen": ("upstream",),
+  "segformer": ("upstream", "original", "huggingface"),
+  "yolov8": ("upstream", "ultralytics"),
+}
+
+# What names and shapes cannot reveal, by where the weights come from.
+OPTIONS = {
+  ("segformer", "upstream"): {"head_eps": 1e-3, "align_corners": True, "gelu": "tanh", "norm_eps": 1e-6},
+  ("segformer", "original"): {"head_eps": 1e-5, "align_corners": False, "gelu": "erf", "norm_eps": 1e-6},
+  ("segformer", "huggingface"): {"head_eps": 1e-5, "align_corners": False, "gelu": "erf", "norm_eps": 1e-5},
+}
+LICENCES = {
+  ("segformer", "original"): "NVIDIA source licence (non-commercial) if these are NVIDIA's weights",
+  ("segformer", "huggingface"): "NVIDIA source licence (non-commercial) if these are NVIDIA's weights",
+  ("yolov8", "ultralytics"): "AGPL-3.0 if these are Ultralytics' weights",
+}
+NO_LICENCE = "no licence stated by the file: the terms of its source apply"
+CONV_SEG = ("decode_head.conv_seg.weight", "decode_head.conv_seg.bias")
+
+_HF_BLOCK = {
+  "layer_norm_1": "norm1", "layer_norm_2": "norm2", "attention.self.query": "attn.q", "attention.self.sr": "attn.sr",
+  "attention.self.layer_norm": "attn.norm", "attention.output.dense": "attn.proj", "mlp.dense1": "mlp.fc1",
+  "mlp.dwconv.dwconv": "mlp.dwconv.dwconv", "mlp.dense2": "mlp.fc2",
+}  # fmt: skip
+_HF_KEY, _HF_VALUE = ("attention.self.key", "attention.self.value")
+_HF_HEAD = {
+  "linear_fuse": "decode_head.linear_fuse.conv", "batch_norm": "decode_head.linear_fuse.bn",
+  "classifier": "decode_head.linear_pred",
+}  # fmt: skip
+_ULTRALYTICS = (
+  "backbone.stem", "backbone.dark2.0", "backbone.dark2.1", "backbone.dark3.0", "backbone.dark3.1", "backbone.dark4.0",
+  "backbone.dark4.1", "backbone.dark5.0", "backbone.dark5.1", "backbone.dark5.2", "", "", "conv3_for_upsample1", "", "",
+  "conv3_for_upsample2", "down_sample1", "", "conv3_for_downsample1", "down_sample2", "", "conv3_for_downsample2",
+)  # fmt: skip
+_DETECT = len(_ULTRALYTICS)
+_BACKBONE = {"segformer": ("patch_embed", "block", "norm"), "yolov8": ("stem.", "dark")}
+
+
+def to_upstream(arrays: Mapping[str, np.ndarray], source: Source) -> Arrays:
+  """A state_dict in upstream's names, a backbone's under `backbone.`. Unknown keys stay, for the strict match to list.
+
+  Raises:
+    ValueError: half of a Hugging Face key-value pair is missing.
+  """
+  kept = {key: value for key, value in arrays.items() if key not in source.classifier}
+  if source.style == "huggingface":
+    return _from_huggingface(kept)
+  if source.style == "ultralytics":
+    return {_from_ultralytics(key): value for key, value in kept.items()}
+  bare = _BACKBONE.get(source.arch, ())
+  if source.backbone and bare:
+    return {f"backbone.{key}" if key.startswith(bare) else key: value for key, value in kept.items()}
+  return kept
+
+
+def from_upstream(arrays: Mapping[str, np.ndarray], arch: str, style: str, *, backbone: bool = False) -> Arrays:
+  """The inverse of `to_upstream`.
+
+  A backbone alone has no prefix in upstream's and the original's files, and in the others' the one it has there.
+
+  Raises:
+    ValueError: `style` is none of the architecture's.
+  """
+  if style not in STYLES[arch]:
+    raise ValueError(f"{arch} has no naming {style!r}; there are: {', '.join(STYLES[arch])}.")
+  if style == "huggingface":
+    return _to_huggingface(arrays)
+  if style == "ultralytics":
+    return {_to_ultralytics(key): value for key, value in arrays.items()}
+  if backbone:
+    return {key.removeprefix("backbone."): value for key, value in arrays.items()}
+  return dict(arrays)
+
+
+def _from_huggingface(arrays: Arrays) -> Arrays:
+  out, halves = {}, {}
+  for key, value in arrays.items():
+    name = key.removeprefix("segformer.")
+    if match := re.fullmatch(r"encoder\.block\.(\d)\.(\d+)\.(.+)\.(weight|bias)", name):
+      stage, index, part, leaf = match.groups()
+      prefix = f"backbone.block{int(stage) + 1}.{index}"
+      if part in (_HF_KEY, _HF_VALUE):
+        halves.setdefault(f"{prefix}.attn.kv.{leaf}", {})[part] = value
+        continue
+      out[f"{prefix}.{_HF_BLOCK[part]}.{leaf}" if part in _HF_BLOCK else key] = value
+    elif match := re.fullmatch(r"encoder\.patch_embeddings\.(\d)\.(proj|layer_norm)\.(weight|bias)", name):
+      stage, part, leaf = match.groups()
+      out[f"backbone.patch_embed{int(stage) + 1}.{part.removeprefix('layer_')}.{leaf}"] = value
+    elif match := re.fullmatch(r"encoder\.layer_norm\.(\d)\.(weight|bias)", name):
+      out[f"backbone.norm{int(match[1]) + 1}.{match[2]}"] = value
+    elif match := re.fullmatch(r"decode_head\.linear_c\.(\d)\.proj\.(weight|bias)", name):
+      out[f"decode_head.linear_c{int(match[1]) + 1}.proj.{match[2]}"] = value
+    elif (match := re.fullmatch(r"decode_head\.(\w+)\.(\w+)", name)) and match[1] in _HF_HEAD:
+      out[f"{_HF_HEAD[match[1]]}.{match[2]}"] = value
+    else:
+      out[key] = value
+  for key, pair in halves.items():
+    if len(pair) != 2:
+      raise ValueError(f"only one of {_HF_KEY} and {_HF_VALUE} is there for {key}.")
+    out[key] = np.concatenate([pair[_HF_KEY], pair[_HF_VALUE]])
+  return out
+
+
+def _to_huggingface(arrays: Mapping[str, np.ndarray]) -> Arrays:
+  block = {theirs: ours for ours, theirs in _HF_BLOCK.items()}
+  head = {theirs: ours for ours, theirs in _HF_HEAD.items()}
+  out = {}
+  for key, value in arrays.items():
+    if match := re.fullmatch(r"backbone\.block(\d)\.(\d+)\.(.+)\.(weight|bias)", key):
+      prefix = f"segformer.encoder.block.{int(match[1]) - 1}.{match[2]}"
+      if match[3] == "attn.kv":
+        for part, half in zip((_HF_KEY, _HF_VALUE), np.split(value, 2), strict=True):
+          out[f"{prefix}.{part}.{match[4]}"] = half
+      else:
+        out[f"{prefix}.{block[match[3]]}.{match[4]}"] = value
+    elif match := re.fullmatch(r"backbone\.patch_embed(\d)\.(proj|norm)\.(.+)", key):
+      part = "proj" if match[2] == "proj" else "layer_norm"
+      out[f"segformer.encoder.patch_embeddings.{int(match[1]) - 1}.{part}.{match[3]}"] = value
+    elif match := re.fullmatch(r"backbone\.norm(\d)\.(.+)", key):
+      out[f"segformer.encoder.layer_norm.{int(match[1]) - 1}.{match[2]}"] = value
+    elif match := re.fullmatch(r"decode_head\.linear_c(\d)\.(.+)", key):
+      out[f"decode_head.linear_c.{int(match[1]) - 1}.{match[2]}"] = value
+    else:
+      module, _, leaf = key.rpartition(".")
+      out[f"decode_head.{head[module]}.{leaf}"] = value
+  return out
+
+
+def _from_ultralytics(key: str) -> str:
+  match = re.fullmatch(r"(?:model\.){1,2}(\d+)\.(.+)", key)
+  if not match:
+    return key
+  index, rest = int(match[1]), match[2]
+  if index == _DETECT:
+    return rest
+  name = _ULTRALYTICS[index] if index < _DETECT else ""
+  return f"{name}.{rest}" if name else key
+
+
+def _to_ultralytics(key: str) -> str:
+  for index, name in enumerate(_ULTRALYTICS):
+    if name and key.startswith(name + "."):
+      return f"model.{index}{key[len(name) :]}"
+  return f"model.{_DETECT}.{key}"

@@ -1,0 +1,79 @@
+"""Writes a state_dict as `torch.save` would, without PyTorch: `torch.load(weights_only=True)` reads it."""
+
+import os
+import struct
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from tdfusion_jax.convert.unpickle import STORAGES
+
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # equal weights give equal files
+
+
+def write_pth(path: str | Path, state_dict: Mapping[str, np.ndarray]) -> None:
+  """Writes `state_dict` ({key: array}) atomically.
+
+  Raises:
+    ValueError: an array of a dtype that PyTorch does not have.
+    OSError: it could not be written.
+  """
+  path = Path(path)
+  # Not ascontiguousarray, which makes a scalar one-dimensional.
+  arrays = {key: np.asarray(value, order="C") for key, value in state_dict.items()}
+  for key, array in arrays.items():
+    if array.dtype not in STORAGES:
+      raise ValueError(f"{key} has dtype {array.dtype}, which PyTorch does not have.")
+  path.parent.mkdir(parents=True, exist_ok=True)
+  temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+  try:
+    with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+      write = lambda name, data: archive.writestr(zipfile.ZipInfo(f"archive/{name}", _EPOCH), data)  # noqa: E731
+      write("data.pkl", _pickle(arrays))
+      write("byteorder", b"little")
+      for number, array in enumerate(arrays.values()):
+        write(f"data/{number}", array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
+      write("version", b"3\n")
+    os.replace(temporary, path)
+  finally:
+    temporary.unlink(missing_ok=True)
+
+
+def _pickle(arrays: Mapping[str, np.ndarray]) -> bytes:
+  """The opcodes of pickle protocol 2 for {key: tensor}; Python's pickler would need PyTorch to name its functions."""
+  out = [b"\x80\x02}("]
+  for number, (key, array) in enumerate(arrays.items()):
+    strides = [s // array.itemsize for s in array.strides]
+    storage = [_text("storage"), _global("torch", STORAGES[array.dtype]), _text(str(number)), _text("cpu")]
+    storage.append(_integer(array.size))
+    out += [_text(key), _global("torch._utils", "_rebuild_tensor_v2")]
+    # persistent id of the storage, offset, size, stride, requires_grad, hooks; then the call
+    out += [
+      b"(",
+      _tuple(storage),
+      b"Q",
+      _integer(0),
+      _tuple(map(_integer, array.shape)),
+      _tuple(map(_integer, strides)),
+    ]
+    out += [b"\x89", _global("collections", "OrderedDict"), b")Rt", b"R"]
+  return b"".join([*out, b"u."])
+
+
+def _text(value: str) -> bytes:
+  data = value.encode()
+  return b"X" + struct.pack("<I", len(data)) + data
+
+
+def _integer(value: int) -> bytes:
+  return b"J" + struct.pack("<i", value)
+
+
+def _global(module: str, name: str) -> bytes:
+  return f"c{module}\n{name}\n".encode()
+
+
+def _tuple(parts) -> bytes:
+  return b"".join([b"(", *parts, b"t"])

@@ -1,0 +1,128 @@
+"""Unpickling without importing or calling anything that a file names."""
+
+import pickle
+from typing import Any, NamedTuple
+
+import ml_dtypes
+import numpy as np
+
+_DTYPES = {
+  "DoubleStorage": np.float64, "FloatStorage": np.float32, "HalfStorage": np.float16, "LongStorage": np.int64,
+  "IntStorage": np.int32, "ShortStorage": np.int16, "CharStorage": np.int8, "ByteStorage": np.uint8,
+  "BoolStorage": np.bool_, "BFloat16Storage": ml_dtypes.bfloat16,
+}  # fmt: skip
+STORAGES = {np.dtype(dtype): name for name, dtype in _DTYPES.items()}
+
+# Constructors of plain values that real checkpoints hold beside their tensors. None is run: a call gives an empty
+# object, because nothing here needs the values.
+_VALUES = {
+  "_codecs.encode", "collections.defaultdict", "datetime.date", "datetime.datetime", "datetime.timedelta",
+  "numpy.core.multiarray._reconstruct", "numpy.core.multiarray.scalar", "numpy._core.multiarray._reconstruct",
+  "numpy._core.multiarray.scalar", "numpy.dtype", "pathlib.Path", "pathlib.PosixPath", "pathlib.PurePosixPath",
+  "pathlib.WindowsPath", "pathlib.PureWindowsPath", "pathlib._local.PosixPath", "pathlib._local.WindowsPath",
+  "torch.device", "copyreg._reconstructor", "copy_reg._reconstructor",
+}  # fmt: skip
+
+
+class Storage(NamedTuple):
+  """A block of numbers in the file."""
+
+  dtype: Any
+  key: str
+  count: int
+
+
+class Tensor(NamedTuple):
+  """A tensor that has not been read yet: a strided view of a `Storage`, in elements."""
+
+  storage: Storage
+  offset: int
+  size: tuple[int, ...]
+  stride: tuple[int, ...]
+
+
+class _Inert(type):
+  """Classes of stubs. Making an empty instance is harmless; a call by the file is refused."""
+
+  origin = ""
+
+  def __call__(cls, *_):
+    if cls.origin in _VALUES:
+      return object.__new__(cls)
+    raise pickle.UnpicklingError(f"refused: the file asks for {cls.origin} to be called")
+
+
+class Stub(metaclass=_Inert):
+  """In place of an object of an unknown class: its pickled state and nothing else."""
+
+  state: Any = None
+
+  def __new__(cls, *_, **__):
+    return object.__new__(cls)
+
+  def __setstate__(self, state):
+    self.state = state
+
+  def __setitem__(self, key, value):  # of pickled dict subclasses
+    """Forgets the value."""
+
+  def append(self, value):  # of pickled list subclasses
+    """Forgets the value."""
+
+  def extend(self, values):
+    """Forgets the values."""
+
+
+class _Dict(dict):
+  __slots__ = ()
+
+  def __setstate__(self, state):  # state_dicts carry `_metadata`, which nothing reads
+    del state
+
+
+def _rebuild_tensor(storage, offset, size, stride, *_):
+  if not isinstance(storage, Storage) or not all(isinstance(n, int) for n in (offset, *size, *stride)):
+    raise pickle.UnpicklingError("a tensor that is not made of numbers")
+  return Tensor(storage, offset, tuple(size), tuple(stride))
+
+
+def _rebuild_parameter(data, *_):
+  return data
+
+
+_KNOWN = {
+  "collections.OrderedDict": _Dict,
+  "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
+  "torch._utils._rebuild_tensor": _rebuild_tensor,
+  "torch._utils._rebuild_parameter": _rebuild_parameter,
+  "torch._utils._rebuild_parameter_with_state": _rebuild_parameter,
+  "torch.Size": tuple,
+  "builtins.set": set,
+  "__builtin__.set": set,
+}
+
+
+class Unpickler(pickle.Unpickler):
+  """Plain containers, `Tensor`s, and a `Stub` for every object of another class.
+
+  Raises:
+    pickle.UnpicklingError: "refused: ..." where the file wants a function called, naming it.
+  """
+
+  def find_class(self, module: str, name: str):
+    origin = f"{module}.{name}"
+    if origin in _KNOWN:
+      return _KNOWN[origin]
+    if module == "torch" and name in _DTYPES:
+      return Storage(_DTYPES[name], "", 0)
+    return _Inert("Stub", (Stub,), {"origin": origin})
+
+  def persistent_load(self, pid):
+    if not isinstance(pid, tuple) or len(pid) < 5:
+      raise pickle.UnpicklingError("refused: an unknown kind of stored object")
+    kind, storage, key, _, count = pid[:5]
+    if kind != "storage" or not isinstance(storage, Storage) or not str(key).isalnum():
+      raise pickle.UnpicklingError("refused: an unknown kind of stored object")
+    if len(pid) > 5 and pid[5] is not None:
+      raise pickle.UnpicklingError("refused: a view of a stored block, as PyTorch before 0.4 wrote")
+    return Storage(storage.dtype, str(key), int(count))

@@ -1,0 +1,78 @@
+"""Reading single fields of label files that are not trusted: every fault names the file and the field."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tdfusion_jax.data.source import DatasetError
+
+MAX_COORDINATE = 1e6
+"""No image is wider; a larger number is a damaged file."""
+MAX_LABEL_BYTES = 16 << 20
+"""Of one XML or text file."""
+MAX_COCO_BYTES = 1 << 30
+
+
+def to_number(text: Any, origin: Path, what: str, limit: float = MAX_COORDINATE) -> float:
+  """`text` as a finite number of at most `limit`; `what` names the field in the error."""
+  if isinstance(text, bool) or not isinstance(text, (str, int, float)):
+    raise DatasetError(f"{origin}: {what} is {short(text)}, not a number")
+  try:
+    value = float(text)
+  except (ValueError, OverflowError):
+    raise DatasetError(f"{origin}: {what} is {short(text)}, not a number") from None
+  if not math.isfinite(value):
+    raise DatasetError(f"{origin}: {what} is {short(text)}, not a finite number")
+  if abs(value) > limit:
+    raise DatasetError(f"{origin}: {what} is {short(text)}, beyond the limit of {limit:.0f}")
+  return value
+
+
+def short(value: object) -> str:
+  """`value` as it may appear in a message."""
+  try:
+    text = repr(value)
+  except ValueError:  # an integer of thousands of digits refuses to be printed
+    text = "an enormous number"
+  return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def require_order(row: Sequence[float], origin: Path, what: str) -> None:
+  """Raises for a box (x1, y1, x2, y2) that ends before it begins."""
+  if row[2] < row[0] or row[3] < row[1]:
+    sides = ", ".join(f"{value:g}" for value in row)
+    raise DatasetError(f"{origin}: {what} is inverted: x1, y1, x2, y2 = {sides}")
+
+
+def class_index(value: object, count: int, origin: Path, what: str = "class index") -> int:
+  """`value` as a class index below `count`."""
+  number = to_number(value, origin, what, math.inf)
+  if number != int(number) or not 0 <= number < count:
+    shown = short(value).strip("'")
+    raise UnknownClass(f"{origin}: {what} {shown} is not in 0 to {count - 1}")
+  return int(number)
+
+
+class UnknownClass(DatasetError):
+  """A class that the data set does not have."""
+
+
+def read_bytes(path: Path, limit: int = MAX_LABEL_BYTES) -> bytes:
+  """A file of at most `limit` bytes."""
+  try:
+    with open(path, "rb") as file:
+      content = file.read(limit + 1)
+  except (OSError, ValueError) as error:
+    raise DatasetError(f"{path}: cannot be read ({error})") from None
+  if len(content) > limit:
+    raise DatasetError(f"{path}: larger than the limit of {limit >> 20} MiB for such a file")
+  return content
+
+
+def read_text(path: Path, limit: int = MAX_LABEL_BYTES) -> str:
+  """A UTF-8 text file of at most `limit` bytes."""
+  try:
+    return read_bytes(path, limit).decode("utf-8-sig")
+  except UnicodeDecodeError as error:
+    raise DatasetError(f"{path}: cannot be read ({error})") from None

@@ -1,0 +1,1 @@
+"""Bridges to other projects; each imports its partner only when it is used."""

@@ -1,0 +1,305 @@
+"""`tdfusion data verify` finds each planted fault, and nothing else; clean data passes."""
+
+import shutil
+
+import numpy as np
+import pytest
+from helpers import real_data
+from PIL import Image
+
+from tdfusion_jax import cli
+from tdfusion_jax.data import DatasetError
+from tdfusion_jax.data.verify import verify
+from tdfusion_jax.data.verify_images import displacement, names_digest
+from tdfusion_jax.data.verify_labels import HINTS
+from tdfusion_jax.data.verify_report import table
+
+H, W = 40, 56
+
+
+def picture(seed, channels=3):
+  shape = (H, W, 3) if channels == 3 else (H, W)
+  return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+def save(path, array, **options):
+  path.parent.mkdir(parents=True, exist_ok=True)
+  Image.fromarray(np.asarray(array, np.uint8)).save(path, **options)
+
+
+def voc(path, *objects, size=(H, W)):
+  path.parent.mkdir(parents=True, exist_ok=True)
+  sides = ("xmin", "ymin", "xmax", "ymax")
+  items = "".join(
+    f"<object><name>{name}</name><bndbox>{''.join(f'<{s}>{v}</{s}>' for s, v in zip(sides, box, strict=True))}"
+    "</bndbox></object>"
+    for name, *box in objects
+  )
+  path.write_text(f"<annotation><size><width>{size[1]}</width><height>{size[0]}</height></size>{items}</annotation>")
+
+
+@pytest.fixture
+def boxed(tmp_path):
+  """LLVIP's layout: three training and two test pairs, all annotated."""
+  for i, (split, name) in enumerate((("train", "a"), ("train", "b"), ("train", "c"), ("test", "d"), ("test", "e"))):
+    save(tmp_path / f"infrared/{split}/{name}.png", picture(i, 1))
+    save(tmp_path / f"visible/{split}/{name}.png", picture(100 + i))
+    voc(tmp_path / f"Annotations/{name}.xml", ("person", 3, 4, 20, 30))
+  return tmp_path
+
+
+@pytest.fixture
+def masked(tmp_path):
+  """MSRS's layout: two training pairs and one test pair."""
+  for i, (split, name) in enumerate((("train", "a"), ("train", "b"), ("test", "c"))):
+    save(tmp_path / f"{split}/ir/{name}.png", picture(i, 1))
+    save(tmp_path / f"{split}/vi/{name}.png", picture(100 + i))
+    save(tmp_path / f"{split}/Segmentation_labels/{name}.png", picture(200 + i, 1) % 9)
+  return tmp_path
+
+
+def only(report, kind, level="error"):
+  """The findings of `kind`, after making sure that there is no other error."""
+  assert {f.kind for f in report.findings if f.level == "error"} == ({kind} if level == "error" else set())
+  found = [f for f in report.findings if f.kind == kind and f.level == level]
+  assert found and (report.ok is (level != "error"))
+  if level == "error":
+    assert HINTS[kind] in table(report, fix_hints=True)
+  return found
+
+
+def test_clean_sets_pass(boxed):
+  report = verify("llvip", boxed)
+  assert report.ok and len(report.pairs) == 5 and all(p.labelled for p in report.pairs)
+  assert sum(p.objects[0] for p in report.pairs) == 5
+  assert report.manifests["train"] == (3, names_digest(["c", "a", "b"]))
+  assert "class person" in table(report)
+
+
+def test_clean_masks_pass(masked):
+  report = verify("msrs", masked)
+  assert report.ok and report.pairs[0].objects.total() == H * W
+  with pytest.raises(DatasetError, match="unknown kind"):
+    verify("msrs", masked, allow=["labels"])
+  with pytest.raises(DatasetError, match="no files to verify"):
+    verify("synthetic_det", masked)
+  with pytest.raises(DatasetError, match="LLVIP not found"):
+    verify("llvip", masked)
+
+
+def test_fault_1_missing_partner(boxed):
+  (boxed / "visible/train/b.png").unlink()
+  (found,) = only(verify("llvip", boxed), "missing-partner")
+  assert found.name == "b" and str(boxed / "infrared/train/b.png") in found.message
+
+
+def test_fault_2_wrong_size(boxed):
+  save(boxed / "visible/test/d.png", picture(7)[:-1])
+  (found,) = only(verify("llvip", boxed), "size")
+  assert found.split == "test" and "d.png is 56x40" in found.message and "is 56x39" in found.message
+
+
+def test_fault_2_label_of_another_size(boxed, masked):
+  voc(boxed / "Annotations/a.xml", size=(H * 2, W * 2))
+  assert "made for an image of 112x80" in only(verify("llvip", boxed), "size")[0].message
+  save(masked / "train/Segmentation_labels/a.png", np.zeros((H, W - 2)))
+  assert "a.png is 54x40" in only(verify("msrs", masked), "size")[0].message
+
+
+def test_fault_3_ir_and_vi_swapped(boxed):
+  ir, vi = boxed / "infrared/train/c.png", boxed / "visible/train/c.png"
+  ir.rename(boxed / "x.png")
+  vi.rename(ir)
+  (boxed / "x.png").rename(vi)
+  (found,) = only(verify("llvip", boxed), "swapped")
+  assert found.name == "c"
+
+
+def test_fault_4_label_value_out_of_range(masked):
+  labels = picture(5, 1) % 9
+  labels[2, 3], labels[4, 5] = 9, 255  # 255 means ignored
+  save(masked / "train/Segmentation_labels/b.png", labels)
+  (found,) = only(verify("msrs", masked), "label-value")
+  assert found.name == "b" and "values 9 are" in found.message
+
+
+@pytest.mark.parametrize("which", ["infrared", "visible"])
+def test_fault_5_truncated_file(boxed, which):
+  path = boxed / which / "train/a.png"
+  path.write_bytes(path.read_bytes()[:-900])
+  (found,) = only(verify("llvip", boxed), "unreadable-image")
+  assert str(path) in found.message
+
+
+def test_fault_5_truncated_label(masked):
+  path = masked / "test/Segmentation_labels/c.png"
+  path.write_bytes(path.read_bytes()[:200])
+  assert str(path) in only(verify("msrs", masked), "unreadable-image")[0].message
+
+
+def test_fault_6_duplicate_across_splits(boxed):
+  # Another name, another file format: the pixels are compared.
+  Image.open(boxed / "visible/train/a.png").save(boxed / "visible/test/d.bmp")
+  (boxed / "visible/test/d.png").unlink()
+  (found,) = only(verify("llvip", boxed), "duplicate")
+  assert "test/d.bmp shows the same visible picture as" in found.message and "train/a.png" in found.message
+
+
+def test_the_same_picture_twice_in_one_split(boxed):
+  shutil.copy(boxed / "infrared/train/a.png", boxed / "infrared/train/b.png")
+  only(verify("llvip", boxed), "repeated")
+
+
+def test_fault_7_unknown_class(boxed):
+  voc(boxed / "Annotations/e.xml", ("person", 1, 1, 9, 9), ("dog", 1, 1, 9, 9))
+  report = verify("llvip", boxed)
+  (found,) = only(report, "unknown-class")
+  assert "object 2: unknown class 'dog'; known: person" in found.message
+  assert report.pairs[-1].objects[0] == 1  # the good box is still counted
+
+
+def test_fault_8_box_outside_the_image(boxed):
+  voc(boxed / "Annotations/a.xml", ("person", 1, 1, W, H), ("person", 30, 2, W + 5, 9))
+  (found,) = only(verify("llvip", boxed), "box-outside")
+  assert "box 2 (30, 2, 61, 9)" in found.message
+
+
+@pytest.mark.parametrize("box", [(9, 1, 3, 9), ("nan", 1, 2, 3), ("1e400", 1, 2, 3), (5, 5, 5, 9), ("", 1, 2, 3)])
+def test_boxes_that_are_none(boxed, box):
+  voc(boxed / "Annotations/a.xml", ("person", 1, 1, 5, 5), ("person", *box))
+  assert "a.xml" in only(verify("llvip", boxed), "bad-box")[0].message
+
+
+def test_fault_9_empty_label_file_is_allowed_and_reported(boxed):
+  voc(boxed / "Annotations/b.xml")
+  (found,) = only(verify("llvip", boxed), "empty-label", level="note")
+  assert found.name == "b"
+  (boxed / "Annotations/b.xml").unlink()
+  report = verify("llvip", boxed)
+  assert "1 of 3 pairs are unlabelled" in only(report, "unlabelled", level="note")[0].message
+
+
+def test_fault_10_wrong_name_in_a_split_list(boxed, tmp_path):
+  train, test = tmp_path / "train.txt", tmp_path / "test.txt"
+  train.write_text("a.png 1,2,3,4,0\nzzz.png 1,2,3,4,0\n")
+  test.write_text("d.png\n")
+  report = verify("llvip", boxed, split_files={"train": train, "test": test})
+  (found,) = only(report, "split-name")
+  assert found.name == "zzz" and str(train) in found.message
+  assert report.manifests[str(train)][0] == 2
+  train.write_text("../../a.png 1,2,3,4,0\n")
+  assert "not a plain file name" in only(verify("llvip", boxed, split_files={"train": train}), "bad-label")[0].message
+
+
+def test_one_name_in_two_lists(boxed, tmp_path):
+  for split in ("Ir", "Vis", "Annotation"):
+    (tmp_path / "m3fd").mkdir(exist_ok=True)
+    source = {"Ir": "infrared/train", "Vis": "visible/train", "Annotation": "Annotations"}[split]
+    shutil.copytree(boxed / source, tmp_path / "m3fd" / split)
+  for name in "de":
+    (tmp_path / f"m3fd/Annotation/{name}.xml").unlink()
+  for path in (tmp_path / "m3fd/Annotation").iterdir():
+    path.write_text(path.read_text().replace("person", "People"))
+  lists = {split: tmp_path / f"{split}.txt" for split in ("train", "test")}
+  lists["train"].write_text("a.png\nb.png\n")
+  lists["test"].write_text("b.png\nc.png\n")
+  (found,) = only(verify("m3fd", tmp_path / "m3fd", split_files=lists), "duplicate")
+  assert found.message == "b is in the lists of train and test"
+
+
+@pytest.mark.parametrize(
+  "text", ["<annotation>", "", '<!DOCTYPE x [<!ENTITY a "b">]><annotation>&a;</annotation>', "<other/>"]
+)
+def test_fault_11_unreadable_xml(boxed, text):
+  (boxed / "Annotations/c.xml").write_text(text)
+  (found,) = only(verify("llvip", boxed), "bad-label")
+  assert found.name == "c" and "c.xml" in found.message
+
+
+@pytest.mark.parametrize("mode", ["P", "RGB"])
+def test_fault_12_gray_label_stored_as_palette_or_rgb(masked, mode):
+  path = masked / "train/Segmentation_labels/a.png"
+  image = Image.open(path)
+  image.load()
+  if mode == "P":
+    image.putpalette(list(range(256)) * 3)
+  else:
+    image = image.convert("RGB")
+  image.save(path)
+  (found,) = only(verify("msrs", masked), "label-mode")
+  assert found.name == "a"
+  assert verify("msrs", masked, allow=["label-mode"]).ok
+
+
+def test_all_faults_are_listed_at_once(boxed):
+  (boxed / "visible/train/b.png").unlink()
+  (boxed / "Annotations/c.xml").write_text("<")
+  voc(boxed / "Annotations/a.xml", ("dog", 1, 1, 2, 2), ("person", 9, 9, 1, 1))
+  voc(boxed / "Annotations/zz.xml")
+  kinds = {f.kind for f in verify("llvip", boxed).findings if f.level == "error"}
+  assert kinds == {"missing-partner", "bad-label", "unknown-class", "bad-box", "stray-label"}
+
+
+def test_displacement_finds_a_known_shift():
+  # Smooth random texture, and the same seen 3 down and 5 to the right.
+  wide = np.asarray(Image.fromarray(picture(1, 1)).resize((200, 160), Image.Resampling.BICUBIC))
+  down, right, clear = displacement(wide[10:130, 10:170], wide[7:127, 5:165])
+  assert (down, right) == (3, 5) and clear > 8
+
+
+def test_the_command(boxed, tmp_path, capsys):
+  (boxed / "infrared/train/a.png").rename(boxed / "infrared/train/<script>.png")
+  page = tmp_path / "page.html"
+  assert cli.main(["data", "verify", "--dataset=llvip", f"--root={boxed}", f"--html={page}", "--fix-hints"]) == 1
+  printed, text = capsys.readouterr().out, page.read_text()
+  assert "error: missing-partner (2)" in printed and "to repair: copy the missing file" in printed
+  assert text.count("<img") == 10 and "<script>" not in text and "&lt;script&gt;" in text
+  (boxed / "infrared/train/<script>.png").rename(boxed / "infrared/train/a.png")
+  arguments = ["data", "verify", "--dataset=llvip", f"--root={boxed}", "--no-html"]
+  assert cli.main(arguments) == 0
+  assert cli.main([*arguments, "--split_file=train"]) == 2
+  assert "SPLIT=FILE" in capsys.readouterr().err
+
+
+def test_labels_are_drawn_on_the_page(boxed, masked, tmp_path):
+  from tdfusion_jax.data.verify_report import write_page
+
+  def pictures(name, root, change):
+    pages = []
+    for _ in range(2):
+      write_page(tmp_path / "page.html", verify(name, root))
+      pages.append((tmp_path / "page.html").read_text().split("<p>")[1])
+      change()
+    return pages
+
+  before, after = pictures("llvip", boxed, lambda: voc(boxed / "Annotations/a.xml", ("person", 8, 8, 50, 30)))
+  assert before != after
+  labels = masked / "train/Segmentation_labels/a.png"
+  before, after = pictures("msrs", masked, lambda: save(labels, np.zeros((H, W))))
+  assert before != after
+
+
+def test_folder_forms(tmp_path):
+  for i, name in enumerate("ab"):
+    save(tmp_path / f"ir/{name}.png", picture(i, 1))
+    save(tmp_path / f"vi/{name}.png", picture(9 + i))
+  assert verify("folder", tmp_path).ok
+  (tmp_path / "labels").mkdir()
+  (tmp_path / "labels/a.txt").write_text("0 .5 .5 .2 .2\n3 .5 .5 .2 .2\n0 .5 .5 nan .2\n")
+  with pytest.raises(DatasetError, match="class names are needed"):
+    verify("folder", tmp_path)
+  found = [f for f in verify("folder", tmp_path, classes=["x"]).findings if f.level == "error"]
+  assert {f.kind for f in found} == {"unknown-class", "bad-box"} and all("a.txt: line" in f.message for f in found)
+
+
+def test_real_llvip_passes():
+  report = verify("llvip", real_data() / "LLVIP")
+  assert report.ok
+  # Counted by hand from the folder (shared/README): 32 and 12 pairs, 5 and 6 annotated.
+  by_split = {s: [p.labelled for p in report.pairs if p.split == s] for s in ("train", "test")}
+  assert {s: (len(v), sum(v)) for s, v in by_split.items()} == {"train": (32, 5), "test": (12, 6)}
+
+
+def test_real_road_scene_passes():
+  report = verify("folder", real_data() / "RoadScene")
+  assert report.ok and len(report.pairs) == 55
