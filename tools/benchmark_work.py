@@ -168,7 +168,7 @@ def torch_side(side: str, work: str, height: int, width: int, batch: int) -> Cal
 def _onnx(fuse, ir, vi) -> Callable[[], object]:
   import tempfile
 
-  import onnxruntime
+  import onnxruntime  # pyright: ignore[reportMissingImports]
   import torch
 
   with tempfile.TemporaryDirectory() as folder:
