@@ -248,7 +248,7 @@ def test_key_names_and_round_trip():
 
 
 def test_foreign_weights_are_refused():
-  with pytest.raises(ValueError, match="upstream's naming"):
+  with pytest.raises(ValueError, match="not a YOLOv8"):
     yolov8.options_from({"model.0.conv.weight": np.zeros((16, 3, 3, 3))})
   state_dict, _ = numbered("n", 1)
   with pytest.raises(ValueError, match="starts with width 20"):
