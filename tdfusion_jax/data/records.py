@@ -5,6 +5,7 @@ Needs neither TensorFlow nor, until a record is read, tensorflow-datasets.
 
 import hashlib
 import json
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -18,6 +19,9 @@ from tdfusion_jax.data.source import DatasetError, Kind, checked_index, describe
 VERSION = "1.0.0"
 ABOUT = "tdfusion"
 """Key of our part of a prepared data set's metadata."""
+OPENING = threading.Lock()
+"""tensorflow-datasets imports its parts on first use, under locks of its own: two threads that do so at once
+can wait for each other for ever."""
 
 
 def plain_options(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -84,17 +88,25 @@ class RecordSource:
 
   def _read(self, index: int) -> dict[str, Any]:
     if self._records is None:
-      import tensorflow_datasets as tfds  # slow to import
-
-      library = cast(Any, tfds)  # its decorators hide the signatures
-      builder = library.builder_from_directory(str(self.folder))
-      # Images are decoded here, by the folder readers' own functions: what the library does with palettes and
-      # channels depends on what else is installed.
-      images = {"ir", "vi"} | ({"labels"} if self.kind == "segmentation" else set())
-      self._records = builder.as_data_source(self.split, decoders={k: library.decode.SkipDecoding() for k in images})
-      if len(self._records) != len(self.names):
-        raise DatasetError(f"{self.folder}: {len(self._records)} records, but {len(self.names)} names; build it anew")
+      with OPENING:
+        if self._records is None:
+          self._records = self._open()
     return self._records[index]
+
+  def _open(self) -> Any:
+    import tensorflow_datasets as tfds  # slow to import
+
+    library = cast(Any, tfds)  # its decorators hide the signatures
+    builder = library.builder_from_directory(str(self.folder))
+    # Images are decoded here, by the folder readers' own functions: what the library does with palettes and
+    # channels depends on what else is installed.
+    images = {"ir", "vi"} | ({"labels"} if self.kind == "segmentation" else set())
+    records = builder.as_data_source(self.split, decoders={k: library.decode.SkipDecoding() for k in images})
+    if len(records) != len(self.names):
+      raise DatasetError(f"{self.folder}: {len(records)} records, but {len(self.names)} names; build it anew")
+    if len(records):
+      records[0]  # the first read imports more
+    return records
 
   def __getitem__(self, index: int) -> Sample:
     index = checked_index(index, len(self))
