@@ -13,10 +13,13 @@ import optax
 from tdfusion_jax import checkpoint, compiling, meta, optimisers
 from tdfusion_jax.batch import Views
 from tdfusion_jax.config import Config, ConfigError
-from tdfusion_jax.data import RecordSource, SkippingSource, get_source
-from tdfusion_jax.data.loader import StepSource
+from tdfusion_jax.data import DiskCachedSource, RecordSource, SkippingSource, get_source
+from tdfusion_jax.data.fused import IMAGES
+from tdfusion_jax.data.loader import AUGMENTS, StepSource
+from tdfusion_jax.data.records import plain_options
 from tdfusion_jax.data.skipping import BAD_SAMPLES
 from tdfusion_jax.data.source import CachedSource, Source
+from tdfusion_jax.data.truth import TruthStepSource
 from tdfusion_jax.integrations import scenic
 from tdfusion_jax.losses.fusion import fusion_loss
 from tdfusion_jax.method import Method
@@ -70,19 +73,55 @@ def weigh_constant(g_params, ir: jax.Array, vi: jax.Array, *, w_a: float) -> jax
   return jnp.concatenate([jnp.full_like(ir, w_a), jnp.full_like(ir, 1 - w_a)], axis=-1)
 
 
+def weigh_truth(g_params, ir: jax.Array, vi: jax.Array) -> jax.Array:
+  """The true weights that `TruthStepSource` puts beside `ir`, [B, H, W, 2]."""
+  del g_params, vi
+  return jnp.concatenate([ir[..., 1:], 1 - ir[..., 1:]], axis=-1)
+
+
+def _first_of_ir(function):
+  """`function(first, ir, ...)` with ir's first channel: what is an image where `TruthStepSource` made it."""
+  return function and (lambda first, ir, *rest: function(first, ir[..., :1], *rest))
+
+
+def finished(f_params, ir: jax.Array, vi: jax.Array) -> jax.Array:
+  """The task stage: images that are fused already come as `ir`."""
+  del f_params, vi
+  return ir
+
+
+def two_channels(f_params, ir: jax.Array, vi: jax.Array) -> jax.Array:
+  """The task stage without fusion: both images as channels, [B, H, W, 2]."""
+  del f_params
+  return jnp.concatenate([ir, vi], axis=-1)
+
+
 FUSERS = {"fusion": (FusionNet, fuse_net), "average": (LossNet, fuse_average)}
 
 
 def check(config: Config) -> None:
   """Raises ConfigError, naming the field, for settings that contradict each other."""
   rules = [
+    (config.stage not in ("fusion", "task"), f"stage={config.stage!r}: fusion or task."),
+    (config.fused.images not in IMAGES, f"fused.images={config.fused.images!r}: one of {', '.join(IMAGES)}."),
+    (
+      (config.fused.images == "folder") != bool(config.fused.folder),
+      f"fused.images={config.fused.images!r} with fused.folder={config.fused.folder!r}: give both or neither.",
+    ),
+    (config.stage == "task" and config.task.kind == "none", "stage='task' needs a task."),
+    (config.data.augment not in AUGMENTS, f"data.augment={config.data.augment!r}: one of {', '.join(AUGMENTS)}."),
+    (config.meta.rule not in meta.RULES, f"meta.rule={config.meta.rule!r}: one of {', '.join(meta.RULES)}."),
     (
       config.task.kind not in (*TASKS, "none"),
       f"task.kind={config.task.kind!r}: one of {', '.join(TASKS)}, none.",
     ),
     (
-      config.loss.weights not in ("learned", "fixed"),
-      f"loss.weights={config.loss.weights!r}: learned or fixed.",
+      config.loss.weights not in ("learned", "fixed", "truth"),
+      f"loss.weights={config.loss.weights!r}: learned, fixed or truth.",
+    ),
+    (
+      config.loss.weights == "truth" and bool(config.log.validate_every),
+      "loss.weights='truth' needs log.validate_every=0: it is known for training pairs only.",
     ),
     (not 0 <= config.loss.fixed_w_a <= 1, f"loss.fixed_w_a={config.loss.fixed_w_a}: must be in [0, 1]."),
     (
@@ -90,7 +129,7 @@ def check(config: Config) -> None:
       "loss.fixed_w_a other than 0.5 needs data.swap='none': a constant would follow the exchanged images.",
     ),
     (
-      config.meta.steps > 0 and (config.loss.weights == "fixed" or config.task.kind == "none"),
+      config.meta.steps > 0 and (config.loss.weights != "learned" or config.task.kind == "none"),
       "meta.steps > 0 needs loss.weights='learned' and a task: nothing else can teach G. Set meta.steps=0.",
     ),
     (
@@ -117,6 +156,7 @@ def check(config: Config) -> None:
       config.data.bad_samples not in BAD_SAMPLES,
       f"data.bad_samples={config.data.bad_samples!r}: one of {', '.join(BAD_SAMPLES)}.",
     ),
+    (config.data.cache_disk_mb < 0, f"data.cache_disk_mb={config.data.cache_disk_mb}: at least 0."),
     (config.data.batch_size < 1, f"data.batch_size={config.data.batch_size}: at least 1."),
   ]
   for broken, message in rules:
@@ -128,22 +168,34 @@ def task(config: Config, num_classes: int) -> Task | None:
   """The downstream task, or None."""
   if config.task.kind == "none":
     return None
+  options = dict(config.task.options)
+  if config.stage == "task" and config.fused.images == "both":
+    options["in_channels"] = 2
   try:
-    return TASKS[config.task.kind](num_classes, variant=config.task.variant, **config.task.options)
+    return TASKS[config.task.kind](num_classes, variant=config.task.variant, **options)
   except scenic.ScenicError as error:
     raise ConfigError(f"config.task: {error}") from error
 
 
 def method(config: Config, judge: Task | None) -> Method:
   """The functions and switches of the learning steps."""
-  learned = config.loss.weights == "learned"
   tiling = Tiling(remat=config.train.remat)
   loss = None
+  if config.stage == "task":
+    fuse = two_channels if config.fused.images == "both" else finished
+    return Method(fuse, partial(weigh_constant, w_a=0.5), None, judge, fuse_in_outer=True, dropout=config.task.dropout)
   if not config.loss.none:
     loss = partial(fusion_loss, alpha=config.loss.alpha, intensity=config.loss.intensity)
+  fuse = partial(fuse_average if config.loss.none else fuse_net, tiling=tiling)
+  weigh = partial(weigh_constant, w_a=config.loss.fixed_w_a)
+  if config.loss.weights == "learned":
+    weigh = partial(weigh_net, tiling=tiling)
+  elif config.loss.weights == "truth":
+    weigh = weigh_truth
+    fuse, loss = _first_of_ir(fuse), _first_of_ir(loss)
   return Method(
-    fuse=partial(fuse_average if config.loss.none else fuse_net, tiling=tiling),
-    weigh=partial(weigh_net, tiling=tiling) if learned else partial(weigh_constant, w_a=config.loss.fixed_w_a),
+    fuse=fuse,
+    weigh=weigh,
     fusion_loss=loss,
     task=judge,
     train_task=not config.task.frozen,
@@ -152,13 +204,18 @@ def method(config: Config, judge: Task | None) -> Method:
     fuse_in_outer=config.meta.fuse_in_outer,
     dropout=config.task.dropout,
     derivative=config.meta.derivative,
+    rule=config.meta.rule,
   )
 
 
 def source(config: Config, split: str, *, own_task: bool = False) -> Source:
-  """The pairs of `split`, "train" or "val"; with labels that fit `config.task` unless the task is the user's own."""
+  """The pairs of `split`, "train", "val" or "test" (with val's options).
+
+  Their labels must fit `config.task` unless the task is the user's own.
+  """
   data = config.data
-  options = {k: v for k, v in data[f"{split}_options"].items() if v not in ("", None)}
+  chosen = data.train_options if split == "train" else data.val_options
+  options = {k: v for k, v in chosen.items() if v not in ("", None)}
   if data.records_dir:
     found: Source = RecordSource(data.records_dir, data.name, data[f"{split}_split"], **options)
   else:
@@ -168,6 +225,10 @@ def source(config: Config, split: str, *, own_task: bool = False) -> Source:
     raise ConfigError(f"config.task.kind={kind!r} does not fit {data.name}, which holds labels for: {found.kind}.")
   if data.bad_samples == "skip" and split == "train":
     found = SkippingSource(found)
+  if data.cache_dir:
+    where = str(Path(data.records_dir or data.root or "").expanduser().absolute())
+    about = {"name": data.name, "where": where, "split": data[f"{split}_split"], "options": plain_options(options)}
+    found = DiskCachedSource(found, data.cache_dir, data.cache_disk_mb << 20, about)
   return CachedSource(found, data.cache_mb << 20) if data.cache_mb else found
 
 
@@ -179,12 +240,21 @@ def optimiser(config: Config, letter: str, steps_per_epoch: int) -> optax.Gradie
 
 def _schedule(config: Config, rate: float, steps_per_epoch: int):
   optim = config.optim
-  return optimisers.schedule(rate, steps_per_epoch, decay_every=optim.decay_every, decay_rate=optim.decay_rate)
+  return optimisers.schedule(
+    rate,
+    steps_per_epoch,
+    decay_every=optim.decay_every,
+    decay_rate=optim.decay_rate,
+    warmup_steps=optim.warmup_steps,
+    final_rate=optim.final_rate,
+    total_steps=steps_per_epoch * config.train.epochs,
+  )
 
 
 def _step_source(config: Config, pairs: Source) -> StepSource:
   data = config.data
-  return StepSource(
+  kind = TruthStepSource if config.loss.weights == "truth" else StepSource
+  return kind(
     pairs,
     epochs=config.train.epochs,
     g_steps=config.meta.steps,
@@ -198,21 +268,23 @@ def _step_source(config: Config, pairs: Source) -> StepSource:
     seed=config.seed,
     num_classes=len(pairs.classes) if config.task.kind != "none" else None,
     pretrain_steps=config.train.pretrain_steps,
+    augment=config.data.augment,
   )
 
 
-def experiment(config: Config, judge: Task | None = None) -> Experiment:
+def experiment(config: Config, judge: Task | None = None, pairs: tuple[Source, Source] | None = None) -> Experiment:
   """Everything a training run needs.
 
   Args:
     config: from a file in `configs/`.
     judge: a task of your own in place of `config.task`; it gets the targets that the data source hands out.
+    pairs: sources for training and validation in place of those that `config.data` names.
 
   Raises:
     ConfigError, DatasetError: contradicting fields, missing or unfitting data, naming the field or file.
   """
   check(config)
-  train, val = (source(config, split, own_task=judge is not None) for split in ("train", "val"))
+  train, val = pairs or (source(config, split, own_task=judge is not None) for split in ("train", "val"))
   steps = _step_source(config, train)
   how = method(config, judge or task(config, len(train.classes)))
   # Each optimiser counts its own steps; pre-training moves the clocks of F and T on a little.
@@ -235,7 +307,10 @@ def init_state(config: Config, how: Method, rules: dict, task_size: tuple[int, i
   key, f_key, g_key, t_key = jax.random.split(jax.random.key(config.seed), 4)
   fuser, _ = FUSERS[fuser_name(config)]
   image = jnp.zeros((1, *task_size, 1))
-  f_params = _start(config, "f", _init(fuser(), f_key))
+  if config.stage == "task":
+    f_params, image = {}, how.fuse({}, image, image)
+  else:
+    f_params = _start(config, "f", _init(fuser(), f_key))
   g_params: Any = {}
   if config.loss.weights == "learned":
     g_params = _start(config, "g", _init(LossNet(), g_key))

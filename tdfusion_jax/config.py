@@ -11,7 +11,7 @@ class ConfigError(ValueError):
   """A setting that is unknown, contradicts another, or does not fit what is there; the message names the field."""
 
 
-OPTIONS = ("runlocal", "upstream", "ablation=I..V", "weights=W")
+OPTIONS = ("runlocal", "upstream", "ablation=I..V", "weights=W", "task")
 ABLATIONS = ("I", "II", "III", "IV", "V")
 
 
@@ -21,6 +21,13 @@ def base() -> Config:
     {
       "name": "",
       "seed": 0,
+      "stage": "fusion",  # F, G and T together; or task: a T of its own on finished images (table 2)
+      "fused": {  # what the task stage trains on
+        "images": "fusion",  # of F: run, or init.f, or the shipped weights; or folder, infrared, visible, both
+        "run": "",
+        "stretch": False,
+        "folder": "",  # train/NAME.png and test/NAME.png of any method, splits named as in data.*_split
+      },
       "data": {
         "name": "",  # llvip, m3fd, msrs, fmb, folder, synthetic_det, synthetic_seg
         "root": "",  # the data set in its distributed layout
@@ -28,6 +35,7 @@ def base() -> Config:
         "bad_samples": "stop",  # at a training pair that cannot be read; or skip: take the next one, and say so
         "train_split": "train",
         "val_split": "test",
+        "test_split": "",  # a further split that the task stage looks at once, at its end
         "train_options": {},  # further arguments of the source, see tdfusion_jax/data
         "val_options": {},
         "batch_size": 2,
@@ -36,9 +44,12 @@ def base() -> Config:
         "max_boxes": 64,
         "swap": "half",  # rows with ir and vi exchanged: half, copy (upstream), none
         "flip": False,
+        "augment": "none",  # or task: random scale and place, mosaics for detection (the task stage's default)
         "workers": 0,
         "prefetch": 2,
         "cache_mb": 0,  # decoded pairs kept in memory
+        "cache_dir": "",  # decoded pairs kept on disk, for further epochs and runs; delete the folder to free it
+        "cache_disk_mb": 20_000,  # budget of that folder
       },
       "task": {
         "kind": "detection",  # segmentation, detection, scenic, none (L_f alone, no labels)
@@ -50,7 +61,7 @@ def base() -> Config:
       "loss": {
         "alpha": 1.0,
         "intensity": "paper",  # or upstream: (w (I_f - I))^2
-        "weights": "learned",  # or fixed: w_a = fixed_w_a everywhere, no G
+        "weights": "learned",  # or fixed: w_a = fixed_w_a everywhere, no G; or truth: the synthetic world's
         "fixed_w_a": 0.5,
         "task_weight": 0.0,  # of L_t in F's own loss (ablation III)
         "none": False,  # no L_f, I_f = w_a a + w_b b from G itself (ablation V)
@@ -63,6 +74,7 @@ def base() -> Config:
         "inner_task": "sgd",  # or adam, upstream's
         "derivative": "forward_over_reverse",  # or reverse_over_reverse
         "fuse_in_outer": False,  # F is updated in the outer step only (ablation IV)
+        "rule": "lookahead",  # what teaches G: one step of F ahead (Eq. 6), or equilibrium, see EXPERIMENTS.md
       },
       "optim": {
         "f": {"rule": "adam", "learning_rate": 1e-4, "eps": 1e-8},
@@ -70,6 +82,8 @@ def base() -> Config:
         "t": {"rule": "adam", "learning_rate": 1e-4, "eps": 1e-8},
         "decay_every": 0,  # epochs; the inner rates follow the same decay
         "decay_rate": 0.1,
+        "warmup_steps": 0,  # the rates rise linearly from zero
+        "final_rate": 1.0,  # and fall linearly to this share at the end
       },
       "train": {
         "epochs": 50,
@@ -95,7 +109,8 @@ def finish(config: Config, options: str | None, runlocal: dict) -> Config:
 
   Args:
     config: filled in.
-    options: comma separated: `runlocal`; `upstream`; `ablation=I` to `V`; `weights=W` for a fixed w_a.
+    options: comma separated: `runlocal`; `upstream`; `ablation=I` to `V`; `weights=W` for a fixed w_a; `task` for
+      the stage that trains a T of its own on finished images (table 2).
     runlocal: {"a.b": value}, what shrinks this config to minutes on two CPU cores.
 
   Raises:
@@ -112,6 +127,8 @@ def finish(config: Config, options: str | None, runlocal: dict) -> Config:
       _ablation(config, value)
     elif name == "weights" and value:
       _fixed_weights(config, _number(value))
+    elif name == "task" and not value:
+      _task_stage(config)
     else:
       raise ConfigError(f"config option {option!r} is not known; there are: {', '.join(OPTIONS)}.")
   return config
@@ -141,6 +158,25 @@ def _fixed_weights(config: Config, w_a: float) -> None:
   config.meta.steps = 0
   if w_a != 0.5:
     config.data.swap = "none"  # an unequal constant would follow the exchanged images
+
+
+def _task_stage(config: Config) -> None:
+  """Table 2 of the paper: 300 epochs of a fresh T, by the recipe usual for its architecture."""
+  config.stage = "task"
+  _fixed_weights(config, 0.5)
+  config.data.crop_size = None
+  config.data.swap = "none"
+  config.data.flip, config.data.augment = True, "task"
+  config.data.batch_size = 16
+  config.train.pretrain_steps = 0
+  config.train.epochs = 300
+  config.log.validate_every = 10
+  config.optim.decay_every = 0
+  config.optim.warmup_steps = 300
+  if config.task.kind == "detection":
+    config.optim.t.rule, config.optim.t.learning_rate, config.optim.final_rate = "nesterov", 1e-2, 0.01
+  else:
+    config.optim.t.rule, config.optim.t.learning_rate, config.optim.final_rate = "adamw", 1e-4, 0.0
 
 
 def _ablation(config: Config, number: str) -> None:

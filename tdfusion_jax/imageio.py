@@ -1,7 +1,8 @@
-"""Reading and writing image files for fusion: 8-bit gray, RGB, RGBA and palette, paired by name."""
+"""Reading and writing image files for fusion: gray, RGB, RGBA and palette of 8 to 32 bits, paired by name."""
 
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -14,36 +15,116 @@ class ImageError(ValueError):
   """An image that cannot be used, with the file and the reason."""
 
 
-def read_image(path: str | Path) -> np.ndarray:
-  """[H, W, 1] or [H, W, 3] float32 in [0, 1]: gray files stay gray, colour and palette become RGB, alpha is dropped.
+class Scale(NamedTuple):
+  """How a file's numbers become [0, 1]."""
 
-  EXIF orientation is applied. 16-bit gray is divided by 65535, whatever range it uses.
+  kind: str = "linear"
+  """linear: the whole range of the file's type; percentile: `low` and `high` percent of the image's values become 0
+  and 1; range: the values `low` and `high` do."""
+  low: float = 0.0
+  high: float = 100.0
+
+
+LINEAR = Scale()
+
+
+def parse_scale(text: str) -> Scale:
+  """`linear`, `percentile` (1 to 99), `percentile:LOW:HIGH`, or `LOW:HIGH` in the file's own units.
 
   Raises:
-    ImageError: missing, corrupt, larger than 150 megapixels, floating point, or whole numbers outside 16 bits.
+    ImageError: anything else.
+  """
+  name, *ends = text.split(":") if text.startswith("percentile") else ("range", *text.split(":"))
+  if text == "linear":
+    return LINEAR
+  if text == "percentile":
+    return Scale("percentile", 1, 99)
+  try:
+    low, high = (float(end) for end in ends)
+  except ValueError:
+    low = high = np.nan
+  if name not in ("range", "percentile") or not (np.isfinite(low + high) and low < high):
+    raise ImageError(f"scale {text!r} is none of linear, percentile, percentile:LOW:HIGH, LOW:HIGH with LOW < HIGH.")
+  if name == "percentile" and not 0 <= low < high <= 100:
+    raise ImageError(f"scale {text!r}: percentages are from 0 to 100.")
+  return Scale(name, low, high)
+
+
+def read_image(path: str | Path, scale: Scale = LINEAR) -> np.ndarray:
+  """[H, W, 1] or [H, W, 3] float32 in [0, 1]: gray files stay gray, colour and palette become RGB, alpha is dropped.
+
+  EXIF orientation is applied. Of a file with several images the first is read.
+
+  Args:
+    path: 8 or 16 bits, or 32-bit whole or floating point numbers.
+    scale: by default 8 bits are divided by 255, more whole bits by 65535 whatever range they use, and floats must lie
+      in [0, 1].
+
+  Raises:
+    ImageError: missing, corrupt, larger than 150 megapixels, or values that `scale` does not fit.
   """
   path = Path(path)
   try:
     with Image.open(path) as image:
-      if image.width * image.height > _MAX_PIXELS:
-        raise ImageError(f"{path}: {image.width}x{image.height} pixels are more than {_MAX_PIXELS // 10**6} million.")
-      image = ImageOps.exif_transpose(image)
-      if image.mode.startswith("I;16") or image.mode == "I":
-        deep = np.asarray(image)
-        if deep.min() < 0 or deep.max() > 65535:
-          raise ImageError(f"{path}: values from {deep.min()} to {deep.max()} do not fit 16 bits.")
-        return (deep.astype(np.float32) / 65535)[..., None]
-      if image.mode == "F":
-        raise ImageError(f"{path} holds floating point values, whose range is not known; save it with 8 or 16 bits.")
-      gray = image.mode in ("1", "L", "LA")
-      array = np.asarray(image.convert("L" if gray else "RGB"), np.float32) / 255
+      return from_pil(image, str(path), scale)
   except FileNotFoundError:
     raise ImageError(f"{path} does not exist.") from None
   except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
     if isinstance(error, ImageError):
       raise
     raise ImageError(f"{path} cannot be read as an image: {error}") from error
-  return array[..., None] if gray else array
+
+
+def image_size(path: str | Path) -> tuple[int, int] | None:
+  """(height, width) as the file's head says, upright; None if it cannot be read."""
+  try:
+    with Image.open(path) as image:
+      turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+      return (image.width, image.height) if turned else (image.height, image.width)
+  except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    return None
+
+
+def from_pil(image: Image.Image, name: str, scale: Scale = LINEAR) -> np.ndarray:
+  """A PIL image as `read_image` gives it; `name` is for errors."""
+  if image.width * image.height > _MAX_PIXELS:
+    raise ImageError(f"{name}: {image.width}x{image.height} pixels are more than {_MAX_PIXELS // 10**6} million.")
+  image = ImageOps.exif_transpose(image)
+  if image.mode not in ("I", "F") and not image.mode.startswith("I;16"):
+    image = image.convert("L" if image.mode in ("1", "L", "LA", "La") else "RGB")
+  return to_unit(np.asarray(image), name, scale)
+
+
+def to_unit(array: np.ndarray, name: str, scale: Scale = LINEAR) -> np.ndarray:
+  """Numbers of any type as [H, W, C] float32 in [0, 1], see `read_image`; `name` is for errors.
+
+  Args:
+    array: [H, W] or [H, W, C], uint8, uint16, int32 or floating point.
+  """
+  array = array if array.ndim == 3 else array[..., None]
+  if 0 in array.shape:
+    raise ImageError(f"{name} is empty.")
+  if array.dtype == np.uint8 and scale.kind == "linear":
+    return array.astype(np.float32) / 255
+  low, high = float(array.min()), float(array.max())
+  if not np.isfinite(low + high):
+    raise ImageError(f"{name} holds values that are not finite.")
+  if scale.kind == "percentile":
+    bottom, top = (float(x) for x in np.percentile(array, [scale.low, scale.high]))
+    if top <= bottom:  # a few hot pixels on an even ground
+      bottom, top = low, high
+  elif scale.kind == "range":
+    bottom, top = scale.low, scale.high
+  else:
+    whole = np.issubdtype(array.dtype, np.integer)
+    bottom, top = 0.0, 65535.0 if whole else 1.0
+    if low < bottom or high > top:
+      reason = "do not fit 16 bits" if whole else "leave [0, 1]"
+      raise ImageError(f"{name}: values from {low:g} to {high:g} {reason}; give a scale (percentile or LOW:HIGH).")
+  if top <= bottom:  # a flat image has no range to stretch
+    return np.full(array.shape, 0.5, np.float32)
+  unit = (array.astype(np.float64) - bottom) / (top - bottom)
+  return np.clip(unit, 0, 1).astype(np.float32)
 
 
 def write_image(path: str | Path, image: np.ndarray) -> None:

@@ -10,6 +10,7 @@ from ml_collections import config_flags
 from tdfusion_jax.checkpoint import CheckpointError
 from tdfusion_jax.config import ConfigError
 from tdfusion_jax.data import DatasetError
+from tdfusion_jax.protocol import run_task_stage
 from tdfusion_jax.train import DivergedError, train
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/, with options after a colon.")
@@ -28,7 +29,7 @@ def _run(argv: list[str]) -> int:
   except (OSError, ValueError) as error:
     return _refuse(error)
   try:
-    train(config, str(_WORKDIR.value))
+    (run_task_stage if config.stage == "task" else train)(config, str(_WORKDIR.value))
   except (ConfigError, DatasetError, CheckpointError, DivergedError) as error:
     print(f"error: {error}", file=sys.stderr)
     return 2

@@ -12,17 +12,11 @@ import optax
 
 from tdfusion_jax.batch import Views
 from tdfusion_jax.derivative import fusion_gradient
-from tdfusion_jax.method import Method
+from tdfusion_jax.equilibrium import equilibrium_objective
+from tdfusion_jax.method import Method, task_loss
 from tdfusion_jax.state import TrainState
 
-
-def task_loss(method: Method, t_params, t_stats, fused, target, key):
-  """L_t of fused images: (loss, (new running statistics, parts)). Batch statistics unless T is frozen."""
-  assert method.task is not None
-  key = key if method.dropout and method.train_task else None
-  outputs, t_stats = method.task.apply(t_params, t_stats, fused, train=method.train_task, key=key)
-  loss, parts = method.task.loss(outputs, target)
-  return loss, (t_stats, parts)
+RULES = ("lookahead", "equilibrium")
 
 
 def _sgd(params, grads, eta):
@@ -86,6 +80,10 @@ def meta_gradient(method: Method, state: TrainState, mtr: Views, mts: Views, eta
     (gradient like g_params, (t_opt, dL_t/dF' or None, {name: scalar})).
   """
   key = jax.random.key(0) if key is None else key
+  if method.rule == "equilibrium":
+    return jax.grad(partial(equilibrium_objective, method=method, state=state, mts=mts, key=key), has_aux=True)(
+      state.g_params
+    )
   objective = partial(
     meta_objective, method=method, state=state, mtr=mtr, mts=mts, eta=eta, t_optimiser=t_optimiser, key=key
   )

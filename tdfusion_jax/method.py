@@ -25,6 +25,17 @@ class Method(NamedTuple):
   """Adds this much of L_t to F's own loss (ablation III)."""
   fuse_in_outer: bool = False
   """F takes dL_t/dF' in the outer step and has no phase of its own (ablations IV and V)."""
+  rule: str = "lookahead"
+  """What teaches G: "lookahead", one step of F (Eq. 6), or "equilibrium", see `equilibrium.py`."""
   dropout: bool = True
   derivative: str = "forward_over_reverse"
   """How Eq. 7 is derived: the cheap exact form, or plain reverse mode through the inner gradient."""
+
+
+def task_loss(method: Method, t_params, t_stats, fused, target, key):
+  """L_t of fused images: (loss, (new running statistics, parts)). Batch statistics unless T is frozen."""
+  assert method.task is not None
+  key = key if method.dropout and method.train_task else None
+  outputs, t_stats = method.task.apply(t_params, t_stats, fused, train=method.train_task, key=key)
+  loss, parts = method.task.loss(outputs, target)
+  return loss, (t_stats, parts)

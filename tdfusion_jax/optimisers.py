@@ -6,19 +6,37 @@ import jax
 import jax.numpy as jnp
 import optax
 
-RULES = ("adam", "sgd", "max_norm_sgd")
+RULES = ("adam", "adamw", "sgd", "nesterov", "max_norm_sgd")
 
 
-def schedule(learning_rate: float, steps_per_epoch: int, *, decay_every: int = 0, decay_rate: float = 1.0) -> Callable:
-  """Step -> learning rate: constant, or times `decay_rate` after every `decay_every` epochs (0: never)."""
-  if not decay_every:
-    return optax.constant_schedule(learning_rate)
-  return optax.exponential_decay(
-    learning_rate,
-    transition_steps=decay_every * max(steps_per_epoch, 1),
-    decay_rate=decay_rate,
-    staircase=True,
-  )
+def schedule(
+  learning_rate: float,
+  steps_per_epoch: int,
+  *,
+  decay_every: int = 0,
+  decay_rate: float = 1.0,
+  warmup_steps: int = 0,
+  final_rate: float = 1.0,
+  total_steps: int = 0,
+) -> Callable:
+  """Step -> learning rate.
+
+  Args:
+    learning_rate: the rate that the rest multiplies.
+    steps_per_epoch: for `decay_every`.
+    decay_every, decay_rate: times `decay_rate` after every `decay_every` epochs (0: never).
+    warmup_steps: rise linearly over so many steps.
+    final_rate, total_steps: fall linearly to this share of the rate over all steps (1: no fall).
+  """
+  rate = optax.constant_schedule(learning_rate)
+  if decay_every:
+    transition = decay_every * max(steps_per_epoch, 1)
+    rate = optax.exponential_decay(learning_rate, transition, decay_rate, staircase=True)
+  if final_rate == 1 and not warmup_steps:
+    return rate
+  fall = optax.linear_schedule(1.0, final_rate, max(total_steps, 1))
+  rise = lambda step: jnp.minimum((step + 1) / max(warmup_steps, 1), 1)  # noqa: E731
+  return lambda step: rate(step) * fall(step) * rise(step)
 
 
 def normalise_by_max() -> optax.GradientTransformation:
@@ -37,14 +55,26 @@ def optimiser(rule: str, learning_rate: Callable | float, *, eps: float = 1e-8) 
   """An update rule.
 
   Args:
-    rule: "adam", "sgd", or "max_norm_sgd" (`normalise_by_max`, then SGD).
+    rule: "adam"; "adamw" (decay 0.01, usual for SegFormer); "sgd"; "nesterov" (momentum 0.937, decay 5e-4, usual for
+      YOLOv8); or "max_norm_sgd" (`normalise_by_max`, then SGD). Decay spares vectors: biases and norms.
     learning_rate: constant or schedule.
-    eps: of Adam. Meta-gradients at the paper's inner rate of 1e-4 have entries near 1e-8, so G wants a small one.
+    eps: of Adam and AdamW. Meta-gradients at the paper's inner rate of 1e-4 have entries near 1e-8, so G wants a
+      small one.
   """
   if rule == "adam":
     return optax.adam(learning_rate, eps=eps)
+  if rule == "adamw":
+    return optax.adamw(learning_rate, eps=eps, weight_decay=0.01, mask=_matrices)
+  if rule == "nesterov":
+    return optax.chain(
+      optax.add_decayed_weights(5e-4, mask=_matrices), optax.sgd(learning_rate, momentum=0.937, nesterov=True)
+    )
   if rule == "sgd":
     return optax.sgd(learning_rate)
   if rule == "max_norm_sgd":
     return optax.chain(normalise_by_max(), optax.sgd(learning_rate))
   raise ValueError(f"update rule {rule!r} is not one of {', '.join(RULES)}.")
+
+
+def _matrices(params):
+  return jax.tree.map(lambda leaf: leaf.ndim > 1, params)

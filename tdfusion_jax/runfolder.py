@@ -14,7 +14,7 @@ from tdfusion_jax.config import ConfigError
 from tdfusion_jax.pictures import read_metrics
 
 # What may differ between the run that made a folder and the one that goes on in it.
-_FREE = ("log", "data.root", "data.workers", "data.prefetch", "data.cache_mb")
+_FREE = ("log", "data.root", "data.workers", "data.prefetch", "data.cache_mb", "data.cache_dir", "data.cache_disk_mb")
 _PACKAGES = ("tdfusion-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
 

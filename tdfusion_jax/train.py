@@ -10,7 +10,7 @@ import jax
 
 from tdfusion_jax import build, checkpoint, compiling, pictures
 from tdfusion_jax.config import Config
-from tdfusion_jax.data import make_dataset
+from tdfusion_jax.data import Source, make_dataset, skipping
 from tdfusion_jax.evaluate import validate
 from tdfusion_jax.progress import Progress
 from tdfusion_jax.runfolder import RunFolder
@@ -24,17 +24,20 @@ class DivergedError(FloatingPointError):
   """A measurement of a step is not finite; the message names it."""
 
 
-def train(config: Config, workdir: str | Path, task: Task | None = None) -> TrainState:
+def train(
+  config: Config, workdir: str | Path, task: Task | None = None, pairs: tuple[Source, Source] | None = None
+) -> TrainState:
   """Trains F, G and T, or goes on where an earlier run in `workdir` stopped.
 
   Leaves in `workdir`: `config.json`, `versions.json`, `metrics.jsonl` (one object a line), `tensorboard/`,
-  `checkpoints/`, `pictures/` (contact sheets of validation pairs), `curves.png` and `weights/` (F, G and T as
-  `.safetensors`). A resumed run equals the unbroken one bit for bit on CPU.
+  `checkpoints/`, `pictures/` (contact sheets of validation pairs), `curves.png`, `weights/` (F, G and T as
+  `.safetensors`) and, if pairs were skipped, `skipped.jsonl`. A resumed run equals the unbroken one bit for bit on CPU.
 
   Args:
     config: from a file in `configs/`.
     workdir: the run folder, new or of an earlier run with the same config.
     task: your own T in place of the one that `config.task` names.
+    pairs: your own sources for training and validation in place of those that `config.data` names.
 
   Returns:
     The final state.
@@ -44,7 +47,7 @@ def train(config: Config, workdir: str | Path, task: Task | None = None) -> Trai
     DivergedError: a loss or norm is not finite.
   """
   compiling.use_cache(config.train.compile_cache)
-  experiment = build.experiment(config, task)
+  experiment = build.experiment(config, task, pairs)
   folder = RunFolder(workdir, build.config_to_json(config))
   checkpoints = checkpoint.Checkpoints(folder.path / "checkpoints", keep=config.log.keep)
   state = checkpoints.restore(jax.eval_shape(experiment.init)) if checkpoints.steps() else None
@@ -54,6 +57,8 @@ def train(config: Config, workdir: str | Path, task: Task | None = None) -> Trai
   if resumed:
     log.info("resuming %s at step %d of %d", folder.path, start, total)
   folder.open_metrics(start)
+  skipped = folder.path / "skipped.jsonl"
+  skipping.report_skipped(experiment.steps.source, skipped)
 
   def look(state: TrainState, epoch: int) -> None:
     _validate(config, experiment, folder, state, epoch)
@@ -87,6 +92,8 @@ def train(config: Config, workdir: str | Path, task: Task | None = None) -> Trai
     raise
   finally:
     folder.close()
+    if told := skipping.summary(skipped, len(experiment.steps.source)):
+      log.warning("%s", told)
   checkpoints.save(state)
   checkpoints.close()
   export_weights(config, state, folder.path / "weights")
@@ -98,9 +105,10 @@ def train(config: Config, workdir: str | Path, task: Task | None = None) -> Trai
 def export_weights(config: Config, state: TrainState, folder: Path) -> None:
   """Writes F, G and T, each as one `.safetensors` file that `init.*` and `tdfusion fuse --weights` accept."""
   about = {"config": config.name, "step": int(state.step)}
-  checkpoint.save_weights(
-    folder / "f.safetensors", {"params": state.f_params}, {"arch": build.fuser_name(config), **about}
-  )
+  if state.f_params:
+    checkpoint.save_weights(
+      folder / "f.safetensors", {"params": state.f_params}, {"arch": build.fuser_name(config), **about}
+    )
   if state.g_params:
     checkpoint.save_weights(folder / "g.safetensors", {"params": state.g_params}, {"arch": "lossgen", **about})
   if state.t_params:

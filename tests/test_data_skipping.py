@@ -1,6 +1,10 @@
 """Training over unreadable pairs: stop by default, or skip and say so."""
 
+import os
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -54,3 +58,56 @@ def test_the_config_chooses(root):
   config.data.bad_samples = "ignore"
   with pytest.raises(ConfigError, match="bad_samples='ignore': one of stop, skip"):
     build.check(config)
+
+
+WORKERS = """
+import sys
+from pathlib import Path
+from tdfusion_jax.data import SkippingSource, StepSource, get_source, make_dataset
+from tdfusion_jax.data.skipping import read_skipped, report_skipped, summary
+
+def main():
+  report = Path(sys.argv[2])
+  source = SkippingSource(get_source("llvip", root=sys.argv[1]), most=0.5)
+  steps = StepSource(source, epochs=2, g_steps=1, batch_size=2, meta_pairs=2, crop_size=(16, 16), task_size=(32, 40))
+  report_skipped(steps, report)
+  assert len(list(make_dataset(steps, num_workers=2))) == len(steps)
+  print("here", *source.skipped)
+  print("all", *sorted(read_skipped(report)))
+  print(summary(report, len(source), shown=1))
+
+if __name__ == "__main__":
+  main()
+"""
+
+
+def test_worker_processes_report_to_one_file(root, tmp_path):
+  """The first pair is met here, when the sizes are looked at; the others by the workers alone."""
+  for i in (0, 5, 6):
+    (root / f"visible/train/train{i:02d}.png").write_bytes(b"x")
+  (tmp_path / "run.py").write_text(WORKERS)
+  environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+  command = [sys.executable, str(tmp_path / "run.py"), str(root), str(tmp_path / "skipped.jsonl")]
+  done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment)
+  assert done.returncode == 0, done.stderr[-2000:]
+  lines = [line for line in done.stdout.splitlines() if line.startswith(("here", "all", "3 of"))]
+  assert lines[:2] == ["here train00", "all train00 train05 train06"]
+  assert lines[2].startswith("3 of 12 pairs could not be read and were skipped: train00, ... (reasons: ")
+
+
+def test_a_training_ends_with_what_it_skipped(root, tmp_path, caplog):
+  """No step is taken: the first pair is read when the sizes are looked at, and an earlier part of the run met one."""
+  from tdfusion_jax.data.skipping import read_skipped
+  from tdfusion_jax.train import train
+
+  (root / "visible/train/train00.png").write_bytes(b"x")
+  config = load("llvip_det")
+  changes = {"task.kind": "none", "loss.weights": "fixed", "meta.steps": 0, "train.epochs": 0, "log.validate_every": 0}
+  config.update_from_flattened_dict({**changes, "data.root": str(root), "data.bad_samples": "skip"})
+  config.data.train_options = config.data.val_options = {}
+  run = tmp_path / "run"
+  run.mkdir()
+  (run / "skipped.jsonl").write_text('{"name": "train07", "reason": "cut"}\n{"name": "tra')
+  train(config, run)
+  assert "2 of 12 pairs could not be read and were skipped: train07, train00" in caplog.text
+  assert "train00.png: cannot be read" in read_skipped(run / "skipped.jsonl")["train00"]

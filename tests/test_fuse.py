@@ -7,8 +7,9 @@ from PIL import Image
 
 from tdfusion_jax import build, cli
 from tdfusion_jax.checkpoint import save_weights
-from tdfusion_jax.fuse import fuse_folder, make_fuse_fn
-from tdfusion_jax.imageio import ImageError, list_pairs, read_image, write_image
+from tdfusion_jax.folders import fuse_folder
+from tdfusion_jax.fusing import make_fuse_fn, make_pair_fuser
+from tdfusion_jax.imageio import ImageError, list_pairs, parse_scale, read_image, write_image
 
 RNG = np.random.default_rng(0)
 
@@ -69,7 +70,8 @@ def folders(tmp_path, sizes):
   return tmp_path / "ir", tmp_path / "vi", tmp_path / "out"
 
 
-def test_a_folder_of_many_sizes_with_broken_files(fuse, tmp_path):
+def test_a_folder_of_many_sizes_with_broken_files(tmp_path):
+  fuse = make_pair_fuser(mean_fuse, {})
   ir, vi, out = folders(tmp_path, {"a": (6, 8), "b": (5, 7), "c": (6, 8), "d": (4, 4)})
   (ir / "c.png").write_bytes((ir / "c.png").read_bytes()[:40])
   write_image(vi / "d.png", images(4, 6, 3))
@@ -101,16 +103,46 @@ def test_file_modes(tmp_path):
   assert read_image(tmp_path / "palette.png").shape == (1, 2, 3)
 
 
-def test_values_of_unknown_range_are_refused(tmp_path):
-  """As bytes, floats in [0, 1] would all be black, and 32-bit counts would leave [0, 1]."""
-  Image.fromarray(np.array([[0.2, 0.7]], np.float32)).save(tmp_path / "float.tif")
-  with pytest.raises(ImageError, match=r"float\.tif holds floating point"):
-    read_image(tmp_path / "float.tif")
+def test_values_outside_the_range_need_a_scale(tmp_path):
+  """Clipped or divided by a guess, they would be nearly black or white."""
+  Image.fromarray(np.array([[0.25, 0.75]], np.float32)).save(tmp_path / "float.tif")
+  np.testing.assert_array_equal(read_image(tmp_path / "float.tif")[..., 0], [[0.25, 0.75]])
+  Image.fromarray(np.array([[293.15, 310]], np.float32)).save(tmp_path / "kelvin.tif")
+  with pytest.raises(ImageError, match=r"kelvin\.tif: values from 293.15 to 310 leave"):
+    read_image(tmp_path / "kelvin.tif")
   Image.fromarray(np.array([[0, 65536]], np.int32)).save(tmp_path / "int.tif")
   with pytest.raises(ImageError, match=r"int\.tif: values from 0 to 65536"):
     read_image(tmp_path / "int.tif")
   Image.fromarray(np.array([[0, 13107]], np.int32)).save(tmp_path / "int.tif")
   np.testing.assert_allclose(read_image(tmp_path / "int.tif")[..., 0], [[0, 0.2]], rtol=1e-6)
+
+
+def test_scales(tmp_path):
+  """Expected values by hand; percentiles of 0..100 are themselves."""
+  deep = np.arange(101, dtype=np.uint16).reshape(1, 101) * 100
+  for suffix in ("png", "tif"):
+    path = tmp_path / f"deep.{suffix}"
+    Image.fromarray(deep).save(path)
+    read = lambda text, path=path: read_image(path, parse_scale(text))[0, :, 0]  # noqa: E731
+    np.testing.assert_allclose(read("linear")[[0, 100]], [0, 10000 / 65535], rtol=1e-6)
+    np.testing.assert_allclose(read("percentile")[[0, 1, 50, 99, 100]], [0, 0, 0.5, 1, 1], atol=1e-6)
+    np.testing.assert_allclose(read("percentile:0:50")[[0, 25, 50, 51]], [0, 0.5, 1, 1], atol=1e-6)
+    np.testing.assert_allclose(read("2000:4000")[[0, 20, 25, 40, 41]], [0, 0, 0.25, 1, 1], atol=1e-6)
+  hot = np.full((20, 20), 7, np.uint16)
+  hot[3, 4] = 9  # one pixel of 400 lies outside the percentiles and is all there is to see
+  Image.fromarray(hot).save(tmp_path / "hot.png")
+  assert read_image(tmp_path / "hot.png", parse_scale("percentile"))[3, 4] == 1
+  assert read_image(tmp_path / "hot.png", parse_scale("percentile"))[0, 0] == 0
+  Image.new("L", (2, 2), 9).save(tmp_path / "flat.png")
+  assert (read_image(tmp_path / "flat.png", parse_scale("percentile")) == 0.5).all()
+
+
+@pytest.mark.parametrize(
+  "text", ["", "lin", "3", "5:5", "9:2", "a:b", "1:2:3", "percentile:5", "percentile:-1:50", "0:inf"]
+)
+def test_scales_that_mean_nothing(text):
+  with pytest.raises(ImageError, match="scale"):
+    parse_scale(text)
 
 
 def test_the_camera_s_orientation_is_applied(tmp_path):

@@ -8,5 +8,6 @@ VERBS = {
   "convert": "convert weights from PyTorch, and back",
   "data": "look through data sets, convert labels, prepare records",
   "fuse": "fuse two folders of images",
+  "sweep": "train several settings over several seeds and compare them",
 }
 """Verb: its line in `tdfusion --help`. The module is imported only when its verb is used."""

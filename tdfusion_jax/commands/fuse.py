@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.text import Text
 
 from tdfusion_jax import build
-from tdfusion_jax.fuse import fuse_folder, make_fuse_fn
+from tdfusion_jax.folders import fuse_folder
+from tdfusion_jax.fusing import make_pair_fuser
 
 ABOUT = "Fuses infrared and visible images of equal names, gray or colour, of any size."
 EXAMPLE = "tdfusion fuse --ir photos/ir --vi photos/vi --out fused --checkpoint runs/first"
@@ -34,8 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
   """Fuses; 1 if some pairs failed."""
   fuse_fn, params = build.load_fusion(checkpoint_dir=options.checkpoint, weights=options.weights)
-  fuse = make_fuse_fn(fuse_fn, params, stretch=options.stretch)
-  report = fuse_folder(fuse, options.ir, options.vi, options.out, skip_existing=options.skip_existing, track=_progress)
+  fuser = make_pair_fuser(fuse_fn, params, stretch=options.stretch)
+  report = fuse_folder(fuser, options.ir, options.vi, options.out, skip_existing=options.skip_existing, track=_progress)
   skipped = f", {len(report.skipped)} were there" if report.skipped else ""
   print(f"{len(report.written)} written to {options.out}{skipped}, {len(report.failed)} failed")
   for line in report.failed:

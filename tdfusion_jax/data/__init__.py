@@ -4,8 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tdfusion_jax.data.disk_cache import DiskCachedSource
 from tdfusion_jax.data.fmb import fmb
 from tdfusion_jax.data.folder import folder
+from tdfusion_jax.data.fused import FusedSource
 from tdfusion_jax.data.llvip import llvip
 from tdfusion_jax.data.loader import StepSource, make_dataset, val_batches
 from tdfusion_jax.data.m3fd import m3fd
@@ -21,7 +23,9 @@ __all__ = [
   "SOURCES",
   "CachedSource",
   "DatasetError",
+  "DiskCachedSource",
   "EpochPlan",
+  "FusedSource",
   "RecordSource",
   "SkippingSource",
   "Source",

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tdfusion_jax.batch import IGNORE_LABEL, DetTarget, Pair, Sample, SegTarget, Views
+from tdfusion_jax.data.augment import augmented_view
 from tdfusion_jax.data.plan import EpochPlan, plan_epoch, pretrain_batches
 from tdfusion_jax.data.source import DatasetError, Kind, Source, checked_index
 from tdfusion_jax.data.transforms import flip_sample, luminance, random_crop, resize_bilinear, resize_target
@@ -18,6 +19,8 @@ from tdfusion_jax.data.transforms import flip_sample, luminance, random_crop, re
 log = logging.getLogger(__name__)
 
 SWAPS = ("half", "copy", "none")
+AUGMENTS = ("none", "task")
+_MOSAICS_UNTIL = 0.9  # of all steps; the last ones see whole scenes, as YOLOv8 is trained
 _FTR, _MTR, _MTS = range(3)
 
 
@@ -78,6 +81,7 @@ class StepSource:
     flip: mirror each row left to right with probability 1/2.
     seed: run seed, >= 0.
     num_classes: the task's classes, checked against the labels; None skips the check.
+    augment: "task" draws the whole view with random scale, place and mosaics (see `augmented_view`).
     pretrain_steps: label-free or supervised steps on plain passes before the first epoch.
   """
 
@@ -97,7 +101,10 @@ class StepSource:
     seed: int = 0,
     num_classes: int | None = None,
     pretrain_steps: int = 0,
+    augment: str = "none",
   ):
+    if augment not in AUGMENTS:
+      raise ValueError(f"augment must be one of {', '.join(AUGMENTS)}, got {augment!r}")
     if swap not in SWAPS:
       raise ValueError(f"swap must be one of {', '.join(SWAPS)}, got {swap!r}")
     if swap == "copy" and batch_size % 2:
@@ -106,7 +113,7 @@ class StepSource:
       raise ValueError(f"epochs and pretrain_steps must be >= 0, got {epochs} and {pretrain_steps}")
     self.source, self.epochs, self.g_steps, self.meta_pairs = source, epochs, g_steps, meta_pairs
     self.task_size, self.max_boxes, self.swap, self.flip = _size(task_size), max_boxes, swap, flip
-    self.seed, self.num_classes, self.pretrain_steps = seed, num_classes, pretrain_steps
+    self.seed, self.num_classes, self.pretrain_steps, self.augment = seed, num_classes, pretrain_steps, augment
     self.pairs_per_batch = batch_size // 2 if swap == "copy" else batch_size
     self._plans: dict[int, EpochPlan] = {}
     self.ft_steps = len(self.plan(0).ftr)
@@ -165,6 +172,13 @@ class StepSource:
     batches = pretrain_batches(len(self.source), batch_size=self.pairs_per_batch, seed=self.seed, turn=turn)
     return {"ftr": self._views(batches[position], step, _FTR)}
 
+  def _whole(self, sample: Sample, step: int, rng: np.random.Generator):
+    if self.augment == "none":
+      return whole_view(sample, self.task_size)
+    mosaics = step < _MOSAICS_UNTIL * len(self)
+    other = (lambda: self.source[int(rng.integers(len(self.source)))]) if mosaics else None
+    return augmented_view(sample, self.task_size, rng, other)
+
   def _views(self, indices: np.ndarray, step: int, stream: int) -> Views:
     names, crops, wholes, targets = [], [], [], []
     for row, index in enumerate(indices):
@@ -172,7 +186,7 @@ class StepSource:
       sample = self.source[int(index)]
       if self.flip and rng.random() < 0.5:
         sample = flip_sample(sample)
-      ir, vi, target = whole_view(sample, self.task_size)
+      ir, vi, target = self._whole(sample, step, rng)
       wholes.append((ir, vi))
       crops.append((ir, vi) if self.crop_size is None else random_crop(sample, self.crop_size, rng))
       names.append(sample.name)

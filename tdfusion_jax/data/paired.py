@@ -48,6 +48,10 @@ class PairedSource:
     require_equal_size(pair.ir, ir.shape[:2], pair.vi, vi.shape[:2])
     return Sample(pair.name, ir, vi, self.read_target(pair, ir.shape[:2]))
 
+  def files(self, index: int) -> list[Path]:
+    """What the pair is read from."""
+    return [path for path in self.pairs[index][1:] if path is not None]
+
   def read_target(self, pair: PairFiles, size: tuple[int, int]) -> Any:
     """`Sample.target` of a pair whose images have `size` (height, width)."""
     return None

@@ -47,7 +47,7 @@ def plan_epoch(num_pairs: int, *, meta_pairs: int, g_steps: int, batch_size: int
       f"{batch_size}, {g_steps}, {seed}, {epoch}"
     )
   size = min(meta_pairs, num_pairs // 2)
-  if size < meta_pairs:
+  if size < meta_pairs and g_steps:
     _note_small(num_pairs, meta_pairs, size)
   order = np.random.default_rng([seed, epoch, _SUBSETS]).permutation(num_pairs)
   count = g_steps * batch_size

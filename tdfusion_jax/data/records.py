@@ -86,6 +86,11 @@ class RecordSource:
   def __len__(self) -> int:
     return len(self.names)
 
+  def files(self, index: int) -> list[Path]:
+    """What is written anew when the records are."""
+    del index
+    return [self.folder / "metadata.json"]
+
   def _read(self, index: int) -> dict[str, Any]:
     if self._records is None:
       with OPENING:

@@ -1,6 +1,9 @@
 """What happens to a pair that cannot be read in the middle of a training."""
 
+import json
 import logging
+from pathlib import Path
+from typing import Any
 
 from tdfusion_jax.batch import Sample
 from tdfusion_jax.data.source import DatasetError, Kind, Source, checked_index
@@ -27,6 +30,8 @@ class SkippingSource:
     self.kind: Kind | None = source.kind
     self.skipped: dict[str, str] = {}
     """Reasons by name, of what this process came across."""
+    self.report: Path | None = None
+    """File to which every process appends what it skips; see `report_skipped`."""
 
   def __len__(self) -> int:
     return len(self.source)
@@ -45,6 +50,7 @@ class SkippingSource:
     if name in self.skipped:
       return
     self.skipped[name] = reason
+    self.write_down(name)
     log.warning("skipped pair %s (%d so far): %s", name, len(self.skipped), reason)
     if len(self.skipped) > max(1, self.most * len(self)):
       raise DatasetError(
@@ -52,5 +58,58 @@ class SkippingSource:
         f"run `tdfusion data verify`. The last one: {reason}"
       )
 
+  def write_down(self, name: str) -> None:
+    """Appends a skipped pair to `report`, in one write: worker processes append to the same file."""
+    if self.report is None:
+      return
+    line = json.dumps({"name": name, "reason": self.skipped[name]}) + "\n"
+    try:
+      with self.report.open("ab", buffering=0) as file:
+        file.write(line.encode())
+    except OSError as error:
+      log.warning("%s: cannot be written (%s)", self.report, error)
+
   def describe(self) -> str:
     return f"{self.source.describe()}, unreadable pairs skipped"
+
+
+def report_skipped(source: Any, report: Path) -> None:
+  """Has the `SkippingSource` that `source` is made of, if there is one, write to `report`.
+
+  Before worker processes get their copies: theirs report there too.
+  """
+  while source is not None and not isinstance(source, SkippingSource):
+    source = getattr(source, "source", None)
+  if source is not None:
+    source.report = report
+    known = read_skipped(report)
+    if report.exists() and not report.read_bytes().endswith(b"\n"):
+      with report.open("ab") as file:  # a killed process left half a line
+        file.write(b"\n")
+    for name in source.skipped.keys() - known.keys():  # come across before there was a report
+      source.write_down(name)
+
+
+def read_skipped(report: Path) -> dict[str, str]:
+  """Reasons by name of what all processes of a run skipped, first met first; empty without a report."""
+  try:
+    lines = report.read_text(encoding="utf-8").splitlines()
+  except FileNotFoundError:
+    return {}
+  found: dict[str, str] = {}
+  for line in lines:
+    try:
+      row = json.loads(line)
+      found.setdefault(row["name"], row["reason"])
+    except (KeyError, TypeError, ValueError):  # the end of a line that a killed process wrote
+      continue
+  return found
+
+
+def summary(report: Path, total: int, shown: int = 5) -> str:
+  """`"2 of 1203 pairs could not be read and were skipped: a, b (reasons: runs/x/skipped.jsonl)"`, or ""."""
+  names = list(read_skipped(report))
+  if not names:
+    return ""
+  listed = ", ".join(names[:shown]) + (", ..." if len(names) > shown else "")
+  return f"{len(names)} of {total} pairs could not be read and were skipped: {listed} (reasons: {report})"

@@ -15,7 +15,7 @@ from tdfusion_jax.data.synthetic.scene import make_scene
 
 SEG_CLASSES = ("background", "person", "car", "sign", "lane")
 DET_CLASSES = ("person", "car", "sign")
-_SPLITS = {"train": 0, "test": 1}
+_SPLITS = {"train": 0, "test": 1, "val": 2}
 
 
 class SyntheticSource:
@@ -23,9 +23,9 @@ class SyntheticSource:
 
   Args:
     kind: "detection" (boxes of `DET_CLASSES`) or "segmentation" (masks of `SEG_CLASSES`).
-    split: "train" or "test": different scenes.
+    split: "train", "test" or "val": different scenes.
     size: (height, width) in pixels, at least 32 each.
-    count: number of pairs; default 200 for training, 50 for testing.
+    count: number of pairs; default 200 for training, 50 for the others.
     seed: another world.
     night: share of night scenes, 0 to 1.
     noise: of both sensors, as a multiple of a good camera's (1: standard deviation near 0.01).
@@ -50,7 +50,7 @@ class SyntheticSource:
       raise DatasetError(
         f"synthetic: need 0 <= night <= 1, noise >= 0, seed >= 0, count >= 1; got {night}, {noise}, {seed}, {count}"
       )
-    count = {"train": 200, "test": 50}[split] if count is None else count
+    count = {"train": 200}.get(split, 50) if count is None else count
     self.kind: Kind | None = kind
     self.split, self.size, self.seed = split, (int(size[0]), int(size[1])), seed
     self.night, self.noise = night, noise

@@ -1,0 +1,33 @@
+"""`tdfusion sweep`: several configs over several seeds, compared."""
+
+import argparse
+import logging
+from pathlib import Path
+
+from tdfusion_jax.sweep import load_sweep, run_sweep, write_comparison
+
+ABOUT = "Trains the arms of a sweep file over its seeds, judges each, and reports means, spreads and differences."
+EXAMPLE = "tdfusion sweep configs/sweeps/learned_loss_seg.toml --workdir runs/learned_loss_seg --jobs 2"
+INTERRUPTED = "the same command goes on from here"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+  """The options of `tdfusion sweep`."""
+  parser.add_argument("file", metavar="FILE.toml", help="arms, seeds and settings; see configs/sweeps/")
+  parser.add_argument("--workdir", required=True, metavar="DIR", help="where the runs and the comparison go")
+  parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time (default 1)")
+  parser.add_argument("--only", action="append", metavar="ARM", help="run only this arm (repeat for more)")
+  parser.add_argument("--table", action="store_true", help="only compare what is finished")
+
+
+def run(options: argparse.Namespace) -> int:
+  """Runs what is missing and prints the comparison."""
+  ours = logging.getLogger("tdfusion_jax")
+  ours.setLevel(logging.INFO)
+  ours.handlers, ours.propagate = [logging.StreamHandler()], False
+  if options.table:
+    write_comparison(load_sweep(options.file), options.workdir)
+  else:
+    run_sweep(options.file, options.workdir, jobs=options.jobs, only=options.only)
+  print((Path(options.workdir) / "sweep.md").read_text())
+  return 0

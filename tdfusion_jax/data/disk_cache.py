@@ -1,0 +1,179 @@
+"""Decoded pairs on disk: a further epoch, run or worker process reads pixels in place of decoding images."""
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import tempfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tdfusion_jax.batch import Sample
+from tdfusion_jax.data.source import DatasetError, Kind, Source, checked_index
+
+log = logging.getLogger(__name__)
+
+_MAGIC = b"tdfusion pair 1\n"  # another number when a reader gives other pixels for the same file
+_LEDGER = "sizes.txt"
+
+
+class DiskCachedSource:
+  """Keeps decoded samples of another source as files of raw pixels.
+
+  A pair is admitted while the folder holds less than `max_bytes` of pairs, and then stays: see `CachedSource`. The
+  budget counts what all processes and data sets keep in the folder. Entries are written whole or not at all, carry a
+  checksum, and belong to the source (name, options, list of pairs) and to the size and time of each image and label
+  file: whatever is damaged or no longer fits is decoded again. Arrays that come from the cache are read-only.
+
+  A stand-in for an unreadable pair (`SkippingSource`) is never kept, so every run reports it anew. To free the space,
+  delete the folder, whole.
+
+  Args:
+    source: any `Source`.
+    folder: of the cache; may be shared by data sets and processes.
+    max_bytes: budget of the whole folder.
+    identity: what else makes the source's samples what they are: its name, root and options, as JSON values.
+
+  Raises:
+    DatasetError: the folder cannot be made or written.
+  """
+
+  def __init__(self, source: Source, folder: str | Path, max_bytes: int, identity: Mapping[str, Any]):
+    if max_bytes < 0:
+      raise ValueError(f"max_bytes must be >= 0, got {max_bytes}")
+    self.source, self.max_bytes = source, max_bytes
+    self.names, self.classes = source.names, source.classes
+    self.kind: Kind | None = source.kind
+    self.root = Path(folder).expanduser().absolute()
+    about = {**identity, "kind": source.kind, "classes": list(source.classes), "names": source.names}
+    key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+    self.folder = self.root / f"{identity.get('name', 'pairs')}-{key[:16]}"
+    self._full = False
+    try:
+      self.folder.mkdir(parents=True, exist_ok=True)
+      with (self.root / _LEDGER).open("a"):
+        pass
+    except OSError as error:
+      raise DatasetError(f"{self.root}: cannot be used to cache decoded pairs ({error})") from None
+
+  def __len__(self) -> int:
+    return len(self.source)
+
+  def __getitem__(self, index: int) -> Sample:
+    index = checked_index(index, len(self))
+    stamp = _stamp(self.source, index)
+    file = self.folder / f"{index}.pair"
+    old = _read(file)
+    if old is not None:
+      sample = _unpack(old, stamp)
+      if sample is not None:
+        return sample
+      log.info("%s: damaged or out of date, decoded again", file)
+    sample = self.source[index]
+    if sample.name == self.names[index]:
+      self._keep(file, sample, stamp, None if old is None else len(old))
+    return sample
+
+  def _keep(self, file: Path, sample: Sample, stamp: list, replaced: int | None) -> None:
+    if replaced is None and (self._full or file.exists()):
+      return
+    content = _pack(sample, stamp)
+    try:
+      if self._reserve(len(content) - (replaced or 0)):
+        _write(file, content)
+        return
+      log.info("%s is full (%d MiB); further pairs are decoded each time", self.root, self.max_bytes >> 20)
+    except OSError as error:  # a full disk is no reason to stop a training
+      log.warning("%s: decoded pairs are no longer cached (%s)", file, error)
+    self._full = True
+
+  def _reserve(self, size: int) -> bool:
+    """Notes `size` bytes in the folder's ledger if the budget allows; lines of all processes count in their order."""
+    with (self.root / _LEDGER).open("a+b", buffering=0) as file:
+      file.write(f"{size:+d}\n".encode())
+      end = file.tell()
+      file.seek(0)
+      used = sum(_number(line) for line in file.read(end).splitlines())
+      if used <= self.max_bytes or size <= 0:
+        return True
+      file.write(f"{-size:+d}\n".encode())
+    return False
+
+  def describe(self) -> str:
+    return f"{self.source.describe()}, cached in {self.folder} (up to {self.max_bytes / 2**20:.0f} MiB)"
+
+
+def _stamp(source: Any, index: int) -> list:
+  """[path, bytes, time] of each file behind a pair, where the source has files; a missing one is left to its reader."""
+  while not hasattr(source, "files") and hasattr(source, "source"):
+    source = source.source
+  stamp = []
+  for path in source.files(index) if hasattr(source, "files") else ():
+    with contextlib.suppress(OSError):
+      found = os.stat(path)
+      stamp.append([str(path), found.st_size, found.st_mtime_ns])
+  return stamp
+
+
+def _pack(sample: Sample, stamp: list) -> bytes:
+  arrays = {"ir": sample.ir, "vi": sample.vi}
+  if isinstance(sample.target, tuple):
+    arrays["boxes"], arrays["classes"] = sample.target
+  elif sample.target is not None:
+    arrays["labels"] = sample.target
+  shapes = [[key, array.dtype.str, list(array.shape)] for key, array in arrays.items()]
+  head = json.dumps({"name": sample.name, "stamp": stamp, "arrays": shapes}).encode() + b"\n"
+  body = b"".join([head, *(np.ascontiguousarray(array).tobytes() for array in arrays.values())])
+  return _MAGIC + zlib.crc32(body).to_bytes(4, "little") + body
+
+
+def _unpack(content: bytes, stamp: list) -> Sample | None:
+  """The sample, or None if the content is damaged or belongs to files that have changed since."""
+  start = len(_MAGIC) + 4
+  body = memoryview(content)[start:]
+  if content[: len(_MAGIC)] != _MAGIC or content[len(_MAGIC) : start] != zlib.crc32(body).to_bytes(4, "little"):
+    return None
+  try:
+    end = content.index(b"\n", start)
+    head = json.loads(content[start:end])
+    if head["stamp"] != stamp:
+      return None
+    arrays, offset = {}, end + 1
+    for key, dtype, shape in head["arrays"]:
+      kind, count = np.dtype(dtype), int(np.prod(shape))
+      arrays[key] = np.frombuffer(content, kind, count, offset).reshape(shape)
+      offset += count * kind.itemsize
+    target = (arrays["boxes"], arrays["classes"]) if "boxes" in arrays else arrays.get("labels")
+    return Sample(head["name"], arrays["ir"], arrays["vi"], target)
+  except (KeyError, TypeError, ValueError):  # right checksum, but not what this version writes
+    return None
+
+
+def _read(file: Path) -> bytes | None:
+  try:
+    return file.read_bytes()
+  except OSError:
+    return None
+
+
+def _write(file: Path, content: bytes) -> None:
+  handle, temporary = tempfile.mkstemp(prefix=f".{file.name}.", suffix=".tmp", dir=file.parent)
+  try:
+    with os.fdopen(handle, "wb") as out:
+      out.write(content)
+    os.replace(temporary, file)
+  finally:
+    with contextlib.suppress(FileNotFoundError):
+      os.unlink(temporary)
+
+
+def _number(text: bytes) -> int:
+  try:
+    return int(text)
+  except ValueError:  # the end of a line that a killed process wrote
+    return 0

@@ -1,0 +1,77 @@
+"""Finished images in the place of pairs: what the task stage trains and judges a T on."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from tdfusion_jax.batch import Sample
+from tdfusion_jax.data.source import DatasetError, Kind, Source
+from tdfusion_jax.data.transforms import luminance
+
+IMAGES = ("fusion", "folder", "infrared", "visible", "both")
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+
+
+class FusedSource:
+  """The labels of `source` with one image of another origin as both of its images.
+
+  Args:
+    source: pairs with labels.
+    images: "infrared" or "visible" for the pair's own; "both" leaves the pair; "fusion" and "folder" read
+      `folder`/NAME with an image suffix, gray or colour (its luminance is taken).
+    folder: of the images.
+
+  Raises:
+    DatasetError: an image is missing, cannot be read or has another size than its pair, naming the file.
+  """
+
+  def __init__(self, source: Source, images: str, folder: str | Path | None = None):
+    if images not in IMAGES:
+      raise DatasetError(f"images={images!r}: one of {', '.join(IMAGES)}")
+    self.source, self.images = source, images
+    self.names, self.classes = source.names, source.classes
+    self.kind: Kind | None = source.kind
+    self.folder = None
+    if images in ("fusion", "folder"):
+      if folder is None or not Path(folder).is_dir():
+        raise DatasetError(f"{folder}: no such folder of fused images")
+      self.folder = Path(folder)
+      there = {p.stem: p for p in sorted(self.folder.iterdir()) if p.suffix.lower() in _SUFFIXES}
+      missing = [name for name in self.names if name not in there]
+      if missing:
+        raise DatasetError(
+          f"{folder}: no image for {len(missing)} of {len(self.names)} pairs, the first is {missing[0]}"
+        )
+      self._files = [there[name] for name in self.names]
+
+  def __len__(self) -> int:
+    return len(self.source)
+
+  def __getitem__(self, index: int) -> Sample:
+    sample = self.source[index]
+    if self.images == "both":
+      return sample
+    if self.images == "infrared":
+      image = sample.ir
+    elif self.images == "visible":
+      image = np.round(luminance(sample.vi) * 255).astype(np.uint8)
+    else:
+      image = _read(self._files[index])
+      if image.shape[:2] != sample.ir.shape:
+        sizes = " and ".join(f"{shape[1]}x{shape[0]}" for shape in (image.shape, sample.ir.shape))
+        raise DatasetError(f"{self._files[index]}: differs in size from its pair ({sizes})")
+      image = np.round(luminance(image) * 255).astype(np.uint8)
+    return sample._replace(ir=image, vi=image)
+
+  def describe(self) -> str:
+    where = f" from {self.folder}" if self.folder else ""
+    return f"{self.source.describe()}; images: {self.images}{where}"
+
+
+def _read(file: Path) -> np.ndarray:
+  try:
+    with Image.open(file) as image:
+      return np.asarray(image if image.mode == "L" else image.convert("RGB"))
+  except (OSError, UnidentifiedImageError, ValueError) as error:
+    raise DatasetError(f"{file}: cannot be read as an image ({error})") from error

@@ -1,0 +1,260 @@
+"""Several configs over several seeds: who does better, by how much, and how sure that is."""
+
+import importlib.util
+import json
+import logging
+import math
+import statistics
+import tomllib
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+from tdfusion_jax.config import Config, ConfigError
+from tdfusion_jax.protocol import run_task_stage
+from tdfusion_jax.train import train
+
+log = logging.getLogger(__name__)
+
+_TOP = {"config", "seeds", "set", "fusion", "task", "arms", "best", "compare_to", "select", "report", "scores"}
+_ARM = {"options", "set", "fusion", "task", "images", "folder"}
+_NO_TRAINING = ("infrared", "visible", "both", "folder")
+
+
+class Sweep(NamedTuple):
+  """What a sweep file says."""
+
+  config: str
+  """A file of configs/, as written."""
+  seeds: list[int]
+  arms: dict[str, dict[str, Any]]
+  set: dict[str, Any]
+  """{"field": value} for both stages; `fusion` and `task` for one."""
+  fusion: dict[str, Any]
+  task: dict[str, Any]
+  best: dict[str, dict[str, Any]]
+  """{"name": {"of": [arms], "by": score}}: a further row, the arm of the highest mean on `select`."""
+  compare_to: str
+  select: str
+  """Split that choices are made on."""
+  report: str
+  """Split that is reported."""
+  scores: list[str]
+
+
+def load_sweep(file: str | Path) -> Sweep:
+  """Reads a sweep file (TOML); see `configs/sweeps/`.
+
+  Raises:
+    ConfigError: it cannot be read, or holds an unknown key or arm, naming it.
+  """
+  try:
+    said = tomllib.loads(Path(file).read_text())
+  except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    raise ConfigError(f"{file} cannot be read: {error}") from error
+  unknown = sorted(said.keys() - _TOP)
+  unknown += [f"arms.{arm}.{key}" for arm, body in said.get("arms", {}).items() for key in sorted(body.keys() - _ARM)]
+  if unknown:
+    raise ConfigError(f"{file}: unknown {', '.join(unknown)}; there are: {', '.join(sorted(_TOP))}.")
+  missing = [key for key in ("config", "arms") if not said.get(key)]
+  if missing:
+    raise ConfigError(f"{file}: {' and '.join(missing)} missing.")
+  sweep = Sweep(
+    config=said["config"],
+    seeds=said.get("seeds", [0, 1, 2]),
+    arms=said["arms"],
+    set=said.get("set", {}),
+    fusion=said.get("fusion", {}),
+    task=said.get("task", {}),
+    best=said.get("best", {}),
+    compare_to=str(said.get("compare_to", next(iter(said["arms"])))),
+    select=said.get("select", "val"),
+    report=said.get("report", "test"),
+    scores=said.get("scores", []),
+  )
+  named = [sweep.compare_to] + [arm for body in sweep.best.values() for arm in body["of"]]
+  strange = sorted(set(named) - set(sweep.arms) - set(sweep.best))
+  if strange:
+    raise ConfigError(f"{file}: no such arm: {', '.join(strange)}; there are: {', '.join(sweep.arms)}.")
+  return sweep
+
+
+def read_config(file: str, options: str, changes: Mapping[str, Any]) -> Config:
+  """The config of a file in `configs/` with `changes` {"a.b": value}; ConfigError names an unknown field."""
+  path = Path(file)
+  spec = importlib.util.spec_from_file_location(f"tdfusion_config_{path.stem}", path)
+  if spec is None or spec.loader is None or not path.is_file():
+    raise ConfigError(f"{file}: no such config file.")
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  config = module.get_config(options)
+  for field, value in changes.items():
+    _change(config, field, tuple(value) if isinstance(value, list) else value)
+  return config
+
+
+def _change(config: Config, field: str, value: Any) -> None:
+  *above, name = field.split(".")
+  place = config
+  for part in above:
+    place = place.get(part) if isinstance(place, ConfigDict) else None
+  free = above and above[-1].endswith("options")
+  if not isinstance(place, ConfigDict) or (name not in place and not free):
+    raise ConfigError(f"config.{field}: there is no such field.")
+  if value == "none" and name == "crop_size":
+    value = None
+  try:
+    with place.unlocked(), place.ignore_type():
+      place[name] = value
+  except (TypeError, ValueError) as error:
+    raise ConfigError(f"config.{field}: {error}") from error
+
+
+def run_one(file: str, arm: str, seed: int, workdir: str) -> dict:
+  """Trains one arm with one seed and judges it; what `result.json` of its task stage holds.
+
+  A finished one is read, an interrupted one goes on.
+  """
+  sweep, folder = load_sweep(file), Path(workdir) / arm / f"seed_{seed}"
+  done = folder / "task" / "result.json"
+  if done.is_file():
+    return json.loads(done.read_text())
+  logging.getLogger("tdfusion_jax").setLevel(logging.WARNING)
+  body = sweep.arms[arm]
+  images = body.get("images", "fusion")
+  stages: dict[str, dict[str, Any]] = {name: {"seed": seed} for name in ("fusion", "task")}
+  for name, general in (("fusion", sweep.fusion), ("task", sweep.task)):
+    stages[name] |= {**sweep.set, **general, **body.get("set", {}), **body.get(name, {})}
+  stages["task"] |= {"fused.images": images, "fused.folder": body.get("folder", "")}
+  if images not in _NO_TRAINING:
+    run = folder / "fusion"
+    if not (run / "weights" / "f.safetensors").is_file():
+      train(read_config(sweep.config, body.get("options", ""), stages["fusion"]), run)
+    stages["task"]["fused.run"] = str(run)
+  return run_task_stage(read_config(sweep.config, "task", stages["task"]), folder / "task")
+
+
+def run_sweep(file: str | Path, workdir: str | Path, *, jobs: int = 1, only: list[str] | None = None) -> dict:
+  """Runs what is missing and compares.
+
+  Args:
+    file: a sweep file.
+    workdir: gets ARM/seed_N/fusion and ARM/seed_N/task, `sweep.json` and `sweep.md`.
+    jobs: processes at a time.
+    only: arms to run; the comparison takes all that are finished.
+
+  Returns:
+    What `sweep.json` holds.
+
+  Raises:
+    ConfigError: the file, a config or an arm in `only` is wrong.
+  """
+  sweep = load_sweep(file)
+  strange = sorted(set(only or []) - set(sweep.arms))
+  if strange:
+    raise ConfigError(f"{file}: no such arm: {', '.join(strange)}; there are: {', '.join(sweep.arms)}.")
+  todo = [(arm, seed) for seed in sweep.seeds for arm in sweep.arms if not only or arm in only]
+  with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
+    running = {pool.submit(run_one, str(file), arm, seed, str(workdir)): (arm, seed) for arm, seed in todo}
+    for count, future in enumerate(as_completed(running), 1):
+      arm, seed = running[future]
+      try:
+        shown = _shown(future.result().get(sweep.report, {}))
+      except BaseException:
+        for other in running:
+          other.cancel()
+        log.error("%s, seed %d failed", arm, seed)
+        raise
+      log.info("%d of %d: %s, seed %d: %s", count, len(todo), arm, seed, json.dumps(shown))
+      write_comparison(sweep, workdir)
+  return write_comparison(sweep, workdir)
+
+
+def _shown(scores: Mapping[str, float]) -> dict[str, float]:
+  return {name: round(value, 4) for name, value in scores.items() if "/" not in name}
+
+
+def write_comparison(sweep: Sweep, workdir: str | Path) -> dict:
+  """Compares the finished runs in `workdir` and writes `sweep.json` and `sweep.md` there."""
+  results = {
+    arm: {
+      seed: json.loads(file.read_text())
+      for seed in sweep.seeds
+      if (file := Path(workdir) / arm / f"seed_{seed}" / "task" / "result.json").is_file()
+    }
+    for arm in sweep.arms
+  }
+  results = {arm: runs for arm, runs in results.items() if runs}
+  compared = compare(sweep, results)
+  (Path(workdir) / "sweep.json").write_text(json.dumps(compared, indent=2) + "\n")
+  (Path(workdir) / "sweep.md").write_text(_markdown(sweep, compared))
+  return compared
+
+
+def compare(sweep: Sweep, results: Mapping[str, Mapping[int, dict]]) -> dict:
+  """Means, spreads and paired differences.
+
+  Args:
+    sweep: names the splits, the scores and the arm to compare to.
+    results: {arm: {seed: result}} as from `run_one`.
+
+  Returns:
+    {arm: {score: {"mean", "sd", "values" {seed: value}, "difference" and "t" of the paired differences to
+    `sweep.compare_to`, "chosen" for a best row}}} on `sweep.report`; sd and t are None for a single seed.
+  """
+  rows = {arm: {seed: run[sweep.report] for seed, run in runs.items()} for arm, runs in results.items()}
+  chosen = {}
+  for name, body in sweep.best.items():
+    there = [arm for arm in body["of"] if arm in results]
+    if there:
+      by = body["by"]
+      chosen[name] = max(
+        there, key=lambda arm: statistics.fmean(run[sweep.select][by] for run in results[arm].values())
+      )
+      rows[name] = rows[chosen[name]]
+  base = rows.get(sweep.compare_to, {})
+  out = {}
+  for arm, runs in rows.items():
+    names = sweep.scores or [name for name in next(iter(runs.values())) if "/" not in name]
+    out[arm] = {name: _summary(runs, base, name) for name in names}
+    if arm in chosen:
+      out[arm]["chosen"] = chosen[arm]
+  return out
+
+
+def _summary(runs: Mapping[int, dict], base: Mapping[int, dict], name: str) -> dict[str, Any]:
+  values = {seed: run[name] for seed, run in runs.items()}
+  differences = [run[name] - base[seed][name] for seed, run in runs.items() if seed in base]
+  spread = statistics.stdev(values.values()) if len(values) > 1 else None
+  found = {"mean": statistics.fmean(values.values()), "sd": spread, "values": values}
+  if differences:
+    found["difference"] = statistics.fmean(differences)
+    sd = statistics.stdev(differences) if len(differences) > 1 else 0.0
+    found["t"] = found["difference"] / (sd / math.sqrt(len(differences))) if sd else None
+  return found
+
+
+def _markdown(sweep: Sweep, compared: Mapping[str, Mapping[str, Any]]) -> str:
+  if not compared:
+    return "Nothing is finished yet.\n"
+  names = [name for name in next(iter(compared.values())) if name != "chosen"]
+  head = ["arm", *[f"{name}: mean ± sd | difference (t)" for name in names], "seeds"]
+  lines = ["| " + " | ".join(head) + " |", "|---" * (2 * len(names) + 2) + "|"]
+  for arm, row in compared.items():
+    title = arm + (f" ({row['chosen']})" if "chosen" in row else "")
+    cells, count = [], 0
+    for name in names:
+      found = row[name]
+      count = len(found["values"])
+      cells.append(f"{found['mean']:.4f}" + (f" ± {found['sd']:.4f}" if found["sd"] is not None else ""))
+      t = found.get("t")
+      cells.append(f"{found['difference']:+.4f}" + (f" ({t:.1f})" if t else "") if "difference" in found else "")
+    lines.append(f"| {title} | " + " | ".join(cells) + f" | {count} |")
+  note = (
+    f"On `{sweep.report}`; differences are paired by seed, to `{sweep.compare_to}`; choices made on `{sweep.select}`."
+  )
+  return "\n".join(lines) + f"\n\n{note}\n"

@@ -1,0 +1,262 @@
+"""The task stage and sweeps: what they train on, what they leave behind, how they compare."""
+
+import json
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from PIL import Image
+from test_config import load
+
+from tdfusion_jax import build, sweep
+from tdfusion_jax.config import ConfigError
+from tdfusion_jax.losses.segmentation import cross_entropy
+from tdfusion_jax.protocol import run_task_stage, write_results
+from tdfusion_jax.tasks import Task
+
+WORLD = {
+  "data.task_size": (32, 48),
+  "data.train_options.size": (32, 48),
+  "data.train_options.count": 8,
+  "data.val_options.size": (32, 48),
+  "data.val_options.count": 4,
+}
+QUICK = {
+  "data.batch_size": 4,
+  "train.epochs": 4,
+  "log.validate_every": 4,
+  "data.augment": "none",
+  "optim.warmup_steps": 0,
+  "optim.t.learning_rate": 0.3,
+}
+
+
+def pixel_task(num_classes, variant="b0", in_channels=1, **options):
+  """A linear classifier of single pixels: compiles at once, and brightness does tell classes apart."""
+  del variant, options
+
+  def init(key, images):
+    assert images.shape[-1] == in_channels
+    return {"w": 0.1 * jax.random.normal(key, (in_channels, num_classes)), "b": jnp.zeros((num_classes,))}, {}
+
+  def apply(params, stats, images, *, train, key=None):
+    del train, key
+    bias = jnp.broadcast_to(params["b"], (*images.shape[:3], num_classes))
+    return images @ params["w"] + bias, stats
+
+  def predict(params, stats, images):
+    return {"labels": jnp.argmax(apply(params, stats, images, train=False)[0], -1).astype(jnp.int32)}
+
+  return Task(init, apply, cross_entropy, predict)
+
+
+@pytest.fixture
+def quick(monkeypatch):
+  monkeypatch.setitem(build.TASKS, "segmentation", pixel_task)
+
+
+def config(**changes):
+  made = load("synthetic_seg", "task")
+  made.update_from_flattened_dict({**WORLD, **QUICK, **changes})
+  return made
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_fresh_task_network_is_trained_and_judged(tmp_path):
+  both = run_task_stage(config(**{"fused.images": "both", "data.test_split": "val"}), tmp_path / "both")
+  infrared = run_task_stage(config(**{"fused.images": "infrared"}), tmp_path / "infrared")
+  assert json.loads((tmp_path / "both" / "result.json").read_text()) == both
+  assert set(both) >= {"test", "val"} and both["test"] != both["val"]
+  for scores in (both["test"], both["val"], infrared["test"]):
+    assert 0 < scores["mIoU"] < 1 and 0 < scores["task_loss"] < 5
+    assert scores["pixel_accuracy"] > 0.5  # most is background, which eight steps can tell
+  assert {"IoU/person", "Acc/sign"} <= set(infrared["test"])
+  assert not (tmp_path / "both" / "weights" / "f.safetensors").exists()
+  table = (tmp_path / "results.md").read_text()
+  assert table.count("\n") == 5 and "| both |" in table and "| infrared |" in table
+  assert f"{infrared['test']['mIoU']:.4f}" in table
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_judges_scores_are_those_of_its_predictions(tmp_path):
+  result = run_task_stage(config(**{"fused.images": "infrared"}), tmp_path / "run")
+  from tdfusion_jax.checkpoint import load_weights
+
+  params = load_weights(tmp_path / "run" / "weights" / "t.safetensors")[0]["params"]
+  source = build.source(config(), "val")
+  right, total, losses = 0, 0, []
+  for index in range(len(source)):
+    sample = source[index]
+    logits = sample.ir[..., None].astype(np.float32) / 255 * params["w"][0] + params["b"]
+    right += (logits.argmax(-1) == sample.target).sum()
+    total += sample.target.size
+    losses.append(optax.softmax_cross_entropy_with_integer_labels(logits, sample.target.astype(int)).mean())
+  assert result["test"]["pixel_accuracy"] == pytest.approx(right / total, abs=1e-4)
+  assert result["test"]["task_loss"] == pytest.approx(float(np.mean(losses)), rel=1e-4)
+
+
+@pytest.mark.usefixtures("quick")
+def test_images_of_f_are_made_once_and_belong_to_their_weights(tmp_path, monkeypatch):
+  fused = []
+
+  def load_fusion(*, weights):
+    fused.append(weights)
+    return (lambda params, ir, vi: (ir + vi) / 2), {}
+
+  monkeypatch.setattr(build, "load_fusion", load_fusion)
+  weights = tmp_path / "f.safetensors"
+  weights.write_bytes(b"some")
+  changes = {"init.f": str(weights)}
+  first = run_task_stage(config(**changes), tmp_path / "run")
+  files = sorted((tmp_path / "run" / "fused").rglob("*.png"))
+  assert len(files) == 8 + 4 and fused == [weights]
+  sample = build.source(config(), "val")[2]
+  expected = (sample.ir / 255 + sample.vi @ np.array([0.299, 0.587, 0.114]) / 255) / 2
+  kept = np.asarray(Image.open(tmp_path / "run" / "fused" / "test" / f"{sample.name}.png")) / 255
+  assert np.abs(kept - expected).max() < 0.51 / 255 and kept.std() > 0.01
+  times = [file.stat().st_mtime_ns for file in files]
+  assert run_task_stage(config(**changes), tmp_path / "run") == first  # finished: nothing is made again
+  assert [file.stat().st_mtime_ns for file in files] == times
+  weights.write_bytes(b"other")
+  with pytest.raises(ConfigError, match="images of other weights"):
+    run_task_stage(config(**changes), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"stage": "other"}, "config.stage"),
+    ({"fused.images": "folder"}, "config.fused.images='folder'"),
+    ({"fused.folder": "there"}, "config.fused.images='fusion' with"),
+    ({"data.augment": "some"}, "config.data.augment"),
+    ({"meta.rule": "other"}, "config.meta.rule"),
+    ({"loss.weights": "truth"}, "log.validate_every=0"),
+    ({"task.kind": "none"}, "needs a task"),
+  ],
+)
+def test_contradictions_name_the_field(changes, message):
+  with pytest.raises(ConfigError, match=message):
+    build.check(config(**changes))
+
+
+def test_results_mark_the_best_of_each_split(tmp_path):
+  for name, value, loss in (("a", 0.25, 1.0), ("b", 0.5, 2.0)):
+    (tmp_path / name).mkdir()
+    result = {"name": name, "images": "fusion", "seed": 0, "test": {"mIoU": value, "task_loss": loss, "IoU/car": 0.1}}
+    (tmp_path / name / "result.json").write_text(json.dumps(result))
+  lines = write_results(tmp_path).splitlines()
+  assert "0.2500 | **1.0000**" in lines[2] and "**0.5000** | 2.0000" in lines[3]
+  assert "IoU/car" not in lines[0]
+
+
+SWEEP = """
+config = "configs/synthetic_seg.py"
+seeds = [0, 1]
+compare_to = "infrared"
+select = "val"
+report = "test"
+scores = ["mIoU"]
+[set]
+"data.train_options.size" = [32, 48]
+"data.train_options.count" = 8
+"data.val_options.size" = [32, 48]
+"data.val_options.count" = 4
+"data.val_split" = "val"
+"data.task_size" = [32, 48]
+"data.batch_size" = 4
+[task]
+"data.test_split" = "test"
+"data.augment" = "none"
+"train.epochs" = 1
+[arms.infrared]
+images = "infrared"
+[arms.both]
+images = "both"
+task = { "train.epochs" = 2 }
+[best.best]
+of = ["infrared", "both"]
+by = "mIoU"
+"""
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_sweep_runs_its_arms_and_compares(tmp_path, monkeypatch):
+  monkeypatch.chdir(sweep.Path(__file__).resolve().parents[1])
+  file = tmp_path / "sweep.toml"
+  file.write_text(SWEEP)
+  for arm in ("infrared", "both"):
+    for seed in (0, 1):
+      result = sweep.run_one(str(file), arm, seed, str(tmp_path / "runs"))
+      assert result["seed"] == seed and result["epochs"] == (1 if arm == "infrared" else 2)
+      assert sweep.run_one(str(file), arm, seed, str(tmp_path / "runs")) == result
+  compared = sweep.write_comparison(sweep.load_sweep(file), tmp_path / "runs")
+  assert list(compared) == ["infrared", "both", "best"]
+  assert compared["infrared"]["mIoU"]["difference"] == 0
+  assert compared["best"]["chosen"] in ("infrared", "both")
+  assert (tmp_path / "runs" / "sweep.md").read_text().count("\n") == 7
+
+
+def test_differences_are_paired_and_choices_made_elsewhere(tmp_path):
+  file = tmp_path / "sweep.toml"
+  file.write_text(SWEEP)
+  scores = {"infrared": [(0.5, 0.2), (0.7, 0.4)], "both": [(0.4, 0.3), (0.6, 0.6)]}
+  results = {
+    arm: {seed: {"val": {"mIoU": v}, "test": {"mIoU": t}} for seed, (v, t) in enumerate(rows)}
+    for arm, rows in scores.items()
+  }
+  compared = sweep.compare(sweep.load_sweep(file), results)
+  both = compared["both"]["mIoU"]
+  # By hand: differences 0.1 and 0.2, their standard deviation 0.0707, t = 0.15 / (0.0707 / sqrt(2)) = 3.
+  assert both["mean"] == pytest.approx(0.45) and both["difference"] == pytest.approx(0.15)
+  assert both["t"] == pytest.approx(3.0) and both["sd"] == pytest.approx(math.sqrt(0.045))
+  assert compared["best"]["chosen"] == "infrared"  # better on val, though not on test
+  assert compared["best"]["mIoU"]["mean"] == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize(
+  ("old", "new", "message"),
+  [
+    ("seeds =", "sedes =", "unknown sedes"),
+    ('images = "both"', 'image = "both"', "arms.both.image"),
+    ('compare_to = "infrared"', 'compare_to = "infra"', "no such arm: infra"),
+    ("[arms.both]", "[arms.both", "cannot be read"),
+    ('config = "configs/synthetic_seg.py"', "", "config missing"),
+  ],
+)
+def test_a_wrong_sweep_file_is_one_clear_line(tmp_path, old, new, message):
+  file = tmp_path / "sweep.toml"
+  assert old in SWEEP
+  file.write_text(SWEEP.replace(old, new))
+  with pytest.raises(ConfigError, match=message):
+    sweep.load_sweep(file)
+
+
+def test_an_unknown_field_in_a_sweep_is_named(monkeypatch):
+  monkeypatch.chdir(sweep.Path(__file__).resolve().parents[1])
+  with pytest.raises(ConfigError, match="config.loss.alhpa: there is no such field"):
+    sweep.read_config("configs/synthetic_seg.py", "", {"loss.alhpa": 1.0})
+  with pytest.raises(ConfigError, match="config.los.alpha: there is no such field"):
+    sweep.read_config("configs/synthetic_seg.py", "", {"los.alpha": 1.0})
+  with pytest.raises(ConfigError, match="no such config file"):
+    sweep.read_config("configs/none.py", "", {})
+  made = sweep.read_config("configs/synthetic_seg.py", "", {"loss.alpha": 0.5, "data.task_size": [32, 64]})
+  assert made.loss.alpha == 0.5 and made.data.task_size == (32, 64)
+
+
+def test_the_sweeps_that_come_along_are_sound(monkeypatch):
+  root = sweep.Path(__file__).resolve().parents[1]
+  monkeypatch.chdir(root)
+  files = sorted((root / "configs" / "sweeps").glob("*.toml"))
+  assert files
+  for file in files:
+    found = sweep.load_sweep(file)
+    for arm, body in found.arms.items():
+      for stage, options in (("fusion", body.get("options", "")), ("task", "task")):
+        changes = {**found.set, **getattr(found, stage), **body.get("set", {}), **body.get(stage, {})}
+        if stage == "task" or "images" not in body:
+          made = sweep.read_config(found.config, options, changes)
+          build.check(made)
+          assert made.seed == 0, arm
