@@ -54,9 +54,13 @@ def judge(
   @compiling.jit
   def look(fuse_params, params, stats, pair: Pair):
     images = fuse(fuse_params, pair.ir, pair.vi)
-    outputs, _ = task.apply(params, stats, images, train=False, key=None)
-    rows = jax.tree.map(lambda leaf: leaf[:, None], (outputs, pair.target))
-    losses = jax.lax.map(lambda row: task.loss(*row)[0], rows)
+
+    def loss(row):  # of one image: a batch's loss is no mean over its images for every task
+      image, target = jax.tree.map(lambda leaf: leaf[None], row)
+      outputs, _ = task.apply(params, stats, image, train=False, key=None)
+      return task.loss(outputs, target)[0]
+
+    losses = jax.lax.map(loss, (images, pair.target))
     return losses, task.predict(params, stats, images)
 
   total, losses, seen = -(-len(source) // batch_size), [], []
