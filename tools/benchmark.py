@@ -35,10 +35,15 @@ WORK = [
   ("meta-gradient 256x256, batch 2, small T", "meta_small", ("256", "256", "2"), ("eager",), 3),
   ("meta-gradient 256x256, batch 2, SegFormer-B0", "meta_segformer_b0", ("256", "256", "2"), (), 3),
   ("meta-gradient 256x256, batch 2, YOLOv8n", "meta_yolov8n", ("256", "256", "2"), (), 3),
-  ("G-step of llvip_det", "g_step", ("llvip_det",), (), 3),
+  ("G-step of llvip_det", "g_step", ("llvip_det",), ("eager",), 3),
   ("F/T-step of llvip_det", "ft_step", ("llvip_det",), (), 3),
-  ("G-step of msrs_seg", "g_step", ("msrs_seg",), (), 3),
+  ("G-step of msrs_seg", "g_step", ("msrs_seg",), ("eager",), 3),
   ("F/T-step of msrs_seg", "ft_step", ("msrs_seg",), (), 3),
+]
+ON_GPU = [  # beside the rest, where JAX finds a GPU: both precisions over batch sizes
+  (f"F forward 480x640, batch {batch}, {name}", work, ("480", "640", str(batch)), (), 9)
+  for name, work in (("float32", "forward"), ("bf16", "forward_bf16"))
+  for batch in (1, 4, 16, 64)
 ]
 QUICK = ("F forward 256x256", "F forward 480x640", "F step 256x256, batch 2")
 FLOPS_PER_PIXEL = 2 * 59_856  # F applies nearly each of its parameters once per pixel
@@ -52,13 +57,14 @@ class Side:
   def __init__(self, side: str, work: str, size: tuple[str, ...]):
     self.seconds: list[float] = []
     self.compile_s = self.mb = self.process_mb = None
+    self.backend = "cpu"
     command = [sys.executable, str(WORKER), side, work, *size]
     self.process = subprocess.Popen(
       command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     answer = self._answer()
     if answer:
-      self.compile_s = answer["compile_s"]
+      self.compile_s, self.backend = answer["compile_s"], answer["backend"]
 
   def _answer(self) -> dict[str, Any] | None:
     assert self.process.stdout is not None
@@ -93,7 +99,7 @@ def measure(name: str, work: str, size: tuple[str, ...], sides: tuple[str, ...],
     for side in running.values():
       if not side.failed:
         side.turn(counts=turn > 0)
-  row: dict[str, Any] = {"work": name, "size": "x".join(size), "backend": "cpu"}
+  row: dict[str, Any] = {"work": name, "size": "x".join(size), "backend": running["ours"].backend}
   for s, side in running.items():
     broken = side.end()
     if broken:
@@ -105,11 +111,19 @@ def measure(name: str, work: str, size: tuple[str, ...], sides: tuple[str, ...],
       row[f"{s}_compile_s"] = side.compile_s
   for column in ("ours_s", "eager_s", "compile_s", "ort_s", "ours_mb", "eager_mb"):
     row.setdefault(column, None)
-  if work == "forward" and row["ours_s"]:
+  if work.startswith("forward") and row["ours_s"]:
+    row["images_per_s"] = int(size[2]) / row["ours_s"]
     pixels = int(size[0]) * int(size[1]) * int(size[2])
     row["gflops"] = FLOPS_PER_PIXEL * pixels / row["ours_s"] / 1e9
     row["gbytes"] = 4 * FLOATS_PER_PIXEL * pixels / row["ours_s"] / 1e9
   return row
+
+
+def on_gpu() -> bool:
+  """Whether JAX finds a GPU; asked in a process of its own, since this one must leave it alone."""
+  ask = "import jax; print(jax.default_backend())"
+  told = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=False)
+  return told.stdout.strip() == "gpu"
 
 
 def machine() -> dict[str, Any]:
@@ -143,8 +157,9 @@ def table(rows: list[dict[str, Any]], about: dict[str, Any]) -> str:
     f"{about['cores']} CPU cores ({about['cpu']}), float32; {versions}. At best this machine multiplies matrices at "
     f"{about['gflops']:.0f} GFLOP/s and copies {about['copy_gbytes']:.0f} GB/s.",
     "",
-    "| work | ours | eager | compile | ONNX Runtime | eager/ours | ours MiB | eager MiB | start s | GFLOP/s | GB/s |",
-    "|---|---|---|---|---|---|---|---|---|---|---|",
+    "| work | ours | eager | compile | ONNX Runtime | eager/ours | ours MiB | eager MiB | start s | images/s "
+    "| GFLOP/s | GB/s |",
+    "|" + 12 * "---|",
   ]
   number = lambda x, form: "" if x is None else format(x, form)  # noqa: E731
   for row in rows:
@@ -156,6 +171,7 @@ def table(rows: list[dict[str, Any]], about: dict[str, Any]) -> str:
       number(row["ours_mb"], ".0f"),
       number(row["eager_mb"], ".0f"),
       number(row.get("ours_compile_s"), ".0f"),
+      number(row.get("images_per_s"), ".1f"),
       number(row.get("gflops"), ".0f"),
       number(row.get("gbytes"), ".1f"),
     ]
@@ -186,6 +202,8 @@ def main() -> None:
   options = parser.parse_args()
   chosen = [w for w in WORK if options.only in w[0] and (not options.quick or w[0] in QUICK)]
   about, rows = machine(), []
+  if on_gpu():
+    chosen += [w for w in ON_GPU if options.only in w[0] and not options.quick]
   for name, work, size, sides, turns in chosen:
     sides = tuple(s for s in sides if s != "compile" or not options.quick)  # its start takes half a minute
     print(f"{name} ...", file=sys.stderr, flush=True)

@@ -1,8 +1,8 @@
 """One piece of work on one side, measured in a process of its own; `tools/benchmark.py` starts these.
 
-Speaks lines of JSON: after preparation `{"compile_s": ..}`, then for every line on standard input one run and
-`{"s": .., "mb": .., "process_mb": ..}`: the seconds it took, the peak memory above what
-the prepared process had, and the peak of the whole process (Linux).
+Speaks lines of JSON: after preparation `{"compile_s": .., "backend": ..}`, then for every line on standard input one
+run and `{"s": .., "mb": .., "process_mb": ..}`: the seconds it took, the peak memory above what
+the prepared process had, and the peak of the whole process (Linux); on a GPU both are the device's own peak.
 """
 
 import ctypes
@@ -35,7 +35,9 @@ def ours(work: str, height: int, width: int, batch: int) -> Callable[[], object]
   small = jnp.zeros((1, 16, 16, 1))
   f_params = FusionNet().init(jax.random.key(2), small, small)["params"]
   g_params = LossNet().init(jax.random.key(3), small, small)["params"]
-  if work == "forward":
+  if work == "forward_bf16":
+    f_params, ir, vi = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), (f_params, ir, vi))
+  if work in ("forward", "forward_bf16"):
     return _ready(compiling.jit(build.fuse_net), f_params, ir, vi)
   if work == "f_step":
 
@@ -86,19 +88,13 @@ def _small_task():
 
 def config_step(work: str, config_file: str) -> Callable[[], object]:
   """A whole G-step or F/T-step of a config at its real sizes, on random images with the labels of nothing."""
-  import importlib.util
-
   import jax.numpy as jnp
   import numpy as np
 
   from tdfusion_jax import build, compiling, meta
   from tdfusion_jax.batch import DetTarget, Pair, SegTarget, Views
 
-  spec = importlib.util.spec_from_file_location("config", ROOT / "configs" / f"{config_file}.py")
-  assert spec is not None and spec.loader is not None
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  config = module.get_config()
+  config = _config(config_file)
   classes = {"llvip_det": 1, "m3fd_det": 6, "msrs_seg": 9, "fmb_seg": 15}[config_file]
   batch, (height, width) = config.data.batch_size, config.data.task_size
   rng = np.random.default_rng(0)
@@ -121,6 +117,33 @@ def config_step(work: str, config_file: str) -> Callable[[], object]:
   if work == "g_step":
     return _ready(compiling.jit(g_step), state, {"mtr": views, "mts": views})
   return _ready(compiling.jit(ft_step), state, {"ftr": views})
+
+
+def _config(name: str):
+  import importlib.util
+
+  spec = importlib.util.spec_from_file_location("config", ROOT / "configs" / f"{name}.py")
+  assert spec is not None and spec.loader is not None
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module.get_config()
+
+
+def torch_config_step(config_file: str) -> Callable[[], object]:
+  """PyTorch's meta-gradient at a config's real sizes with the small T: less than its G-step, which has the real T."""
+  import torch
+
+  sys.path.insert(0, str(ROOT / "tests" / "oracles"))
+  import torch_fusion as reference  # pyright: ignore[reportMissingImports]
+
+  torch.manual_seed(0)
+  data = _config(config_file).data
+  fuse, weigh = reference.TorchFusionNet(), reference.TorchLossNet()
+  image = lambda size: torch.rand(data.batch_size, 1, *size)  # noqa: E731
+  crop, whole = ((image(size), image(size)) for size in (data.crop_size, data.task_size))
+  params, loss = reference.small_task()
+  views = (crop, whole, torch.zeros(data.batch_size, 1, *data.task_size))
+  return lambda: reference.meta_gradient(fuse, weigh, loss, params, views, views, ETA)
 
 
 def _ready(function, *arguments) -> Callable[[], object]:
@@ -187,6 +210,14 @@ def _memory(what: str) -> float:
   raise OSError(f"no {what} in /proc/self/status")
 
 
+def _device_peak() -> float | None:
+  """MiB that the accelerator held at most, None on a CPU."""
+  import jax
+
+  device = jax.devices()[0]
+  return None if device.platform == "cpu" else (device.memory_stats() or {}).get("peak_bytes_in_use", 0) / 2**20
+
+
 def _forget_peak() -> None:
   """What imports and the compiler needed for a moment is not what the work needs."""
   ctypes.CDLL(None).malloc_trim(0)
@@ -200,20 +231,23 @@ def main() -> None:
   __import__("jax" if side == "ours" else "torch")
   began = time.perf_counter()
   if work in ("g_step", "ft_step"):
-    run = config_step(work, size[0])
+    run = config_step(work, size[0]) if side == "ours" else torch_config_step(size[0])
   else:
     numbers = [int(n) for n in size]
     run = ours(work, *numbers) if side == "ours" else torch_side(side, work, *numbers)
   if side in ("compile", "ort"):
     run()  # what torch.compile and ONNX Runtime prepare at the first call
-  print(json.dumps({"compile_s": time.perf_counter() - began}), file=talk, flush=True)
+  backend = sys.modules["jax"].default_backend() if side == "ours" else "cpu"
+  print(json.dumps({"compile_s": time.perf_counter() - began, "backend": backend}), file=talk, flush=True)
   _forget_peak()
   before = _memory("VmRSS")
   for _ in sys.stdin:
     began = time.perf_counter()
     run()
     seconds, peak = time.perf_counter() - began, _memory("VmHWM")
-    print(json.dumps({"s": seconds, "mb": peak - before, "process_mb": peak}), file=talk, flush=True)
+    on_device = _device_peak() if side == "ours" else None
+    own = peak - before if on_device is None else on_device
+    print(json.dumps({"s": seconds, "mb": own, "process_mb": peak}), file=talk, flush=True)
 
 
 if __name__ == "__main__":
