@@ -1,0 +1,165 @@
+"""Measures modelled on human vision, on gray values in [0, 255]."""
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from tdfusion_jax.ops.windows import filter_same, filter_valid, gaussian, sobel
+
+_TINY = 1e-10
+_NOISE = 2.0  # variance of the visual noise of VIF
+Image = Float[Array, "h w"]
+Score = Float[Array, ""]
+
+
+def _moments(x: Image, y: Image, weights) -> tuple[Any, Any, Any]:
+  """Local variances of both and their covariance, whole windows only."""
+  # Around the middle of the range, so that float32 does not cancel.
+  x, y = x - 127.5, y - 127.5
+  mean_x, mean_y = filter_valid(x, weights), filter_valid(y, weights)
+  return (
+    jnp.maximum(filter_valid(x * x, weights) - mean_x**2, 0),
+    jnp.maximum(filter_valid(y * y, weights) - mean_y**2, 0),
+    filter_valid(x * y, weights) - mean_x * mean_y,
+  )
+
+
+def _channel(true: Image, seen: Image, weights) -> tuple[Any, Any, Any]:
+  """(gain, remaining variance, variance of the true image) of `seen = gain * true + noise` in every window."""
+  var_true, var_seen, covariance = _moments(true, seen, weights)
+  gain = covariance / (var_true + _TINY)
+  rest = var_seen - gain * covariance
+  flat_true, flat_seen, against = var_true < _TINY, var_seen < _TINY, gain < 0
+  gain = jnp.where(flat_true | flat_seen, 0, gain)
+  rest = jnp.where(flat_true, var_seen, rest)
+  var_true = jnp.where(flat_true, 0, var_true)
+  rest = jnp.where(flat_seen, 0, rest)
+  rest = jnp.where(against, var_seen, rest)
+  return jnp.maximum(gain, 0), jnp.maximum(rest, _TINY), var_true
+
+
+def visual_information_fidelity(true: Image, seen: Image) -> Score:
+  """Pixel-domain VIF of two images (Sheikh and Bovik 2006), four scales of Gaussian windows 17, 9, 5 and 3.
+
+  An image below 41 pixels has fewer scales. 0 / 0, a flat true image, is 1 if both are flat and 0 else.
+  """
+  kept = whole = jnp.zeros((), true.dtype)
+  for scale in range(4):
+    size = 2 ** (4 - scale) + 1
+    weights = gaussian(size, size / 5)
+    if scale:
+      true, seen = (filter_valid(image, weights)[::2, ::2] for image in (true, seen))
+    if min(true.shape) < size:
+      break
+    gain, rest, variance = _channel(true, seen, weights)
+    kept += jnp.sum(jnp.log10(1 + gain**2 * variance / (rest + _NOISE)))
+    whole += jnp.sum(jnp.log10(1 + variance / _NOISE))
+  flat = whole <= 0
+  alike = jnp.where(jnp.std(seen) > 0, 0.0, 1.0).astype(whole.dtype)
+  return jnp.where(flat, alike, kept / jnp.where(flat, 1, whole))
+
+
+def vif(a: Image, b: Image, f: Image) -> Score:
+  """Mean of VIF(a, f) and VIF(b, f)."""
+  return (visual_information_fidelity(a, f) + visual_information_fidelity(b, f)) / 2
+
+
+def vif_sum(a: Image, b: Image, f: Image) -> Score:
+  """VIF(a, f) + VIF(b, f), as some papers report it."""
+  return visual_information_fidelity(a, f) + visual_information_fidelity(b, f)
+
+
+def vif_for_fusion(a: Image, b: Image, f: Image) -> Score:
+  """VIFF (Han et al. 2013): in each window the source that the fused image follows with the larger gain counts.
+
+  Noise variance 0.005 * 255^2; scales weighed 1, 0, 0.15, 1 over their sum. Fewer scales below 41 pixels.
+  """
+  noise = 0.005 * 255**2
+  shares, ratios = [], []
+  for scale, share in enumerate((1.0, 0.0, 0.15, 1.0)):
+    size = 2 ** (4 - scale) + 1
+    weights = gaussian(size, size / 5)
+    if scale:
+      a, b, f = (filter_valid(image, weights)[::2, ::2] for image in (a, b, f))
+    if min(a.shape) < size:
+      break
+    (gain_a, rest_a, var_a), (gain_b, rest_b, var_b) = _channel(a, f, weights), _channel(b, f, weights)
+    kept_a, kept_b = (
+      jnp.log2(1 + g**2 * v / (r + noise)) for g, r, v in ((gain_a, rest_a, var_a), (gain_b, rest_b, var_b))
+    )
+    follows_b = gain_a < gain_b
+    kept = jnp.where(follows_b, kept_b, kept_a)
+    whole = jnp.where(follows_b, jnp.log2(1 + var_b / noise), jnp.log2(1 + var_a / noise))
+    ratios.append(jnp.sum(kept + 1e-7) / jnp.sum(whole + 1e-7))
+    shares.append(share)
+  total = sum(shares)
+  if not total:
+    return jnp.full((), jnp.nan, f.dtype)
+  return sum((share / total * ratio for share, ratio in zip(shares, ratios, strict=True)), jnp.zeros((), f.dtype))
+
+
+def _filtered(image: Image, response: np.ndarray) -> Image:
+  """Through a filter given by its response over `np.fft.fft2`'s frequencies."""
+  return jnp.real(jnp.fft.ifft2(jnp.fft.fft2(image) * jnp.asarray(response, image.dtype)))
+
+
+def chen_blum(a: Image, b: Image, f: Image) -> Score:
+  """Qcb (Chen and Blum 2009): local contrast after a contrast sensitivity filter, weighed by saliency."""
+  height, width = f.shape
+  # Cycles per degree at the paper's viewing distance: 30 pixels to a unit.
+  v, u = np.meshgrid(np.fft.fftfreq(height) * 30, np.fft.fftfreq(width) * 30, indexing="ij")
+  r = np.hypot(u, v)
+  sensitivity = np.exp(-((r / 15.3870) ** 2)) - 0.7622 * np.exp(-((r / 1.3456) ** 2))
+  ca, cb, cf = (_contrast(_filtered(_stretched(image), sensitivity)) for image in (a, b, f))
+  whole = ca**2 + cb**2
+  share = jnp.where(whole > 0, ca**2 / jnp.where(whole > 0, whole, 1), 0.5)
+  return jnp.mean(share * _alike(ca, cf) + (1 - share) * _alike(cb, cf))
+
+
+def _stretched(image: Image) -> Image:
+  low, high = jnp.min(image), jnp.max(image)
+  return jnp.where(high > low, (image - low) / jnp.where(high > low, high - low, 1), 0)
+
+
+def _contrast(image: Image) -> Image:
+  near, far = (filter_same(image, gaussian(31, sigma)) for sigma in (2.0, 4.0))
+  zero = far == 0
+  contrast = jnp.abs(jnp.where(zero, 0, near / jnp.where(zero, 1, far) - 1))
+  return contrast**3 / (contrast**2 + 1e-4)
+
+
+def _alike(x: Image, y: Image) -> Image:
+  high = jnp.maximum(x, y)
+  return jnp.where(high > 0, jnp.minimum(x, y) / jnp.where(high > 0, high, 1), 1)
+
+
+def chen_varshney(a: Image, b: Image, f: Image) -> Score:
+  """Qcv (Chen and Varshney 2007): error after a contrast sensitivity filter in 16x16 blocks, weighed by edges.
+
+  What does not fill a block is left out; below 16 pixels there is none (NaN). Lower is better.
+  """
+  block = 16
+  if min(f.shape) < block:
+    return jnp.full((), jnp.nan, f.dtype)
+  height, width = f.shape
+  # Cycles per degree, 8 to the picture's half.
+  v, u = np.meshgrid(np.fft.fftfreq(height) * 16, np.fft.fftfreq(width) * 16, indexing="ij")
+  r = np.hypot(u, v)
+  sensitivity = 2.6 * (0.0192 + 0.144 * r) * np.exp(-((0.144 * r) ** 1.1))
+
+  def blocks(image, reduce):
+    rows, columns = height // block, width // block
+    cut = image[: rows * block, : columns * block].reshape(rows, block, columns, block)
+    return reduce(cut, axis=(1, 3))
+
+  def salience(image):
+    dx, dy = sobel(image)
+    return blocks(jnp.sqrt(dx**2 + dy**2), jnp.sum)
+
+  errors = [blocks(_filtered(image - f, sensitivity) ** 2, jnp.mean) for image in (a, b)]
+  weights = [salience(a), salience(b)]
+  total = jnp.sum(weights[0]) + jnp.sum(weights[1])
+  weighed = jnp.sum(weights[0] * errors[0]) + jnp.sum(weights[1] * errors[1])
+  return jnp.where(total > 0, weighed / jnp.where(total > 0, total, 1), 0)

@@ -1,0 +1,57 @@
+"""Separable filters over sliding windows, the same on CPU and GPU."""
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+
+def gaussian(size: int, sigma: float) -> tuple[float, ...]:
+  """Weights of a one-dimensional Gaussian, sum 1."""
+  x = np.arange(size) - (size - 1) / 2
+  weights = np.exp(-(x**2) / (2 * sigma**2))
+  return tuple(float(w) for w in weights / weights.sum())
+
+
+def uniform(size: int) -> tuple[float, ...]:
+  """Weights of a moving mean."""
+  return (1.0 / size,) * size
+
+
+def filter_valid(image: Float[Array, "h w"], weights: tuple[float, ...]) -> Float[Array, "h2 w2"]:
+  """Both axes with the same weights, only where the whole window fits (an image smaller than it gives nothing).
+
+  Args:
+    image: [H, W].
+    weights: of one axis, a symmetric window of K.
+
+  Returns:
+    [max(H - K + 1, 0), max(W - K + 1, 0)].
+  """
+  for axis in (0, 1):
+    length = max(image.shape[axis] - len(weights) + 1, 0)
+    shape = [image.shape[1 - axis]] * 2
+    shape[axis] = length
+    if length == 0:
+      return jnp.zeros(tuple(0 if a == axis else n for a, n in enumerate(image.shape)), image.dtype)
+    parts = [w * _cut(image, axis, k, length) for k, w in enumerate(weights)]
+    image = sum(parts[1:], parts[0])
+  return image
+
+
+def filter_same(image: Float[Array, "h w"], weights: tuple[float, ...], mode: str = "constant") -> Float[Array, "h w"]:
+  """Both axes with the same weights, same size; beyond the border `mode` of `jnp.pad` (zeros unless told)."""
+  before = (len(weights) - 1) // 2
+  margin = (before, len(weights) - 1 - before)
+  return filter_valid(jnp.pad(image, (margin, margin), mode=mode), weights)
+
+
+def sobel(image: Float[Array, "h w"]) -> tuple[Float[Array, "h w"], Float[Array, "h w"]]:
+  """Derivatives along x and y, zeros beyond the border, unscaled (-1 0 1 across 1 2 1)."""
+  p = jnp.pad(image, 1)
+  rows = p[:-2] + 2 * p[1:-1] + p[2:]
+  columns = p[:, :-2] + 2 * p[:, 1:-1] + p[:, 2:]
+  return rows[:, 2:] - rows[:, :-2], columns[2:] - columns[:-2]
+
+
+def _cut(image, axis: int, start: int, length: int):
+  return image[start : start + length] if axis == 0 else image[:, start : start + length]
