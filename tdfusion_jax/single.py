@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from tdfusion_jax import build
-from tdfusion_jax.fusing import make_pair_fuser
+from tdfusion_jax.fusing import PairFuser, make_pair_fuser
 from tdfusion_jax.imageio import LINEAR, ImageError, Scale, from_pil, parse_scale, read_image, to_unit
 
 
@@ -29,25 +29,17 @@ def fuse(
   if a.shape[:2] != b.shape[:2]:
     sizes = " and ".join(f"{x.shape[1]}x{x.shape[0]}" for x in (a, b))
     raise ImageError(f"ir and vi differ in size ({sizes}); register them first.")
-  fused = _fuser(_file(weights), _file(checkpoint), stretch).start(a, b)()
+  file = build.fusion_file(checkpoint_dir=checkpoint, weights=weights)
+  fused = _fuser(file, file.stat().st_mtime if file.exists() else 0.0, stretch).start(a, b)()
   if not np.isfinite(fused).all():
     raise ImageError("the fused image is not finite; are the weights damaged?")
   return _like(fused, vi)
 
 
 @lru_cache(maxsize=4)
-def _fuser(weights: tuple | None, checkpoint: tuple | None, stretch: bool):
-  places = {"weights": weights and weights[0], "checkpoint_dir": checkpoint and checkpoint[0]}
-  return make_pair_fuser(*build.load_fusion(**places), stretch=stretch)
-
-
-def _file(path: str | Path | None) -> tuple[str, float] | None:
-  """A key that changes when a file is replaced, or a run exports anew."""
-  if path is None:
-    return None
-  inside = Path(path) / "weights" / "f.safetensors"
-  newest = inside if inside.is_file() else Path(path)
-  return str(path), newest.stat().st_mtime if newest.exists() else 0.0
+def _fuser(file: Path, changed: float, stretch: bool) -> PairFuser:
+  del changed  # part of the key: a file may be replaced, and a run exports anew
+  return make_pair_fuser(*build.load_fusion(weights=file), stretch=stretch)
 
 
 def _unit(image: Any, name: str, scale: Scale = LINEAR) -> np.ndarray:

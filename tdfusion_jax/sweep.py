@@ -56,6 +56,9 @@ def load_sweep(file: str | Path) -> Sweep:
     said = tomllib.loads(Path(file).read_text())
   except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
     raise ConfigError(f"{file} cannot be read: {error}") from error
+  split = [arm for arm in said.get("arms", {}) if "/" in arm or "\\" in arm]
+  if split:
+    raise ConfigError(f"{file}: arm {split[0]!r} cannot name a folder.")
   unknown = sorted(said.keys() - _TOP)
   unknown += [f"arms.{arm}.{key}" for arm, body in said.get("arms", {}).items() for key in sorted(body.keys() - _ARM)]
   if unknown:

@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 from helpers import real_data
 from PIL import Image
+from random_fusion import random_params
 
-from tdfusion_jax import build, cli
+from tdfusion_jax import cli
 from tdfusion_jax.checkpoint import save_weights
-from tdfusion_jax.folders import fuse_folder
-from tdfusion_jax.fusing import make_fuse_fn, make_pair_fuser
+from tdfusion_jax.folders import Reading, fuse_folder
+from tdfusion_jax.fusing import AnySizeFuser, make_fuse_fn, make_pair_fuser
 from tdfusion_jax.imageio import ImageError, list_pairs, parse_scale, read_image, write_image
+from tdfusion_jax.registration import aligner
 
 RNG = np.random.default_rng(0)
 
@@ -83,6 +85,103 @@ def test_a_folder_of_many_sizes_with_broken_files(tmp_path):
   assert np.median(np.abs(fused - expected)) < 0.01  # clipping of strong colours may move single pixels
   again = fuse_folder(fuse, ir, vi, out, skip_existing=True)
   assert len(again.skipped) == 2 and not again.written
+
+
+class Recorder:
+  """A fuser whose answer is the visible image, and which remembers what it was given."""
+
+  def __init__(self):
+    self.compiled, self.planned, self.started = [], [], []
+
+  def plan(self, sizes):
+    self.planned = sizes
+
+  def start(self, ir, vi):
+    self.started.append(ir.shape[:2])
+    return lambda: vi
+
+
+def test_batches_are_of_one_size_and_the_rest_goes_alone(tmp_path):
+  sizes = {"a": (6, 8), "b": (5, 7), "c": (6, 8), "d": (6, 8), "e": (6, 8), "f": (6, 8), "g": (4, 4)}
+  ir, vi, out = folders(tmp_path, sizes)
+  (vi / "e.png").write_bytes(b"broken")
+  batches, fuser = [], Recorder()
+
+  def fuse_batch(ir, vi):
+    batches.append(ir.shape)
+    return vi
+
+  report = fuse_folder(fuser, ir, vi, out, fuse_batch=fuse_batch, batch=2)
+  assert sorted(path.stem for path in report.written) == ["a", "b", "c", "d", "f", "g"]
+  assert batches == [(2, 6, 8, 1)] * 2 and sorted(fuser.started) == [(4, 4), (5, 7)]
+  assert len(report.failed) == 1 and "e.png" in report.failed[0]
+  for path in report.written:
+    np.testing.assert_array_equal(read_image(path), read_image(vi / path.name))
+
+
+def test_sizes_are_known_beforehand_upright(tmp_path):
+  """The fuser chooses its programs by them."""
+  ir, vi, out = folders(tmp_path, {"a": (6, 8), "b": (5, 7)})
+  turned = Image.open(vi / "b.png").rotate(90, expand=True)
+  exif = turned.getexif()
+  exif[0x0112] = 6
+  turned.save(vi / "b.png", exif=exif)
+  (vi / "a.png").write_bytes(b"broken")
+  fuser = Recorder()
+  fuse_folder(fuser, ir, vi, out)
+  assert fuser.planned == [(5, 7)] == fuser.started
+
+
+def test_pairs_that_look_wrong_are_fused_and_named(tmp_path):
+  ir, vi, out = folders(tmp_path, {"a": (6, 8), "b": (5, 7)})
+  reading = Reading(check=lambda ir, vi: "looks odd" if ir.shape[0] == 5 else "")
+  report = fuse_folder(Recorder(), ir, vi, out, reading=reading)
+  assert report.warnings == ["b: looks odd"] and len(report.written) == 2
+
+
+def test_unequal_sizes_can_be_made_equal(tmp_path):
+  ir, vi, out = folders(tmp_path, {"a": (6, 8)})
+  write_image(ir / "a.png", images(3, 4, 1))
+  fuser = Recorder()
+  report = fuse_folder(fuser, ir, vi, out)
+  assert "(4x3 and 8x6)" in report.failed[0] and "--align" in report.failed[0]
+  assert not fuse_folder(fuser, ir, vi, out, reading=Reading(align=aligner("resize"))).failed
+  assert fuser.started == [(6, 8)]
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_pair_too_large_for_the_memory_does_not_stop_the_rest(tmp_path, late):
+  class Full(Recorder):
+    def start(self, ir, vi):
+      def fail():
+        raise RuntimeError("RESOURCE_EXHAUSTED: out of memory\nand a long dump")
+
+      if ir.shape[0] == 5:
+        return fail if late else fail()
+      return super().start(ir, vi)
+
+  ir, vi, out = folders(tmp_path, {"a": (6, 8), "b": (5, 7), "c": (6, 8)})
+  report = fuse_folder(Full(), ir, vi, out)
+  assert [path.stem for path in report.written] == ["a", "c"]
+  assert len(report.failed) == 1 and report.failed[0].endswith("could not be fused: RESOURCE_EXHAUSTED: out of memory")
+
+
+def test_few_rooms_serve_many_sizes():
+  """Plans without computing: the smallest, of 65536 cells at least, take up a quarter of their room."""
+  fuser = AnySizeFuser({}, infer=lambda ir, vi: ir)
+  fuser.plan([(300 + i, 500 + i) for i in range(0, 100, 7)] + [(40, 40), (1000, 1200)])
+  assert len(fuser._rooms) == 2 and all(room.stride == 1536 for room in fuser._rooms)
+
+
+@pytest.mark.parametrize("stretch", [False, True])
+def test_any_size_and_colour_by_one_program(stretch):
+  """`make_fuse_fn` of the same luminance, which compiles for each size and kind."""
+  fuser = AnySizeFuser({}, stretch=stretch, infer=lambda ir, vi: 0.5 * ir + 0.25 * vi)
+  exact = make_fuse_fn(lambda params, ir, vi: 0.5 * ir + 0.25 * vi, {}, stretch=stretch)
+  for height, width, *kinds in ((5, 7, 1, 3), (9, 4, 3, 3), (1, 6, 1, 1), (6, 5, 3, 1)):
+    ir, vi = (images(height, width, channels) for channels in kinds)
+    np.testing.assert_allclose(fuser.start(ir, vi)(), exact(ir[None], vi[None])[0], atol=2e-6)
+  assert len(fuser.compiled) == 1
 
 
 def test_missing_partners_are_listed(tmp_path):
@@ -191,10 +290,7 @@ def test_each_size_compiles_once():
 @pytest.fixture
 def weights(tmp_path):
   """F with random weights, as a training exports it."""
-  import jax
-
-  params = build._init(build.FusionNet(), jax.random.key(0))
-  save_weights(tmp_path / "run" / "weights" / "f.safetensors", {"params": params}, {"arch": "fusion"})
+  save_weights(tmp_path / "run" / "weights" / "f.safetensors", {"params": random_params()}, {"arch": "fusion"})
   return tmp_path / "run"
 
 

@@ -69,12 +69,12 @@ def test_golden_values():
   for stem, expected in golden.items():
     place, name_of_pair = stem.split("_", 1)
     place = {"MSRS": "MSRS_unlabelled"}.get(place, place)
-    images = [next((data / place / kind).glob(f"{name_of_pair}.*")) for kind in ("ir", "vi")]
+    images = [next((data / str(place) / kind).glob(f"{name_of_pair}.*")) for kind in ("ir", "vi")]
     images.append(folder / "metrics" / f"{stem}.png")
     found = fusion_metrics(*(np.asarray(Image.open(path).convert("L"))[None] for path in images))
     for name in PAPER:
-      bound = {"rtol": 1e-6} if name in ("EN", "SF") else {"rtol": 0, "atol": 1e-3}
-      np.testing.assert_allclose(found[name][0], expected[name], **bound, err_msg=f"{stem} {name}")
+      rtol, atol = (1e-6, 0.0) if name in ("EN", "SF") else (0.0, 1e-3)
+      np.testing.assert_allclose(found[name][0], expected[name], rtol=rtol, atol=atol, err_msg=f"{stem} {name}")
 
 
 @pytest.mark.filterwarnings("ignore:.*flat")

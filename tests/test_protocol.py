@@ -223,6 +223,7 @@ def test_differences_are_paired_and_choices_made_elsewhere(tmp_path):
     ('images = "both"', 'image = "both"', "arms.both.image"),
     ('compare_to = "infrared"', 'compare_to = "infra"', "no such arm: infra"),
     ("[arms.both]", "[arms.both", "cannot be read"),
+    ("[arms.both]", '[arms."1/2"]', "arm '1/2' cannot name a folder"),
     ('config = "configs/synthetic_seg.py"', "", "config missing"),
   ],
 )

@@ -101,7 +101,7 @@ def test_weights_are_loaded_once_and_again_when_replaced(monkeypatch, tmp_path):
     os.utime(file, (len(loads), len(loads)))
     tdfusion_jax.fuse(gray, gray, weights=file)
     tdfusion_jax.fuse(gray, gray, weights=file)
-  assert [place["weights"] for place in loads] == [str(file)] * 2
+  assert [place["weights"] for place in loads] == [file] * 2
   single._fuser.cache_clear()
 
 

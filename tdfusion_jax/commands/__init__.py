@@ -7,6 +7,8 @@ A module `commands/VERB.py` has `ABOUT` (what it does), `EXAMPLE` (a command lin
 VERBS = {
   "convert": "convert weights from PyTorch, and back",
   "data": "look through data sets, convert labels, prepare records",
+  "export": "write F as StableHLO and ONNX files",
+  "evaluate": "measure fused images, several methods side by side",
   "fuse": "fuse two folders of images",
   "sweep": "train several settings over several seeds and compare them",
 }

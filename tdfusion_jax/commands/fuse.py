@@ -4,20 +4,26 @@ import argparse
 import sys
 import time
 from collections.abc import Iterable
+from pathlib import Path
 
+import jax.numpy as jnp
 from rich import progress as bars
 from rich.console import Console
 from rich.text import Text
 
-from tdfusion_jax import build
-from tdfusion_jax.folders import fuse_folder
-from tdfusion_jax.fusing import make_pair_fuser
+from tdfusion_jax import build, compiling
+from tdfusion_jax.backends import BACKENDS, make_fuser
+from tdfusion_jax.folders import Reading, fuse_folder
+from tdfusion_jax.fusing import PairFuser, make_fuse_fn
+from tdfusion_jax.imageio import ImageError, parse_scale
+from tdfusion_jax.registration import aligner, doubt
 
 ABOUT = "Fuses infrared and visible images of equal names, gray or colour, of any size."
 EXAMPLE = "tdfusion fuse --ir photos/ir --vi photos/vi --out fused --checkpoint runs/first"
 INTERRUPTED = "--skip-existing goes on from here"
 
 _LINE_EVERY = 15.0  # seconds between plain progress lines
+_CACHE = Path.home() / ".cache" / "tdfusion"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,18 +36,67 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   which.add_argument("--weights", metavar="FILE", help=".safetensors file of F")
   parser.add_argument("--stretch", action="store_true", help="stretch each fused image to the full range")
   parser.add_argument("--skip-existing", action="store_true", help="leave outputs that are there already")
+  parser.add_argument(
+    "--scale", default="linear", metavar="HOW",
+    help="range of infrared values: linear (of the file's type, the default), percentile (1 to 99), "
+    "percentile:LOW:HIGH, or LOW:HIGH in the file's units, such as 29000:31500",
+  )  # fmt: skip
+  parser.add_argument("--vi-scale", default="linear", metavar="HOW", help="the same for visible values")
+  parser.add_argument(
+    "--align", choices=("none", "resize", "homography"), default="none",
+    help="make infrared fit: resize it where sizes differ, or find the homography of every pair (needs OpenCV)",
+  )  # fmt: skip
+  parser.add_argument("--no-check", action="store_true", help="do not look for pairs that seem unregistered")
+  parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="what F computes in")
+  parser.add_argument(
+    "--backend", choices=BACKENDS, default="auto",
+    help="auto (the default): ONNX Runtime if it is installed and clearly beats JAX on the first pair, on a CPU",
+  )  # fmt: skip
+  parser.add_argument(
+    "--batch", type=int, default=1, metavar="N",
+    help="fuse N pairs of equal size at once (for GPUs); each size that occurs N times is then compiled by itself",
+  )  # fmt: skip
+  parser.add_argument("--cache", default=str(_CACHE), metavar="DIR", help="keeps compiled programs; '' keeps none")
 
 
 def run(options: argparse.Namespace) -> int:
   """Fuses; 1 if some pairs failed."""
+  if options.batch < 1:
+    raise ImageError(f"--batch {options.batch}: at least 1.")
+  reading = Reading(
+    scale=parse_scale(options.scale), vi_scale=parse_scale(options.vi_scale),
+    align=aligner(options.align), check=None if options.no_check else doubt,
+  )  # fmt: skip
+  compiling.use_cache(options.cache)
   fuse_fn, params = build.load_fusion(checkpoint_dir=options.checkpoint, weights=options.weights)
-  fuser = make_pair_fuser(fuse_fn, params, stretch=options.stretch)
-  report = fuse_folder(fuser, options.ir, options.vi, options.out, skip_existing=options.skip_existing, track=_progress)
+  how = {"stretch": options.stretch, "dtype": jnp.bfloat16 if options.dtype == "bfloat16" else None}
+  fuser = make_fuser(options.backend, fuse_fn, params, **how)
+  began = time.monotonic()
+  report = fuse_folder(
+    fuser, options.ir, options.vi, options.out,
+    skip_existing=options.skip_existing, reading=reading, batch=options.batch,
+    fuse_batch=make_fuse_fn(fuse_fn, params, **how) if options.batch > 1 else None, track=_progress,
+  )  # fmt: skip
   skipped = f", {len(report.skipped)} were there" if report.skipped else ""
   print(f"{len(report.written)} written to {options.out}{skipped}, {len(report.failed)} failed")
+  if report.written:
+    if note := getattr(fuser, "note", ""):
+      print(note)
+    print(_speed(len(report.written), time.monotonic() - began, fuser))
+  for line in report.warnings:
+    print(f"warning: {line}", file=sys.stderr)
+  if report.failed:
+    print("failed:", file=sys.stderr)
   for line in report.failed:
     print(f"  {line}", file=sys.stderr)
   return 1 if report.failed else 0
+
+
+def _speed(images: int, seconds: float, fuser: PairFuser) -> str:
+  compiling_s = sum(fuser.compiled)
+  programs = f"{len(fuser.compiled)} program{'s' if len(fuser.compiled) != 1 else ''}"
+  rate = images / max(seconds - compiling_s, 1e-9)
+  return f"{seconds:.1f} s, of these {compiling_s:.1f} s compiling {programs}; {rate:.2f} images/s besides"
 
 
 class _Speed(bars.ProgressColumn):

@@ -52,7 +52,8 @@ def mutual_information(a: Image, b: Image, f: Image) -> Score:
 
 def normalised_mutual_information(a: Image, b: Image, f: Image) -> Score:
   """2 (MI(a, f) / (H(a) + H(f)) + MI(b, f) / (H(b) + H(f))) (Hossny et al. 2008); 0 where both are flat."""
-  return 2 * sum(_ratio(m, x + y) for m, x, y in (_information(a, f), _information(b, f)))
+  parts = [_ratio(shared, x + y) for shared, x, y in (_information(a, f), _information(b, f))]
+  return 2 * (parts[0] + parts[1])
 
 
 def cross_entropy(a: Image, b: Image, f: Image) -> Score:

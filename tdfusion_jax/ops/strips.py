@@ -36,8 +36,11 @@ class Cut(NamedTuple):
   per_image: int
 
 
-def cut(batch: int, height: int, width: int, *, channels: int, itemsize: int, strip_bytes: int | None) -> Cut:
-  """Chooses the strips of images [batch, height, width] whose widest intermediate has `channels` channels."""
+def cut(batch: Any, height: Any, width: Any, *, channels: int, itemsize: int, strip_bytes: int | None) -> Cut:
+  """Chooses the strips of images [batch, height, width] whose widest intermediate has `channels` channels.
+
+  Sizes may be symbols, in a program that is exported for all of them; such images stay whole.
+  """
   if strip_bytes is None or not all(isinstance(n, int) for n in (batch, height, width)):
     return Cut(height, batch, 1)
   row = width * channels * itemsize

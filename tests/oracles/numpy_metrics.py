@@ -117,7 +117,7 @@ def transfer(which):
 
 
 def window(size, sigma):
-  line = signal.windows.gaussian(size, sigma)
+  line = signal.get_window(("gaussian", sigma), size, fftbins=False)
   square = np.outer(line, line)
   return square / square.sum()
 

@@ -1,0 +1,126 @@
+"""Exported files equal F, in processes that cannot import this package, at odd sizes and two batch sizes."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+from random_fusion import random_params
+
+from tdfusion_jax import build, cli, export, fusing
+from tdfusion_jax.checkpoint import save_weights
+from tdfusion_jax.imageio import read_image, write_image
+
+TOOLS = Path(__file__).resolve().parent.parent / "tools"
+SIZES = [(1, 33, 47), (2, 31, 5)]
+RUN = """
+import runpy, sys
+sys.modules["tdfusion_jax"] = None  # importing it fails
+import numpy as np
+loader = runpy.run_path(sys.argv[1])
+model = loader["load"](sys.argv[2])
+data = np.load(sys.argv[3])
+np.savez(sys.argv[4], **{k: model(data["ir" + k], data["vi" + k]) for k in (n[2:] for n in data if n[:2] == "ir")})
+"""
+
+
+@pytest.fixture(scope="module")
+def params():
+  return random_params()
+
+
+@pytest.fixture(scope="module")
+def exported(params, tmp_path_factory):
+  """A folder with both files, made by the command."""
+  pytest.importorskip("onnxruntime")
+  folder = tmp_path_factory.mktemp("exported")
+  patch = pytest.MonkeyPatch()
+  patch.setattr(export, "_CHECKED", ((2, 15, 17),))  # each size compiles twice; here one will do
+  save_weights(folder / "f.safetensors", {"params": params}, {"arch": "fusion"})
+  assert cli.main(["export", "--out", str(folder), "--weights", str(folder / "f.safetensors")]) == 0
+  patch.undo()
+  return folder
+
+
+def run_elsewhere(exported, tmp_path, kind, sizes):
+  rng = np.random.default_rng(1)
+  pairs = {str(i): rng.random((2, *size, 1), np.float32) for i, size in enumerate(sizes)}
+  np.savez(tmp_path / "in.npz", **{side + k: v[j] for k, v in pairs.items() for j, side in enumerate(("ir", "vi"))})
+  files = [TOOLS / f"load_{kind}.py", exported / f"fusion.{kind}", tmp_path / "in.npz", tmp_path / "out.npz"]
+  subprocess.run([sys.executable, "-c", RUN, *map(str, files)], check=True)
+  with np.load(tmp_path / "out.npz") as outs:
+    return [(pairs[k], outs[k]) for k in pairs]
+
+
+def check(results, params):
+  fuse = jax.jit(build.fuse_net)
+  for (ir, vi), out in results:
+    assert out.shape == ir.shape and out.dtype == np.float32
+    np.testing.assert_allclose(out, fuse(params, ir, vi), atol=1e-5)
+    assert np.ptp(out) > 1e-2
+
+
+def test_onnx_runs_by_itself(exported, params, tmp_path):
+  check(run_elsewhere(exported, tmp_path, "onnx", SIZES), params)
+
+
+def test_stablehlo_runs_by_itself(exported, params, tmp_path):
+  check(run_elsewhere(exported, tmp_path, "stablehlo", SIZES[1:]), params)
+
+
+@pytest.mark.slow  # compiles every size twice
+@pytest.mark.parametrize("kind", ["onnx", "stablehlo"])
+def test_five_odd_sizes_and_two_batch_sizes(exported, params, tmp_path, kind):
+  sizes = [(b, h, w) for b in (1, 2) for h, w in ((7, 9), (31, 5), (33, 47), (53, 29), (1, 63))]
+  check(run_elsewhere(exported, tmp_path, kind, sizes), params)
+
+
+@pytest.mark.parametrize("kind", ["onnx", "stablehlo"])
+def test_cards_say_what_the_file_is(exported, kind):
+  import hashlib
+
+  card = json.loads((exported / f"fusion.{kind}.json").read_text())
+  digest = lambda name: hashlib.sha256((exported / name).read_bytes()).hexdigest()  # noqa: E731
+  assert card["sha256"] == digest(f"fusion.{kind}") and card["weights"]["sha256"] == digest("f.safetensors")
+  assert card["inputs"]["ir"]["range"] == [0, 1] and "0.299" in card["colour"]["luminance"]
+  assert 0 < card["check"]["largest difference"] <= card["check"]["tolerance"] == 1e-5
+  assert (TOOLS.parent / card["colour"]["loader"]).is_file()
+  assert sorted(p.name for p in exported.iterdir() if p.name.startswith(".")) == []
+
+
+def test_the_loader_colours_as_the_package_does(exported, tmp_path):
+  """The example's three lines of colour against `fusing`."""
+  rng = np.random.default_rng(2)
+  write_image(tmp_path / "ir.png", rng.random((17, 21, 1)))
+  write_image(tmp_path / "vi.png", rng.random((17, 21, 3)))
+  paths = [str(tmp_path / f"{name}.png") for name in ("ir", "vi", "out")]
+  command = [sys.executable, str(TOOLS / "load_onnx.py"), str(exported / "fusion.onnx"), *paths]
+  subprocess.run(command, check=True)
+  ours = fusing.make_fuse_fn(*build.load_fusion(weights=exported / "f.safetensors"))
+  expected = ours(*(read_image(path)[None] for path in paths[:2]))[0]
+  np.testing.assert_allclose(read_image(paths[2]), expected, atol=0.51 / 255)
+  with Image.open(paths[2]) as image:
+    assert image.mode == "RGB"
+
+
+def test_a_wrong_graph_is_not_written(params, tmp_path, monkeypatch):
+  file = tmp_path / "f.safetensors"
+  file.write_bytes(b"")
+  monkeypatch.setattr(export, "_references", lambda *_: [])
+  monkeypatch.setitem(sys.modules, "onnx", None)
+  with pytest.raises(export.ExportError, match="pip install"):
+    export.export_fusion(build.fuse_net, params, tmp_path, weights_file=file, formats=("onnx",))
+  monkeypatch.undo()
+  ir = np.zeros((1, 2, 2, 1), np.float32)
+  monkeypatch.setattr(export, "_references", lambda *_: [(ir, ir, ir + 2e-5)])
+  monkeypatch.setattr(export, "_run_onnx", lambda data: lambda ir, vi: ir)
+  monkeypatch.setattr(export, "_onnx", lambda params: b"x")
+  with pytest.raises(export.ExportError, match="onnx: differs from F by 2.0e-05"):
+    export.export_fusion(build.fuse_net, params, tmp_path, weights_file=file, formats=("onnx",))
+  assert [p.name for p in tmp_path.iterdir()] == ["f.safetensors"]
+  with pytest.raises(export.ExportError, match="only F"):
+    export.export_fusion(build.fuse_average, params, tmp_path, weights_file=file)
