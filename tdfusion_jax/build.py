@@ -1,6 +1,7 @@
 """From a config to functions: the one place where numbers and names become networks, losses and optimisers."""
 
 import json
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -310,13 +311,15 @@ def init_state(config: Config, how: Method, rules: dict, task_size: tuple[int, i
   if config.stage == "task":
     f_params, image = {}, how.fuse({}, image, image)
   else:
-    f_params = _start(config, "f", _init(fuser(), f_key))
+    f_params = _start(config, "f", partial(_init, fuser(), f_key))["params"]
   g_params: Any = {}
   if config.loss.weights == "learned":
-    g_params = _start(config, "g", _init(LossNet(), g_key))
-  t_params, t_stats = how.task.init(t_key, image) if how.task else ({}, {})
-  if config.init.t:
-    t_params, t_stats = _start(config, "t", t_params, stats=t_stats)
+    g_params = _start(config, "g", partial(_init, LossNet(), g_key))["params"]
+  t_params, t_stats = {}, {}
+  if how.task:
+    judge, names = how.task, ("params", "batch_stats")
+    started = _start(config, "t", lambda: dict(zip(names, judge.init(t_key, image), strict=True)))
+    t_params, t_stats = (started.get(name, {}) for name in names)
   return TrainState(
     step=jnp.zeros((), jnp.int32),
     key=key,
@@ -330,20 +333,18 @@ def init_state(config: Config, how: Method, rules: dict, task_size: tuple[int, i
   )
 
 
-def _init(network: nn.Module, key):
+def _init(network: nn.Module, key) -> dict:
   image = jnp.zeros((1, 16, 16, 1))
-  return jax.jit(network.init)(key, image, image)["params"]
+  return {"params": jax.jit(network.init)(key, image, image)["params"]}
 
 
-def _start(config: Config, letter: str, params, stats=None):
-  """`params` (and `stats`), or what the file in `init.<letter>` holds in their place."""
+def _start(config: Config, letter: str, make: Callable[[], dict]) -> dict:
+  """What `make` makes, {"params": ...} and the like, or what the file in `init.<letter>` holds in its place."""
   path = config.init[letter]
   if not path:
-    return params
+    return make()
   loaded, _ = checkpoint.load_weights(path)
-  like = {"params": params} if stats is None else {"params": params, "batch_stats": stats}
-  fitting = jax.tree.map(jnp.asarray, checkpoint.match(loaded, like, f"{path} (init.{letter})"))
-  return fitting["params"] if stats is None else (fitting["params"], fitting["batch_stats"])
+  return jax.tree.map(jnp.asarray, checkpoint.match(loaded, jax.eval_shape(make), f"{path} (init.{letter})"))
 
 
 def fuser_name(config: Config) -> str:
@@ -354,6 +355,20 @@ def fuser_name(config: Config) -> str:
 def shipped_weights() -> Path:
   """The weights of F that come with the package."""
   return Path(__file__).with_name("weights") / "f.safetensors"
+
+
+def fusion_file(*, checkpoint_dir: str | Path | None = None, weights: str | Path | None = None) -> Path:
+  """The weight file that `load_fusion` reads.
+
+  Raises:
+    CheckpointError: no such run.
+  """
+  if checkpoint_dir is None:
+    return shipped_weights() if weights is None else Path(weights)
+  inside = Path("weights") / "f.safetensors"
+  if not (Path(checkpoint_dir) / inside).is_file():
+    raise checkpoint.CheckpointError(f"{checkpoint_dir} is not a run folder with {inside}.")
+  return Path(checkpoint_dir) / inside
 
 
 def load_fusion(*, checkpoint_dir: str | Path | None = None, weights: str | Path | None = None):
@@ -369,20 +384,13 @@ def load_fusion(*, checkpoint_dir: str | Path | None = None, weights: str | Path
   Raises:
     CheckpointError: no such run or file, or it holds something else.
   """
-  if checkpoint_dir is not None:
-    weights = Path(checkpoint_dir) / "weights" / "f.safetensors"
-    if not weights.is_file():
-      raise checkpoint.CheckpointError(
-        f"{checkpoint_dir} is not a run folder with {weights.relative_to(checkpoint_dir)}."
-      )
-  elif weights is None:
-    weights = shipped_weights()
+  weights = fusion_file(checkpoint_dir=checkpoint_dir, weights=weights)
   loaded, metadata = checkpoint.load_weights(weights)
   name = metadata.get("arch", "fusion")
   if name not in FUSERS:
     raise checkpoint.CheckpointError(f"{weights} holds {name!r}, not a fusion network.")
   network, fuse_fn = FUSERS[name]
-  shapes = jax.eval_shape(lambda: {"params": _init(network(), jax.random.key(0))})
+  shapes = jax.eval_shape(lambda: _init(network(), jax.random.key(0)))
   return fuse_fn, checkpoint.match(loaded, shapes, str(weights))["params"]
 
 

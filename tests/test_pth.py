@@ -30,11 +30,22 @@ def test_code_in_a_weight_file_is_refused_by_name_and_does_not_run(tmp_path, mon
   assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"not a zip", b"PK\x03\x04 truncated"])
-def test_other_files_give_one_line_naming_the_file(tmp_path, content):
+@pytest.mark.parametrize(
+  ("content", "what"),
+  [
+    (b"", "it is empty"),
+    (b"not a zip", "neither a zip archive nor a pickle"),
+    (b"PK\x03\x04 truncated", "a zip archive without its end"),
+    (b"\x80\x02}X\x01", "pickle data was truncated"),
+    (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a Git LFS pointer"),
+    (b"\n<!DOCTYPE html><html>", "a web page"),
+  ],
+)
+def test_other_files_give_one_line_naming_the_file_and_what_it_is(tmp_path, content, what):
   (tmp_path / "w.pth").write_bytes(content)
-  with pytest.raises(WeightFileError, match=r"w\.pth is not a readable PyTorch weight file"):
+  with pytest.raises(WeightFileError, match=rf"w\.pth is not a readable PyTorch weight file: .*{what}") as error:
     read_pth(tmp_path / "w.pth")
+  assert "\n" not in str(error.value)
 
 
 def test_a_pickle_without_tensors_is_no_state_dict(tmp_path):

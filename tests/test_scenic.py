@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import tiny
 from test_config import load
 from test_train import TINY, rows
 
@@ -117,6 +118,31 @@ def test_a_scenic_model_trains_as_t_from_a_config(tmp_path):
   assert any(not np.array_equal(moved[path], value) for path, value in flatten(start.t_params).items())
   assert all(np.isfinite(value).all() for value in moved.values()) and rows(tmp_path)
   assert load_weights(tmp_path / "weights" / "t.safetensors")[1]["arch"] == "scenic"
+
+
+OURS = scenic.segformer_model_class(StandIn)
+
+
+OF_A_WHOLE_NETWORK = pytest.mark.slow  # two passes through SegFormer take long to compile
+
+
+@pytest.mark.parametrize("name", [NAME, pytest.param(f"{__name__}:OURS", marks=OF_A_WHOLE_NETWORK)])
+def test_a_scenic_model_teaches_g_through_the_meta_step(name, monkeypatch):
+  """Eq. 6 from a config: G moves by a gradient that went through the Scenic model, which stays as it is."""
+  tiny.install(monkeypatch)
+  made = load("synthetic_seg")
+  with made.unlocked():
+    made.task.options = {"model": name}
+  made.update_from_flattened_dict({**TINY, "task.kind": "scenic", "train.pretrain_steps": 0, "meta.steps": 1})
+  experiment = build.experiment(made)
+  state = experiment.init()
+  before = jax.tree.map(np.asarray, {"g": state.g_params, "t": state.t_params, "stats": state.t_stats})
+  state, measured = experiment.g_step(state, build.to_device(experiment.steps[0]))
+  assert measured["g_grad_norm"] > 0 and np.isfinite(measured["g_grad_norm"])
+  assert np.isfinite(measured["task_loss_inner"]) and measured["task_loss_inner"] != measured["task_loss_outer"]
+  now = {"g": state.g_params, "t": state.t_params, "stats": state.t_stats}
+  same = {part: jax.tree.leaves(jax.tree.map(np.array_equal, now[part], before[part])) for part in now}
+  assert not any(same["g"]) and all(same["t"]) and all(same["stats"]) and len(same["t"]) > 3
 
 
 def test_without_scenic_the_error_says_which_one_and_how(monkeypatch):

@@ -50,7 +50,25 @@ def read_pth(path: str | Path) -> dict[str, np.ndarray]:
   except Exception as error:  # a hostile pickle can raise anything
     if isinstance(error, pickle.UnpicklingError) and "refused" in str(error):
       raise WeightFileError(f"{path}: {error}") from None
-    raise WeightFileError(f"{path} is not a readable PyTorch weight file: {_one_line(error)}") from error
+    raise WeightFileError(f"{path} is not a readable PyTorch weight file: {_what(path) or _one_line(error)}") from error
+
+
+def _what(path: Path) -> str:
+  """What a file that is no PyTorch file looks like; empty for what Pickle itself should judge."""
+  try:
+    with path.open("rb") as file:
+      start = file.read(64)
+  except OSError:
+    return ""
+  if start.startswith(b"PK\x03\x04") and not zipfile.is_zipfile(path):
+    return "a zip archive without its end, cut short in download or copying; get the file again"
+  if start.startswith(b"version https://git-lfs"):
+    return "a Git LFS pointer in place of the weights; fetch them with `git lfs pull`"
+  if start.lstrip().lower().startswith((b"<!doctype", b"<html")):
+    return "a web page, saved in place of the download"
+  if not start:
+    return "it is empty"
+  return "" if start.startswith((b"\x80", b"PK")) else "neither a zip archive nor a pickle"
 
 
 def _one_line(error: Exception) -> str:
