@@ -97,7 +97,7 @@ def test_wrong_options():
     {"night": 2.0},
     {"count": 0},
     {"seed": -1},
-    {"split": "val"},
+    {"split": "dev"},
     {"sise": (96, 96)},
   ):
     with pytest.raises(DatasetError):
