@@ -1,5 +1,6 @@
 """Validation: how well F, G and T do on held-out pairs, as numbers and pictures."""
 
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -36,6 +37,18 @@ def _compiled_look():
   return compiling.jit(_look, static_argnums=0)
 
 
+def looks(
+  method: Method, state: TrainState, source: Source, *, task_size: tuple[int, int], max_boxes: int, limit: int
+) -> Iterator[tuple[Pair, dict[str, Any]]]:
+  """The first `limit` pairs of `source`, [1, H, W, 1] each, and what is seen in them: see `validate`.
+
+  Yields:
+    (pair, {"fused", "weights", "losses", "predictions"} as far as the method has them), NumPy arrays.
+  """
+  for pair in val_batches(source, batch_size=1, task_size=task_size, max_boxes=max_boxes, limit=limit):
+    yield pair, jax.device_get(_compiled_look()(method, state, jax.tree.map(jnp.asarray, pair)))
+
+
 def validate(
   method: Method,
   state: TrainState,
@@ -63,9 +76,8 @@ def validate(
   """
   sums: dict[str, list[float]] = {}
   rows = []
-  batches = val_batches(source, batch_size=1, task_size=task_size, max_boxes=max_boxes, limit=limit)
-  for index, pair in enumerate(batches):
-    seen = jax.device_get(_compiled_look()(method, state, jax.tree.map(jnp.asarray, pair)))
+  looked_at = looks(method, state, source, task_size=task_size, max_boxes=max_boxes, limit=limit)
+  for index, (pair, seen) in enumerate(looked_at):
     for name, value in seen.get("losses", {}).items():
       _add(sums, name, float(value), 1)
     if "weights" in seen:
@@ -74,7 +86,7 @@ def validate(
       for name, mask in _masks(source, index, task_size).items():
         _add(sums, f"w_a_{name}", w_a[mask].sum(), mask.sum())
     if index < num_pictures:
-      rows.append(_row(pair, seen))
+      rows.append(pictures_of(pair, seen))
   measured = {f"val/{name}": total / count for name, (total, count) in sums.items() if count}
   return measured, pictures.sheet(rows) if rows else None
 
@@ -99,8 +111,8 @@ def _resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
   return mask[rows.astype(int)][:, columns.astype(int)]
 
 
-def _row(pair: Pair, seen: dict[str, Any]) -> dict[str, np.ndarray]:
-  """One line of the contact sheet."""
+def pictures_of(pair: Pair, seen: dict[str, Any]) -> dict[str, np.ndarray]:
+  """One line of the contact sheet: {title: RGB uint8} of what `looks` yields."""
   fused = pictures.gray(seen["fused"][0, ..., 0])
   row = {
     "infrared": pictures.gray(pair.ir[0, ..., 0]),

@@ -3,6 +3,7 @@
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +30,15 @@ class Reading(NamedTuple):
 
 
 AS_IT_IS = Reading()
+
+
+class Huge(NamedTuple):
+  """What is done with pairs that would not fit the memory whole."""
+
+  pixels: int
+  """From how many pixels on a pair counts as huge."""
+  fuse: Callable[[Path, Path, Reading], np.ndarray]
+  """(infrared file, visible file, reading) -> [H, W, 1 or 3] uint8; raises ImageError. One pair at a time."""
 
 
 class Report(NamedTuple):
@@ -59,6 +69,7 @@ def fuse_folder(
   reading: Reading = AS_IT_IS,
   fuse_batch: Callable | None = None,
   batch: int = 1,
+  huge: Huge | None = None,
   track: Callable[[Iterable, int], Iterable] = lambda outs, total: outs,
 ) -> Report:
   """Fuses all pairs of two folders into PNG files of the same names.
@@ -70,6 +81,7 @@ def fuse_folder(
     skip_existing: leave outputs that are there.
     reading: scaling, aligning, checking.
     fuse_batch: from `fusing.make_fuse_fn`; fuses `batch` pairs of equal size at once, the rest go one by one.
+    huge: for pairs of very many pixels, which are then not read by `fuser`.
     track: wraps the outputs, as they are finished, for a progress display.
 
   Raises:
@@ -86,8 +98,8 @@ def fuse_folder(
     else:
       jobs.append(_Job(ir, vi, out))
   with ThreadPoolExecutor(2) as readers, ThreadPoolExecutor(2) as writers:
-    groups = _groups(jobs, readers, fuser, batch if fuse_batch else 1)
-    finished = _finished(groups, reading, readers, writers, fuser, fuse_batch)
+    groups = _groups(jobs, readers, fuser, batch if fuse_batch else 1, huge)
+    finished = _finished(groups, partial(_read, reading=reading, huge=huge), readers, writers, fuser, fuse_batch)
     try:
       for job, warning, error in track(finished, len(jobs)):
         if error is None:
@@ -101,11 +113,13 @@ def fuse_folder(
   return report
 
 
-def _groups(jobs: list[_Job], pool: ThreadPoolExecutor, fuser: PairFuser, batch: int) -> list[list[_Job]]:
+def _groups(
+  jobs: list[_Job], pool: ThreadPoolExecutor, fuser: PairFuser, batch: int, huge: Huge | None
+) -> list[list[_Job]]:
   """Jobs in the order of work: neighbours in size follow each other, `batch` of one size go together."""
   known = jobs if batch > 1 else jobs[:_PLANNED]
   sizes = dict(zip(known, pool.map(lambda job: image_size(job.vi), known), strict=True))
-  fuser.plan([size for size in sizes.values() if size])
+  fuser.plan([size for size in sizes.values() if size and not _is_huge(size, huge)])
   if batch == 1:
     return [[job] for job in jobs]
   by_size = defaultdict(list)
@@ -115,22 +129,39 @@ def _groups(jobs: list[_Job], pool: ThreadPoolExecutor, fuser: PairFuser, batch:
   return [part for group in whole for part in ([group] if len(group) == batch else [[job] for job in group])]
 
 
-def _read(job: _Job, reading: Reading) -> tuple[np.ndarray, np.ndarray, str] | ImageError:
+def _is_huge(size: tuple[int, int] | None, huge: Huge | None) -> bool:
+  return huge is not None and size is not None and size[0] * size[1] >= huge.pixels
+
+
+class _Later(NamedTuple):
+  """A pair whose files are read when its turn comes."""
+
+  fuse: Callable[[], np.ndarray]
+
+
+def _read(job: _Job, reading: Reading, huge: Huge | None) -> tuple[np.ndarray, np.ndarray, str] | _Later | ImageError:
   """(ir, vi, warning)."""
+  if huge is not None and _is_huge(image_size(job.vi), huge):
+    return _Later(partial(huge.fuse, job.ir, job.vi, reading))
   try:
     ir, vi = read_image(job.ir, reading.scale), read_image(job.vi, reading.vi_scale)
     if reading.align is not None:
       ir, vi = reading.align(ir, vi)
     if ir.shape[:2] != vi.shape[:2]:
-      sizes = " and ".join(f"{image.shape[1]}x{image.shape[0]}" for image in (ir, vi))
-      return ImageError(f"{job.ir} and {job.vi} differ in size ({sizes}); register them first, or see --align.")
+      return unequal(job.ir, job.vi, ir.shape, vi.shape)
     return ir, vi, reading.check(ir, vi) if reading.check else ""
   except (ImageError, MemoryError) as error:
     named = isinstance(error, ImageError) and job.ir.stem in str(error)
     return ImageError(str(error) if named else f"{job.ir} and {job.vi}: {error or 'out of memory'}")
 
 
-def _decoded(groups: Iterable, reading: Reading, pool: ThreadPoolExecutor) -> Iterator[list[tuple[_Job, Any]]]:
+def unequal(ir: Path, vi: Path, ir_shape: tuple[int, ...], vi_shape: tuple[int, ...]) -> ImageError:
+  """The error for two files of unequal sizes."""
+  sizes = " and ".join(f"{shape[1]}x{shape[0]}" for shape in (ir_shape, vi_shape))
+  return ImageError(f"{ir} and {vi} differ in size ({sizes}); register them first, or see --align.")
+
+
+def _decoded(groups: Iterable, read: Callable, pool: ThreadPoolExecutor) -> Iterator[list[tuple[_Job, Any]]]:
   """[(job, what `_read` gives)] of each group in order, decoding a few pairs ahead."""
   running: deque[list[tuple[_Job, Future]]] = deque()
   waiting = iter(groups)
@@ -139,7 +170,7 @@ def _decoded(groups: Iterable, reading: Reading, pool: ThreadPoolExecutor) -> It
       group = next(waiting, None)
       if group is None:
         break
-      running.append([(job, pool.submit(_read, job, reading)) for job in group])
+      running.append([(job, pool.submit(read, job)) for job in group])
     if not running:
       return
     yield [(job, future.result()) for job, future in running.popleft()]
@@ -147,7 +178,7 @@ def _decoded(groups: Iterable, reading: Reading, pool: ThreadPoolExecutor) -> It
 
 def _finished(
   groups: Iterable,
-  reading: Reading,
+  read: Callable,
   readers: ThreadPoolExecutor,
   writers: ThreadPoolExecutor,
   fuser: PairFuser,
@@ -165,9 +196,9 @@ def _finished(
       except ImageError as error:
         yield job, warning, error
 
-  for group in _decoded(groups, reading, readers):
-    good = [(job, pair) for job, pair in group if not isinstance(pair, ImageError)]
+  for group in _decoded(groups, read, readers):
     yield from ((job, "", pair) for job, pair in group if isinstance(pair, ImageError))
+    good = [(job, pair) for job, pair in group if isinstance(pair, tuple) and not isinstance(pair, _Later)]
     shapes = {(ir.shape, vi.shape) for _, (ir, vi, _) in good}
     if fuse_batch and len(good) > 1 and len(shapes) == 1:
       fused = fuse_batch(*(np.stack([pair[side] for _, pair in good]) for side in (0, 1)))
@@ -176,6 +207,11 @@ def _finished(
       results = [_start(fuser, ir, vi) for _, (ir, vi, _) in good]
     for (job, pair), result in zip(good, results, strict=True):
       writing.append((job, pair[2], writers.submit(_write, job, result)))
+    for job, pair in group:
+      if isinstance(pair, _Later):
+        yield from settle(0)  # the memory is its own
+        writing.append((job, "", writers.submit(_write, job, pair.fuse)))
+        yield from settle(0)
     yield from settle(_BEHIND)
   yield from settle(0)
 
@@ -197,9 +233,11 @@ def _write(job: _Job, result: Callable[[], np.ndarray]) -> None:
   out = job.out
   try:
     fused = result()
+  except ImageError:
+    raise
   except (MemoryError, RuntimeError) as error:
     reason = str(error).strip().partition("\n")[0] or "out of memory"
     raise ImageError(f"{job.ir} and {job.vi} could not be fused: {reason}") from error
-  if not np.isfinite(fused).all():
+  if fused.dtype != np.uint8 and not np.isfinite(fused).all():
     raise ImageError(f"{out.name}: the fused image is not finite.")
   write_image(out, fused)

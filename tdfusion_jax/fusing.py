@@ -14,7 +14,7 @@ from tdfusion_jax import build, compiling
 from tdfusion_jax.networks.anysize import Room, fuse_flat, ground_of, lay_out, room_for, take_up
 from tdfusion_jax.ops.image import fuse_chroma, luminance, min_max_stretch, rgb_to_ycbcr, ycbcr_to_rgb
 
-_LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
+LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def make_fuse_fn(fuse_fn: Callable, params: Any, *, stretch: bool = False, dtype: Any = None) -> Callable:
@@ -37,7 +37,7 @@ def make_fuse_fn(fuse_fn: Callable, params: Any, *, stretch: bool = False, dtype
   @compiling.jit
   def fuse(params, ir, vi):
     fused = fuse_fn(params, *(_in(dtype, luminance(image)) for image in (ir, vi))).astype(ir.dtype)
-    return _coloured(min_max_stretch(fused) if stretch else fused, ir, vi)
+    return coloured(min_max_stretch(fused) if stretch else fused, ir, vi)
 
   def checked(ir, vi):
     if ir.ndim != 4 or vi.ndim != 4 or ir.shape[:3] != vi.shape[:3]:
@@ -54,7 +54,7 @@ def _in(dtype: Any, x: jax.Array) -> jax.Array:
   return x if dtype is None else x.astype(dtype)
 
 
-def _coloured(fused: jax.Array, ir: jax.Array, vi: jax.Array) -> jax.Array:
+def coloured(fused: jax.Array, ir: jax.Array, vi: jax.Array) -> jax.Array:
   """`fused` [..., 1] with the colour of the inputs [..., 1 or 3]; itself if neither has any."""
   colours = [rgb_to_ycbcr(image)[..., 1:] for image in (ir, vi) if image.shape[-1] == 3]
   if not colours:
@@ -147,7 +147,7 @@ class AnySizeFuser:
     infer = self._infer
 
     def elsewhere():
-      grays = [(image @ _LUMINANCE)[None, ..., None] for image in rgb]
+      grays = [(image @ LUMINANCE)[None, ..., None] for image in rgb]
       fused = self._program(room, lay_out(infer(*grays)[0], room), *images, *size)
       return take_up(np.asarray(fused), room, height, width)[..., :channels]
 
@@ -171,4 +171,4 @@ class AnySizeFuser:
       inside = ground_of(room, height, width, fused.dtype).mask > 0
       low, high = (f(jnp.where(inside, fused, fused[room.margin])) for f in (jnp.min, jnp.max))
       fused = jnp.where(high > low, (fused - low) / jnp.where(high > low, high - low, 1), fused)
-    return _coloured(fused, ir, vi)
+    return coloured(fused, ir, vi)

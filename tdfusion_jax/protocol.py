@@ -46,7 +46,7 @@ def run_task_stage(config: Config, workdir: str | Path) -> dict:
   folder = Path(config.fused.folder) if config.fused.folder else workdir / "fused"
   if config.fused.images == "fusion":
     about["weights"] = _fuse_all(config, pairs, folder)
-  images = {split: _images(config, source, folder, split) for split, source in pairs.items()}
+  images = {split: finished_images(config, source, folder, split) for split, source in pairs.items()}
   state = train(config, workdir, pairs=(images["train"], images["val"]))
   low = config.copy_and_resolve_references()
   if config.task.kind == "detection":
@@ -104,7 +104,8 @@ def _main_scores(scores: dict) -> dict:
   return {name: round(value, 4) for name, value in scores.items() if "/" not in name}
 
 
-def _images(config: Config, source: Source, folder: Path, split: str) -> Source:
+def finished_images(config: Config, source: Source, folder: Path, split: str) -> Source:
+  """The pairs of `source` with what T shall see in place of both images; `folder` as in `run_task_stage`."""
   found: Source = FusedSource(source, config.fused.images, folder / config.data[f"{split}_split"])
   return CachedSource(found, config.data.cache_mb << 20) if config.data.cache_mb else found
 

@@ -1,6 +1,7 @@
-"""Tables of scores for people and programs: Markdown, LaTeX, CSV and JSON, the best and the second best marked."""
+"""Tables of scores as Markdown, LaTeX, HTML, CSV and JSON, the best and the second best marked."""
 
 import csv
+import html
 import io
 import json
 import math
@@ -44,6 +45,17 @@ def latex(rows: Rows, lower_is_better: Sequence[str] = (), digits: int = 3, titl
   lines = [r"\begin{tabular}{l" + "r" * len(names) + "}", r"\toprule", " & ".join(head) + r" \\", r"\midrule"]
   lines += [" & ".join(line) + r" \\" for line in body] + [r"\bottomrule", r"\end{tabular}"]
   return "\n".join(lines) + "\n"
+
+
+def html_table(rows: Rows, lower_is_better: Sequence[str] = (), digits: int = 3, title: str = "method") -> str:
+  """An HTML table: <b>best</b>, <u>second</u>."""
+  marks = {1: "<b>{}</b>", 2: "<u>{}</u>", 0: "{}"}
+  names = columns(rows)
+  head = [title, *(f"{html.escape(name)} {'↓' if name in lower_is_better else '↑'}" for name in names)]
+  body = [[html.escape(line[0]), *line[1:]] for line in _cells(rows, names, lower_is_better, digits, marks)]
+  lines = ["<tr>" + "".join(f"<th>{cell}</th>" for cell in head) + "</tr>"]
+  lines += ["<tr>" + "".join(f"<td>{cell}</td>" for cell in line) + "</tr>" for line in body]
+  return "<table>" + "\n".join(lines) + "</table>"
 
 
 def comma_separated(rows: Sequence[Mapping[str, Any]]) -> str:

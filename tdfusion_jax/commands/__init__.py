@@ -10,6 +10,8 @@ VERBS = {
   "export": "write F as StableHLO and ONNX files",
   "evaluate": "measure fused images, several methods side by side",
   "fuse": "fuse two folders of images",
+  "report": "a page about runs, with pictures to compare",
   "sweep": "train several settings over several seeds and compare them",
+  "video": "fuse two videos",
 }
 """Verb: its line in `tdfusion --help`. The module is imported only when its verb is used."""

@@ -4,26 +4,30 @@ import argparse
 import sys
 import time
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from rich import progress as bars
 from rich.console import Console
 from rich.text import Text
 
 from tdfusion_jax import build, compiling
 from tdfusion_jax.backends import BACKENDS, make_fuser
-from tdfusion_jax.folders import Reading, fuse_folder
+from tdfusion_jax.folders import Huge, Reading, fuse_folder, unequal
 from tdfusion_jax.fusing import PairFuser, make_fuse_fn
-from tdfusion_jax.imageio import ImageError, parse_scale
+from tdfusion_jax.imageio import ImageError, parse_scale, read_pixels
 from tdfusion_jax.registration import aligner, doubt
+from tdfusion_jax.streaming import finish, fuse_streamed
 
 ABOUT = "Fuses infrared and visible images of equal names, gray or colour, of any size."
 EXAMPLE = "tdfusion fuse --ir photos/ir --vi photos/vi --out fused --checkpoint runs/first"
 INTERRUPTED = "--skip-existing goes on from here"
 
 _LINE_EVERY = 15.0  # seconds between plain progress lines
-_CACHE = Path.home() / ".cache" / "tdfusion"
+CACHE = Path.home() / ".cache" / "tdfusion"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,7 +60,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     "--batch", type=int, default=1, metavar="N",
     help="fuse N pairs of equal size at once (for GPUs); each size that occurs N times is then compiled by itself",
   )  # fmt: skip
-  parser.add_argument("--cache", default=str(_CACHE), metavar="DIR", help="keeps compiled programs; '' keeps none")
+  parser.add_argument(
+    "--stream-from", type=float, default=12, metavar="MP",
+    help="compute pairs of this many megapixels and more tile by tile, in less than 2 GB and with a temporary file of "
+    "128 bytes a pixel (default 12)",
+  )  # fmt: skip
+  parser.add_argument("--scratch", metavar="DIR", help="for that file (default: the system's temporary folder)")
+  parser.add_argument("--cache", default=str(CACHE), metavar="DIR", help="keeps compiled programs; '' keeps none")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -71,11 +81,17 @@ def run(options: argparse.Namespace) -> int:
   fuse_fn, params = build.load_fusion(checkpoint_dir=options.checkpoint, weights=options.weights)
   how = {"stretch": options.stretch, "dtype": jnp.bfloat16 if options.dtype == "bfloat16" else None}
   fuser = make_fuser(options.backend, fuse_fn, params, **how)
+  huge = None
+  if fuse_fn is build.fuse_net and options.dtype == "float32":
+    if options.scratch and not Path(options.scratch).is_dir():
+      raise ImageError(f"--scratch {options.scratch} is not a folder.")
+    fuse_huge = partial(_fuse_huge, params, options.scratch, options.stretch)
+    huge = Huge(int(options.stream_from * 1e6), fuse_huge)
   began = time.monotonic()
   report = fuse_folder(
     fuser, options.ir, options.vi, options.out,
     skip_existing=options.skip_existing, reading=reading, batch=options.batch,
-    fuse_batch=make_fuse_fn(fuse_fn, params, **how) if options.batch > 1 else None, track=_progress,
+    fuse_batch=make_fuse_fn(fuse_fn, params, **how) if options.batch > 1 else None, huge=huge, track=_progress,
   )  # fmt: skip
   skipped = f", {len(report.skipped)} were there" if report.skipped else ""
   print(f"{len(report.written)} written to {options.out}{skipped}, {len(report.failed)} failed")
@@ -90,6 +106,23 @@ def run(options: argparse.Namespace) -> int:
   for line in report.failed:
     print(f"  {line}", file=sys.stderr)
   return 1 if report.failed else 0
+
+
+def _fuse_huge(params: Any, scratch: str | None, stretch: bool, ir: Path, vi: Path, reading: Reading) -> np.ndarray:
+  if reading.align is not None:
+    raise ImageError(f"{vi} is to be computed tile by tile, and such pairs cannot be aligned; see --stream-from.")
+  a, b = read_pixels(ir, reading.scale), read_pixels(vi, reading.vi_scale)
+  if a.array.shape[:2] != b.array.shape[:2]:
+    raise unequal(ir, vi, a.array.shape, b.array.shape)
+  last = time.monotonic()
+
+  def told(done: float) -> None:
+    nonlocal last
+    if time.monotonic() - last >= _LINE_EVERY:
+      last = time.monotonic()
+      print(f"{vi.stem}: {done:.0%}", file=sys.stderr)
+
+  return finish(fuse_streamed(params, a, b, folder=scratch, told=told), a, b, stretch=stretch)
 
 
 def _speed(images: int, seconds: float, fuser: PairFuser) -> str:

@@ -48,30 +48,32 @@ class FusionModule(nn.Module):
       for i in (1, 2)
     ]
     tiles = {"tiling": self.tiling, "channels": 8 * channels}
-    grams = over_strips(_grams_of_strip, qk, (x1, x2), total=True, **tiles)
+    grams = over_strips(grams_of_strip, qk, (x1, x2), total=True, **tiles)
     mixed = [
       jnp.einsum("bcd,co->bdo", channel_attention(sums, scale), out)
       for sums, scale, out in zip(grams, temperature, project, strict=True)
     ]
-    x1, x2 = over_strips(_cross_strip, v, (x1, x2), mixed, **tiles)
-    return over_strips(_gate_strip, (gates, filters), (x1, x2), **tiles)
+    x1, x2 = over_strips(cross_strip, v, (x1, x2), mixed, **tiles)
+    return over_strips(gate_strip, (gates, filters), (x1, x2), **tiles)
 
 
-def _grams_of_strip(weights, _, strips, inside):
+def grams_of_strip(weights, _, strips, inside):
   """The queries of each modality ask the keys of the other."""
   qk = [qkv_of_strip((None, *own), strip, inside) * inside[:, 1:-1] for own, strip in zip(weights, strips, strict=True)]
   (q1, k1), (q2, k2) = (jnp.split(x, 2, axis=-1) for x in qk)
   return gram(q2, k1), gram(q1, k2)
 
 
-def _cross_strip(weights, mixed, strips, inside):
+def cross_strip(weights, mixed, strips, inside):
+  """The cross attention of a strip of both modalities."""
   return tuple(
     strip[:, 1:-1] + pointwise(qkv_of_strip((None, *own), strip, inside), m)
     for own, m, strip in zip(weights, mixed, strips, strict=True)
   )
 
 
-def _gate_strip(weights, _, strips, inside):
+def gate_strip(weights, _, strips, inside):
+  """The gates of a strip of both modalities, which become one image of twice the channels."""
   gates, filters = weights
   x = jnp.concatenate(strips, axis=-1)
   opened = jnp.split(qkv_of_strip((None, *gates), x, inside), 2, axis=-1)

@@ -123,9 +123,9 @@ class ChannelAttention(nn.Module):
     temperature = self.param("temperature", nn.initializers.ones, (HEADS,))
     project = self.param("project_out", kernel_init, (channels, channels))
     qk, v = ((qkv[:, part], dwconv[..., part]) for part in (slice(2 * channels), slice(2 * channels, None)))
-    sums = over_strips(_gram_of_strip, (norm, *qk), (x,), channels=3 * channels, tiling=self.tiling, total=True)
+    sums = over_strips(gram_of_strip, (norm, *qk), (x,), channels=3 * channels, tiling=self.tiling, total=True)
     mixed = jnp.einsum("bcd,co->bdo", channel_attention(sums, temperature), project)
-    return over_strips(_attend_strip, (norm, *v), (x,), mixed, channels=3 * channels, tiling=self.tiling)
+    return over_strips(attend_strip, (norm, *v), (x,), mixed, channels=3 * channels, tiling=self.tiling)
 
 
 def qkv_of_strip(weights, strip, inside):
@@ -136,12 +136,14 @@ def qkv_of_strip(weights, strip, inside):
   return depthwise3x3(pointwise(strip, matrix), kernel, pad_rows=0)
 
 
-def _gram_of_strip(weights, _, strips, inside):
+def gram_of_strip(weights, _, strips, inside):
+  """`gram` of q and k of a strip (see `over_strips`); weights as for `qkv_of_strip`."""
   qk = qkv_of_strip(weights, strips[0], inside) * inside[:, 1:-1]
   return gram(*jnp.split(qk, 2, axis=-1))
 
 
-def _attend_strip(weights, mixed, strips, inside):
+def attend_strip(weights, mixed, strips, inside):
+  """The attention part of a strip, given attention and projection as one matrix."""
   return strips[0][:, 1:-1] + pointwise(qkv_of_strip(weights, strips[0], inside), mixed)
 
 
@@ -159,10 +161,11 @@ class FeedForward(nn.Module):
       Kernel(name="dwconv")(3, 3, 4 * channels),
       Kernel(name="project_out")(2 * channels, channels),
     )
-    return over_strips(_feed_strip, weights, (x,), channels=4 * channels, tiling=self.tiling)
+    return over_strips(feed_strip, weights, (x,), channels=4 * channels, tiling=self.tiling)
 
 
-def _feed_strip(weights, _, strips, inside):
+def feed_strip(weights, _, strips, inside):
+  """The feed-forward part of a strip."""
   *into, project_out = weights
   gate, value = jnp.split(qkv_of_strip(into, strips[0], inside), 2, axis=-1)
   return strips[0][:, 1:-1] + pointwise(gelu(gate) * value, project_out)

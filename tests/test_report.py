@@ -1,0 +1,111 @@
+"""The page about runs: what it holds, and what a browser makes of it."""
+
+import base64
+import importlib.util
+import io
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_config import load
+
+from tdfusion_jax import cli, report
+from tdfusion_jax.report import Gallery
+from tdfusion_jax.train import train
+from tests import tiny
+
+WORLD = {
+  "data.task_size": (32, 64),
+  "data.train_options.size": (32, 64),
+  "data.train_options.count": 8,
+  "data.val_options.size": (32, 64),
+  "data.val_options.count": 3,
+  "data.crop_size": (16, 16),
+  "data.batch_size": 2,
+  "task.kind": "none",
+  "train.pretrain_steps": 0,
+  "train.epochs": 2,
+  "log.validate_every": 1,
+}
+
+
+def flat(color, size=(60, 120)):
+  return np.broadcast_to(np.array(color, np.uint8), (*size, 3))
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch):
+  """Two short trainings with a fixed loss."""
+  tiny.install(monkeypatch)
+  for name, w in (("even", 0.5), ("warm", 0.9)):
+    config = load("synthetic_seg", f"weights={w}")
+    config.update_from_flattened_dict({**WORLD, "train.compile_cache": ""})
+    train(config, tmp_path / name)
+  return tmp_path
+
+
+def pictures_in(page):
+  """{title: [H, W, 3]} of the first pair."""
+  found = re.findall(r'<img alt="([^"]*)" src="data:image/png;base64,([^"]*)"><figcaption>', page)
+  return {title: np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))) for title, data in reversed(found)}
+
+
+def test_a_page_about_two_runs_and_a_rival(runs, capsys):
+  """Expected numbers and pictures: those that the runs left in their folders, and the rival's file."""
+  (runs / "rival").mkdir()
+  page = runs / "page.html"
+  names = ["scene_00000", "scene_00001"]
+  found = json.loads((runs / "even" / "config.json").read_text())
+  assert found["data"]["val_options"]["count"] == 3
+  command = ["report", str(runs / "even"), f"hot={runs / 'warm'}", "--pairs=2", f"--out={page}"]
+  assert cli.main([*command, f"--fused=rival={runs / 'rival'}"]) == 2
+  missing = capsys.readouterr().err
+  assert "rival: " in missing and "does not exist" in missing and not page.exists()
+  names = [re.search(r"([^/]+)\.png", missing)[1]]
+  assert cli.main(command) == 0
+  text = page.read_text()
+  assert "http" not in re.sub(r"base64,[^\"]*", "", text)  # nothing from elsewhere
+  last = json.loads((runs / "even" / "metrics.jsonl").read_text().splitlines()[-1])
+  assert f"{last['val/fusion_loss']:.4f}" in text
+  assert "<td>loss.fixed_w_a</td><td>0.5</td><td>0.9</td>" in text and "curves of the runs" in text
+  images = pictures_in(text)
+  assert {"infrared", "visible", "even: fused", "hot: fused"} <= images.keys()
+  assert images["infrared"].shape == (32, 64, 3) and images["infrared"].std() > 5
+  for name in (*names, "x"):
+    Image.fromarray(flat((9, 8, 7))).save(runs / "rival" / f"{name}.png")
+  assert cli.main([*command[:3], "--pairs=1", f"--out={page}", f"--fused=rival={runs / 'rival'}"]) == 0
+  assert (pictures_in(page.read_text())["rival: fused"] == (9, 8, 7)).all()
+
+
+@pytest.mark.parametrize(
+  ("arguments", "message"),
+  [(["missing"], "is not a run folder"), (["a=x", "a=y"], "two are called a"), (["a=x", "--fused=a=y"], "names a run")],
+)
+def test_wrong_arguments(tmp_path, monkeypatch, capsys, arguments, message):
+  monkeypatch.chdir(tmp_path)
+  assert cli.main(["report", *arguments]) == 2
+  assert message in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(not importlib.util.find_spec("PyQt6"), reason="PyQt6-WebEngine, which holds a browser, is missing")
+def test_the_slider_in_a_browser(tmp_path):
+  """Red left of the slider and blue right of it, in a screenshot; every name in the page is shown as it is."""
+  layers = {"visible": flat((255, 0, 0)), "<b>&: fused": flat((0, 0, 255))}
+  page = tmp_path / "page.html"
+  page.write_text(report._page([], [Gallery("first", dict(layers)), Gallery("second", layers)]))
+  script = Path(__file__).with_name("browser_script.py")
+  command = [sys.executable, str(script), str(page), "pair1", str(tmp_path), "10", "50", "85"]
+  ran = subprocess.run(command, capture_output=True, text=True, timeout=120)
+  assert ran.returncode == 0 and "page:" not in ran.stderr, ran.stderr
+  for value in (10, 50, 85):
+    image = np.asarray(Image.open(tmp_path / f"{value}.png").convert("RGB")).astype(int)
+    row = image[image.shape[0] // 2]
+    red, blue = row[:, 0] > 200, row[:, 2] > 200
+    left = np.flatnonzero(red & (row[:, 1] < 60)).max() + 1
+    assert abs(left / len(row) - value / 100) < 0.02 and (blue[left + 4 :]).all() and red[: left - 4].all()
