@@ -1,0 +1,53 @@
+"""YOLOv8 against the real Ultralytics package, if it is installed (without its dependencies will do)."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tdfusion_jax import checkpoint, porting
+from tdfusion_jax.networks.yolov8 import YOLOv8, decode_boxes
+
+_NEEDS = ("torch", "ultralytics", "torchvision", "cv2", "yaml", "requests", "psutil")
+_MISSING = [name for name in _NEEDS if importlib.util.find_spec(name) is None]
+pytestmark = [
+  pytest.mark.torch,
+  pytest.mark.skipif(bool(_MISSING), reason=f"the Ultralytics package needs {', '.join(_MISSING)}"),
+]
+
+
+def run(how, variant, where, config):
+  script = Path(__file__).with_name("ultralytics_script.py")
+  environment = {**os.environ, "YOLO_CONFIG_DIR": str(config)}
+  command = [sys.executable, str(script), how, variant, str(where)]
+  ran = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, cwd=config)
+  assert ran.returncode == 0, ran.stderr
+  return ran.stdout.split("digest ")[1].split()[0]
+
+
+@pytest.mark.slow  # compiles YOLOv8, and imports PyTorch in two further processes
+@pytest.mark.parametrize("variant", ["n", "s"])
+def test_a_real_checkpoint_gives_the_real_answers_and_goes_back(tmp_path, variant):
+  """Expected: what Ultralytics' own model answered: raw logits, decoded boxes (centre and size), class scores."""
+  digest = run("make", variant, tmp_path, tmp_path)
+  porting.convert(tmp_path / "yolo.pt", tmp_path / "t.safetensors")
+  weights, about = checkpoint.load_weights(tmp_path / "t.safetensors")
+  assert about["arch"] == "yolov8" and weights["params"]
+  with np.load(tmp_path / "answers.npz") as answers:
+    expected = {key: answers[key] for key in answers.files}
+  images = jnp.asarray(expected["images"].transpose(0, 2, 3, 1))
+  found = jax.jit(YOLOv8(80, variant).apply)(weights, images)
+  np.testing.assert_allclose(found.box_logits, expected["boxes"].transpose(0, 2, 1), atol=1e-4)
+  np.testing.assert_allclose(found.class_logits, expected["scores"].transpose(0, 2, 1), atol=1e-4)
+  assert expected["boxes"].std() > 0.05
+  x1, y1, x2, y2 = np.moveaxis(np.asarray(decode_boxes(found)), -1, 0)
+  centre_and_size = np.stack([(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1], axis=1)
+  np.testing.assert_allclose(centre_and_size, expected["decoded"][:, :4], atol=1e-2)  # pixels
+  porting.convert(tmp_path / "t.safetensors", tmp_path / "back.pt", to="ultralytics")
+  assert run("load", variant, tmp_path / "back.pt", tmp_path) == digest

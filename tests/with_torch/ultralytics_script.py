@@ -1,0 +1,46 @@
+"""Runs the real Ultralytics package, which sets up files and warns on import, in a process of its own.
+
+  python ultralytics_script.py make VARIANT FOLDER     a checkpoint (pickled model) of random weights, and its answers
+  python ultralytics_script.py load VARIANT FILE       loads a state_dict strictly into a model; prints the digest of it
+"""
+
+import hashlib
+import os
+import sys
+from pathlib import Path
+
+os.environ["YOLO_OFFLINE"] = "true"
+
+import numpy as np
+import torch
+from ultralytics.nn.tasks import DetectionModel
+
+how, variant, where = sys.argv[1:]
+torch.manual_seed(0)
+model = DetectionModel(f"yolov8{variant}.yaml", ch=3, nc=80, verbose=False).eval()
+
+
+def digest(state):
+  return hashlib.sha256(b"".join(state[key].numpy().tobytes() for key in sorted(state))).hexdigest()
+
+
+if how == "make":
+  with torch.no_grad():
+    for key, value in model.state_dict().items():  # away from zero and one, or they would not be seen
+      if key.endswith("running_mean"):
+        value.normal_(0, 0.1)
+      elif key.endswith("running_var"):
+        value.uniform_(0.5, 1.5)
+      elif key.endswith("bn.weight"):  # or the signal fades on its way
+        value.uniform_(1.5, 2.5)
+    images = torch.rand(2, 3, 64, 96)
+    decoded, raw = model(images)
+  folder = Path(where)
+  torch.save({"model": model, "epoch": -1}, folder / "yolo.pt")
+  np.savez(
+    folder / "answers.npz", images=images.numpy(), decoded=decoded.numpy(), boxes=raw["boxes"].numpy(),
+    scores=raw["scores"].numpy(),
+  )  # fmt: skip
+else:
+  model.load_state_dict(torch.load(where, weights_only=True), strict=True)
+print("digest", digest(model.state_dict()))
