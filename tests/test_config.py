@@ -9,7 +9,7 @@ from tdfusion_jax import build
 from tdfusion_jax.config import ConfigError
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
-NAMES = sorted(path.stem for path in CONFIGS.glob("*.py"))
+NAMES = sorted(path.stem for path in CONFIGS.glob("*.py") if path.stem != "starter")
 
 
 def load(name, options=""):
@@ -21,6 +21,13 @@ def load(name, options=""):
 
 def test_the_six_configs_are_there():
   assert NAMES == ["fmb_seg", "llvip_det", "m3fd_det", "msrs_seg", "synthetic_det", "synthetic_seg"]
+
+
+def test_the_starter_weights_config_is_consistent():
+  for options in ("", "runlocal"):
+    config = load("starter", options)
+    build.check(config)
+    assert config.task.kind == "none" and config.loss.weights == "fixed" and config.loss.alpha == 1.0
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -22,8 +21,14 @@ class Metric(NamedTuple):
   source: str
 
 
+# These are made of several programs, see `ops.windows.local_means`; every other metric is compiled as one.
+_SEVERAL = ("SSIM", "VIF")
+
+
 def _table(*rows: Metric) -> dict[str, Metric]:
-  return {row.name: row for row in rows}
+  return {
+    row.name: row if row.name in _SEVERAL else row._replace(measure=jax.jit(row.measure)) for row in rows
+  }
 
 
 METRICS = _table(
@@ -69,11 +74,10 @@ PROFILES: dict[str, dict[str, Callable]] = {
 _ROUNDINGS = ("round", "truncate", "none")
 
 
-@partial(jax.jit, static_argnums=(0, 1))
-def _measured(names: tuple[str, ...], profile: str, a, b, f):
+def _measured(names: Sequence[str], profile: str, a, b, f) -> dict[str, Any]:
+  """Scores of one image, still being computed."""
   how = {name: PROFILES[profile].get(name, METRICS[name].measure) for name in names}
-  one = lambda rows: {name: measure(*rows) for name, measure in how.items()}  # noqa: E731
-  return jax.lax.map(one, (a, b, f))  # image by image: one image's windows stay in cache
+  return {name: measure(a, b, f) for name, measure in how.items()}
 
 
 def fusion_metrics(
@@ -106,8 +110,8 @@ def fusion_metrics(
     flat = int(np.sum(image.max((1, 2)) == image.min((1, 2))))
     if flat:
       warnings.warn(f"{flat} of {len(image)} {name} images are flat: their scores say little.", stacklevel=2)
-  found = _measured(tuple(metrics), profile, *(jnp.asarray(image) for image in images))
-  return {name: np.asarray(found[name]) for name in metrics}
+  found = [_measured(metrics, profile, *map(jnp.asarray, rows)) for rows in zip(*images, strict=True)]
+  return {name: np.array([scores[name] for scores in found], np.float32) for name in metrics}
 
 
 def _bytes(name: str, image, rounding: str) -> np.ndarray:

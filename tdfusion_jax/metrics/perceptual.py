@@ -1,12 +1,14 @@
 """Measures modelled on human vision, on gray values in [0, 255]."""
 
+from collections.abc import Iterator
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from tdfusion_jax.ops.windows import filter_same, filter_valid, gaussian, sobel
+from tdfusion_jax.ops.windows import filter_same, gaussian, halved, local_means, sobel
 
 _TINY = 1e-10
 _NOISE = 2.0  # variance of the visual noise of VIF
@@ -14,21 +16,16 @@ Image = Float[Array, "h w"]
 Score = Float[Array, ""]
 
 
-def _moments(x: Image, y: Image, weights) -> tuple[Any, Any, Any]:
-  """Local variances of both and their covariance, whole windows only."""
-  # Around the middle of the range, so that float32 does not cancel.
-  x, y = x - 127.5, y - 127.5
-  mean_x, mean_y = filter_valid(x, weights), filter_valid(y, weights)
-  return (
-    jnp.maximum(filter_valid(x * x, weights) - mean_x**2, 0),
-    jnp.maximum(filter_valid(y * y, weights) - mean_y**2, 0),
-    filter_valid(x * y, weights) - mean_x * mean_y,
-  )
+@jax.jit
+def _channel(means) -> tuple[Any, Any, Any]:
+  """(gain, remaining variance, variance of the true image) of `seen = gain * true + noise` in every window.
 
-
-def _channel(true: Image, seen: Image, weights) -> tuple[Any, Any, Any]:
-  """(gain, remaining variance, variance of the true image) of `seen = gain * true + noise` in every window."""
-  var_true, var_seen, covariance = _moments(true, seen, weights)
+  `means`: `local_means` of both.
+  """
+  mean_true, mean_seen, square_true, square_seen, product = means
+  var_true = jnp.maximum(square_true - mean_true**2, 0)
+  var_seen = jnp.maximum(square_seen - mean_seen**2, 0)
+  covariance = product - mean_true * mean_seen
   gain = covariance / (var_true + _TINY)
   rest = var_seen - gain * covariance
   flat_true, flat_seen, against = var_true < _TINY, var_seen < _TINY, gain < 0
@@ -40,25 +37,37 @@ def _channel(true: Image, seen: Image, weights) -> tuple[Any, Any, Any]:
   return jnp.maximum(gain, 0), jnp.maximum(rest, _TINY), var_true
 
 
+@jax.jit
+def _kept_and_whole(means) -> tuple[Score, Score]:
+  gain, rest, variance = _channel(means)
+  kept = jnp.log10(1 + gain**2 * variance / (rest + _NOISE))
+  return jnp.sum(kept), jnp.sum(jnp.log10(1 + variance / _NOISE))
+
+
+def _scales(*images: Image) -> Iterator[tuple[Any, tuple[float, ...]]]:
+  """The images at up to four scales, around the middle of the range so that float32 does not cancel, and windows."""
+  images = tuple(image - 127.5 for image in images)
+  for scale in range(4):
+    size = 2 ** (4 - scale) + 1
+    weights = gaussian(size, size / 5)
+    if scale:
+      images = tuple(halved(image, weights) for image in images)
+    if min(images[0].shape) < size:
+      return
+    yield images, weights
+
+
 def visual_information_fidelity(true: Image, seen: Image) -> Score:
   """Pixel-domain VIF of two images (Sheikh and Bovik 2006), four scales of Gaussian windows 17, 9, 5 and 3.
 
   An image below 41 pixels has fewer scales. 0 / 0, a flat true image, is 1 if both are flat and 0 else.
   """
   kept = whole = jnp.zeros((), true.dtype)
-  for scale in range(4):
-    size = 2 ** (4 - scale) + 1
-    weights = gaussian(size, size / 5)
-    if scale:
-      true, seen = (filter_valid(image, weights)[::2, ::2] for image in (true, seen))
-    if min(true.shape) < size:
-      break
-    gain, rest, variance = _channel(true, seen, weights)
-    kept += jnp.sum(jnp.log10(1 + gain**2 * variance / (rest + _NOISE)))
-    whole += jnp.sum(jnp.log10(1 + variance / _NOISE))
-  flat = whole <= 0
-  alike = jnp.where(jnp.std(seen) > 0, 0.0, 1.0).astype(whole.dtype)
-  return jnp.where(flat, alike, kept / jnp.where(flat, 1, whole))
+  for (x, y), weights in _scales(true, seen):
+    more_kept, more = _kept_and_whole(local_means(x, y, weights))
+    kept, whole = kept + more_kept, whole + more
+  flat_true, flat_seen = (jnp.max(image) == jnp.min(image) for image in (true, seen))
+  return jnp.where(flat_true, flat_seen.astype(whole.dtype), kept / jnp.where(whole > 0, whole, 1))
 
 
 def vif(a: Image, b: Image, f: Image) -> Score:
@@ -78,14 +87,8 @@ def vif_for_fusion(a: Image, b: Image, f: Image) -> Score:
   """
   noise = 0.005 * 255**2
   shares, ratios = [], []
-  for scale, share in enumerate((1.0, 0.0, 0.15, 1.0)):
-    size = 2 ** (4 - scale) + 1
-    weights = gaussian(size, size / 5)
-    if scale:
-      a, b, f = (filter_valid(image, weights)[::2, ::2] for image in (a, b, f))
-    if min(a.shape) < size:
-      break
-    (gain_a, rest_a, var_a), (gain_b, rest_b, var_b) = _channel(a, f, weights), _channel(b, f, weights)
+  for share, ((x, y, z), weights) in zip((1.0, 0.0, 0.15, 1.0), _scales(a, b, f)):  # noqa: B905
+    (gain_a, rest_a, var_a), (gain_b, rest_b, var_b) = (_channel(local_means(t, z, weights)) for t in (x, y))
     kept_a, kept_b = (
       jnp.log2(1 + g**2 * v / (r + noise)) for g, r, v in ((gain_a, rest_a, var_a), (gain_b, rest_b, var_b))
     )

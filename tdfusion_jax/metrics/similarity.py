@@ -1,12 +1,14 @@
 """How alike images are: errors, correlations and structural similarity, on gray values in [0, 255]."""
 
 import math
+from functools import partial
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from tdfusion_jax.ops.windows import filter_valid, gaussian, uniform
+from tdfusion_jax.ops.windows import filter_valid, gaussian, local_means, uniform
 
 _PEAK = 255.0
 _C1, _C2 = (0.01 * _PEAK) ** 2, (0.03 * _PEAK) ** 2
@@ -56,11 +58,14 @@ def structural_similarity(x: Image, y: Image) -> Score:
 def _ssim_maps(x: Image, y: Image, weights, bessel: float) -> tuple[Any, Any]:
   """(SSIM, its contrast-structure part) in every window."""
   # Moments around the middle of the range keep float32 from cancelling.
-  x, y = x - _PEAK / 2, y - _PEAK / 2
-  mean_x, mean_y = filter_valid(x, weights), filter_valid(y, weights)
-  variance_x = bessel * (filter_valid(x**2, weights) - mean_x**2)
-  variance_y = bessel * (filter_valid(y**2, weights) - mean_y**2)
-  covariance = bessel * (filter_valid(x * y, weights) - mean_x * mean_y)
+  return _ssim_of_means(local_means(x - _PEAK / 2, y - _PEAK / 2, weights), bessel)
+
+
+@partial(jax.jit, static_argnums=1)
+def _ssim_of_means(means, bessel: float) -> tuple[Any, Any]:
+  mean_x, mean_y, square_x, square_y, product = means
+  variance_x, variance_y = bessel * (square_x - mean_x**2), bessel * (square_y - mean_y**2)
+  covariance = bessel * (product - mean_x * mean_y)
   mean_x, mean_y = mean_x + _PEAK / 2, mean_y + _PEAK / 2
   structure = (2 * covariance + _C2) / (variance_x + variance_y + _C2)
   return structure * (2 * mean_x * mean_y + _C1) / (mean_x**2 + mean_y**2 + _C1), structure
