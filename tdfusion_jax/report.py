@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from tdfusion_jax import build, checkpoint, pictures, tables
-from tdfusion_jax.config import Config, ConfigError
+from tdfusion_jax.config import Config, ConfigError, base
 from tdfusion_jax.data.source import Source
 from tdfusion_jax.evaluate import looks, pictures_of
 from tdfusion_jax.imageio import ImageError, read_image
@@ -28,7 +28,7 @@ _CURVES = (
   ("validation: mean w_a (infrared)", "val/w_a"),
   ("training: task loss", "task_loss"),
 )
-_LOWER = ("task_loss", "val/task_loss", "val/fusion_loss")
+_LOWER = ("task_loss", "val/task_loss")
 
 
 class Run(NamedTuple):
@@ -88,12 +88,19 @@ def write_report(
 
 def _open(name: str, path: Path) -> Run:
   try:
-    config = ConfigDict(_with_tuples(json.loads((path / "config.json").read_text())))
+    said = _with_tuples(json.loads((path / "config.json").read_text()))
+    config = ConfigDict(_over(base().to_dict(), said))
     result_file = path / "result.json"
     result = json.loads(result_file.read_text()) if result_file.is_file() else {}
   except (OSError, json.JSONDecodeError) as error:
     raise ConfigError(f"{path} is not a run folder: {error}") from error
   return Run(name, path, config, pictures.read_metrics(path / "metrics.jsonl"), result)
+
+
+def _over(defaults: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
+  """`said`, and the defaults of fields that an older version did not have."""
+  both = {k: _over(v, said[k]) for k, v in defaults.items() if isinstance(v, dict) and isinstance(said.get(k), dict)}
+  return {**defaults, **said, **both}
 
 
 def _with_tuples(value: Any) -> Any:
@@ -219,7 +226,9 @@ def _numbers(runs: list[Run]) -> str:
 
 
 def _table(rows: tables.Rows) -> str:
-  return tables.html_table(rows, lower_is_better=_LOWER, digits=4, title="run")
+  # A weight is neither good nor bad, and fusion losses with different weights do not compare.
+  unranked = [name for name in tables.columns(rows) if name == "val/fusion_loss" or name.startswith("val/w_")]
+  return tables.html_table(rows, lower_is_better=_LOWER, digits=4, title="run", unranked=unranked)
 
 
 def _curves(runs: Sequence[Run]) -> str:
@@ -234,10 +243,11 @@ def _curves(runs: Sequence[Run]) -> str:
     return ""
   figure, axes = pyplot.subplots(1, len(panels), figsize=(4.4 * len(panels), 3.4), squeeze=False, layout="constrained")
   for axis, (title, name) in zip(axes[0], panels, strict=True):
-    for run in runs:
+    for color, run in enumerate(runs):
       points = [(row["step"], row[name]) for row in run.metrics if name in row]
       if points:
-        axis.plot(*zip(*points, strict=True), marker="." if name.startswith("val/") else None, label=run.name)
+        style = {"marker": "." if name.startswith("val/") else None, "color": f"C{color % 10}"}
+        axis.plot(*zip(*points, strict=True), label=run.name, **style)
     axis.set(title=title, xlabel="step")
     axis.grid(alpha=0.3)
     axis.legend(fontsize=8)

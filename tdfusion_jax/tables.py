@@ -47,12 +47,20 @@ def latex(rows: Rows, lower_is_better: Sequence[str] = (), digits: int = 3, titl
   return "\n".join(lines) + "\n"
 
 
-def html_table(rows: Rows, lower_is_better: Sequence[str] = (), digits: int = 3, title: str = "method") -> str:
-  """An HTML table: <b>best</b>, <u>second</u>."""
+def html_table(
+  rows: Rows,
+  lower_is_better: Sequence[str] = (),
+  digits: int = 3,
+  title: str = "method",
+  unranked: Sequence[str] = (),
+) -> str:
+  """An HTML table: <b>best</b>, <u>second</u>; the columns of `unranked` are neither good nor bad."""
   marks = {1: "<b>{}</b>", 2: "<u>{}</u>", 0: "{}"}
   names = columns(rows)
-  head = [title, *(f"{html.escape(name)} {'↓' if name in lower_is_better else '↑'}" for name in names)]
-  body = [[html.escape(line[0]), *line[1:]] for line in _cells(rows, names, lower_is_better, digits, marks)]
+  arrow = lambda name: "" if name in unranked else " ↓" if name in lower_is_better else " ↑"  # noqa: E731
+  head = [title, *(html.escape(name) + arrow(name) for name in names)]
+  cells = _cells(rows, names, lower_is_better, digits, marks, unranked)
+  body = [[html.escape(line[0]), *line[1:]] for line in cells]
   lines = ["<tr>" + "".join(f"<th>{cell}</th>" for cell in head) + "</tr>"]
   lines += ["<tr>" + "".join(f"<td>{cell}</td>" for cell in line) + "</tr>" for line in body]
   return "<table>" + "\n".join(lines) + "</table>"
@@ -77,8 +85,8 @@ def _there(score: Any) -> bool:
   return score is not None and not math.isnan(score)
 
 
-def _cells(rows: Rows, names, lower_is_better, digits: int, marks) -> list[list[str]]:
-  places = {name: ranks(rows, name, name not in lower_is_better) for name in names}
+def _cells(rows: Rows, names, lower_is_better, digits: int, marks, unranked=()) -> list[list[str]]:
+  places = {name: {} if name in unranked else ranks(rows, name, name not in lower_is_better) for name in names}
   lines = []
   for title, row in rows.items():
     cells = [

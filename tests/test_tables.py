@@ -34,6 +34,12 @@ def test_latex_marks_and_escapes():
   assert r"a\_b & \underline{6.5} & \textbf{1.0} \\" in text and text.startswith(r"\begin{tabular}{lrr}")
 
 
+def test_html_marks_escapes_and_leaves_some_columns_alone():
+  text = tables.html_table({"a<b": {"EN": 1.0, "w": 0.5}, "c": {"EN": 2.0, "w": 0.7}}, digits=1, unranked=["w"])
+  assert "<tr><td>a&lt;b</td><td><u>1.0</u></td><td>0.5</td></tr>" in text
+  assert "<tr><td>c</td><td><b>2.0</b></td><td>0.7</td></tr>" in text and "<th>EN ↑</th><th>w</th>" in text
+
+
 def test_csv_and_json_read_back():
   rows = [{"image": "a,b", "EN": 1.5}, {"image": "c", "SF": 2.0}]
   assert list(csv.DictReader(io.StringIO(tables.comma_separated(rows))))[0] == {"image": "a,b", "EN": "1.5", "SF": ""}
