@@ -117,7 +117,45 @@ def test_what_cannot_be_converted_is_named(tmp_path, images):
     convert(tmp_path / "nowhere", tmp_path / "out", "yolo")
   (folder / "b.txt").write_text("")
   with pytest.raises(DatasetError, match="both"):
-    convert(folder, tmp_path / "out", "coco", images=images)
+    convert(folder, tmp_path / "out.json", "coco", images=images)
+
+
+def test_coco_goes_into_a_json_file(tmp_path, images):
+  """Under another name it could not be read back."""
+  folder = tmp_path / "yolo"
+  folder.mkdir()
+  (folder / "a.txt").write_text("0 .5 .5 .2 .2\n")
+  with pytest.raises(DatasetError, match="out: COCO is one file; give it a name that ends with .json"):
+    convert(folder, tmp_path / "out", "coco", images=images, classes=["x"])
+  with pytest.raises(DatasetError, match=r"nowhere \(--images\) is not a folder"):
+    convert(folder, tmp_path / "out.json", "coco", images=tmp_path / "nowhere", classes=["x"])
+  (folder / "zzz.txt").write_text("0 .5 .5 .2 .2\n")
+  with pytest.raises(
+    DatasetError, match="zzz.txt: the size of image 'zzz' is not known; .*images has no image of this"
+  ):
+    convert(folder, tmp_path / "out.json", "coco", images=images, classes=["x"])
+
+
+@pytest.mark.parametrize(
+  ("classes", "match"),
+  [
+    (["car", "car"], "must be different, got car, car"),
+    (["car", "Car"], "differ in case only"),
+    (["car", " van"], "' van' has blanks"),
+    (["car", "a\nb"], "cannot be printed"),
+  ],
+)
+def test_class_names_that_would_not_come_back(tmp_path, images, classes, match):
+  folder = tmp_path / "yolo"
+  folder.mkdir()
+  (folder / "a.txt").write_text("1 .5 .5 .2 .2\n")
+  with pytest.raises(DatasetError, match=match):
+    convert(folder, tmp_path / "voc", "voc", images=images, classes=classes)
+  assert not (tmp_path / "voc").exists()
+  if "case" in match:  # the other forms keep them apart
+    convert(folder, tmp_path / "all.json", "coco", images=images, classes=classes)
+    labels = read_labels_of(tmp_path / "all.json")
+    assert labels.classes == ("car", "Car") and labels.boxes["a"].classes.tolist() == [1]
 
 
 def test_the_command_on_real_labels(tmp_path, capsys):

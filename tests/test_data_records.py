@@ -4,6 +4,7 @@ The expected values are the folder readers' own samples and batches.
 """
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -149,10 +150,67 @@ def test_errors(boxed, tmp_path):
     RecordSource(tmp_path / "records", "llvip")
 
 
+@pytest.mark.parametrize(
+  ("options", "match"),
+  [
+    ({"tset": {"every": 2}}, "options are given for tset, but the splits are train, test"),
+    ({"": {"every": "x"}}, "every='x' is not a whole number"),
+    ({"test": {"split": "train"}}, "no option 'split'"),
+    ({"": {"every": 0}}, "every must be at least 1"),
+  ],
+)
+def test_wrong_options_leave_nothing_behind(boxed, tmp_path, options, match):
+  with pytest.raises(DatasetError, match=match):
+    build("llvip", boxed, tmp_path / "records", options=options)
+  assert not (tmp_path / "records").exists()
+
+
+def test_records_of_other_files_are_not_passed_off_as_new(boxed, tmp_path):
+  build("llvip", boxed, tmp_path / "records")
+  moved = boxed.rename(tmp_path / "moved")
+  build("llvip", moved, tmp_path / "records")  # the same files elsewhere
+  label = moved / "Annotations/f.xml"
+  label.write_text(label.read_text().replace("30.1", "30.2"))  # as many bytes
+  with pytest.raises(DatasetError, match="its split 'test' was built from other files; remove the records"):
+    build("llvip", moved, tmp_path / "records")
+  label.write_text(label.read_text().replace("30.2", "30.1"))
+  build("llvip", moved, tmp_path / "records")
+  save(moved / "visible/train/a.png", picture(77, 3))
+  with pytest.raises(DatasetError, match="its split 'train' was built from other files"):
+    build("llvip", moved, tmp_path / "records")
+
+
+def test_a_folder_without_splits_has_one(boxed, tmp_path):
+  for name, folder in (("ir", "infrared"), ("vi", "visible")):
+    shutil.copytree(boxed / folder / "train", tmp_path / "flat" / name)
+  with pytest.raises(DatasetError, match="holds one set of pairs, not splits; leave out --splits=test"):
+    build("folder", tmp_path / "flat", tmp_path / "records", splits=["test"])
+  os.rename(tmp_path / "flat/ir/a.png", os.fsencode(tmp_path / "flat/ir") + b"/\xff.png")
+  os.rename(tmp_path / "flat/vi/a.png", os.fsencode(tmp_path / "flat/vi") + b"/\xff.png")
+  with pytest.raises(DatasetError, match="is not UTF-8; rename it"):
+    build("folder", tmp_path / "flat", tmp_path / "records")
+
+
+def test_splits_of_other_classes(boxed, tmp_path):
+  for split, classes in (("train", "person\ncar\n"), ("test", "car\nperson\n")):
+    for name, folder in (("ir", "infrared"), ("vi", "visible")):
+      shutil.copytree(boxed / folder / split, tmp_path / "own" / split / name)
+    labels = tmp_path / "own" / split / "labels"
+    labels.mkdir()
+    (labels / "classes.txt").write_text(classes)
+    (labels / f"{'a' if split == 'train' else 'f'}.txt").write_text("0 .5 .5 .2 .2\n")
+  match = r"split 'train' holds detection \(person, car\), but 'test' detection \(car, person\)"
+  with pytest.raises(DatasetError, match=match):
+    build("folder", tmp_path / "own", tmp_path / "records")
+  assert not (tmp_path / "records").exists()
+
+
 def test_the_command_and_the_config(boxed, tmp_path, capsys):
   arguments = ["data", "build", "--dataset=llvip", f"--root={boxed}", f"--data_dir={tmp_path / 'records'}"]
   assert cli.main([*arguments, "--option=every=1", "--option=test:every=2"]) == 0
-  assert "data.records_dir" in capsys.readouterr().out
+  out, err = capsys.readouterr()
+  assert "data.records_dir" in out and "train: 3 pairs\n" in out and "ownload" not in out
+  assert err.count("1 of 4 pairs have no label file and are left out") == 1
   assert cli.main([*arguments, "--option=every"]) == 2
   config = load("llvip_det")
   config.data.records_dir = str(tmp_path / "records")

@@ -2,11 +2,15 @@
 
 import argparse
 import ast
+import contextlib
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from tdfusion_jax.data import DatasetError
 from tdfusion_jax.data.convert import FORMS, convert
+from tdfusion_jax.data.records import read_about
 from tdfusion_jax.data.verify import verify
 from tdfusion_jax.data.verify_layout import CHECKED
 from tdfusion_jax.data.verify_report import table, write_page
@@ -51,11 +55,18 @@ def _verify_arguments(parser: argparse.ArgumentParser) -> None:
   )  # fmt: skip
   parser.add_argument("--html", metavar="FILE", help="the page with thumbnails (default: verify-NAME.html)")
   parser.add_argument("--no-html", action="store_true", help="write no page")
-  parser.add_argument("--thumbnails", type=int, default=48, metavar="N", help="pairs on the page, faulty ones first")
+  parser.add_argument("--thumbnails", type=_count, default=48, metavar="N", help="pairs on the page, faulty ones first")
   parser.add_argument("--fix-hints", action="store_true", help="say how to repair each fault")
   parser.add_argument("--allow", default="", metavar="KIND,..", help="kinds of errors that shall count as notes")
-  parser.add_argument("--limit", type=int, default=20, metavar="N", help="findings of a kind that are printed")
-  parser.add_argument("--threads", type=int, default=2, metavar="N", help="images decoded at a time")
+  parser.add_argument("--limit", type=_count, default=20, metavar="N", help="findings of a kind that are printed")
+  parser.add_argument("--threads", type=_count, default=2, metavar="N", help="images decoded at a time")
+
+
+def _count(text: str) -> int:
+  value = int(text)
+  if value < 0:
+    raise argparse.ArgumentTypeError(f"{value} is negative")
+  return value
 
 
 def _convert_arguments(parser: argparse.ArgumentParser) -> None:
@@ -92,7 +103,10 @@ def _verify(options: argparse.Namespace) -> int:
     split, separator, file = item.partition("=")
     if not separator:
       raise DatasetError(f"--split_file={item}: SPLIT=FILE is needed, such as train=lists/train.txt")
-    lists[split] = file
+    if split in lists:
+      raise DatasetError(f"--split_file={item}: split {split!r} has a list already, {lists[split]}")
+    lists[split] = Path(file).expanduser()
+  page = None if options.no_html else _page(options.html or f"verify-{options.dataset}.html")
   report = verify(
     options.dataset,
     options.root,
@@ -102,11 +116,19 @@ def _verify(options: argparse.Namespace) -> int:
     threads=max(1, options.threads),
   )
   print(table(report, fix_hints=options.fix_hints, limit=options.limit))
-  if not options.no_html:
-    page = Path(options.html or f"verify-{options.dataset}.html")
+  if page is not None:
     write_page(page, report, thumbnails=options.thumbnails, fix_hints=options.fix_hints)
     print(f"page: {page}")
   return 0 if report.ok else 1
+
+
+def _page(file: str) -> Path:
+  """Where the page goes; refused before the reading, which may take long."""
+  page = Path(file).expanduser()
+  if page.is_dir():
+    raise DatasetError(f"--html={file}: this is a folder; give a file, such as {page / 'verify.html'}")
+  page.parent.mkdir(parents=True, exist_ok=True)
+  return page
 
 
 def _convert(options: argparse.Namespace) -> int:
@@ -119,13 +141,48 @@ def _convert(options: argparse.Namespace) -> int:
 def _build(options: argparse.Namespace) -> int:
   from tdfusion_jax.data.tfds_builders import build  # imports tensorflow-datasets, which takes a moment
 
-  splits = _names(options.splits)
-  folder = build(
-    options.dataset, options.root, options.data_dir, options=_reader_options(options.option), splits=splits
-  )
+  given = _reader_options(options.option)
+  with _remarks():
+    folder = build(options.dataset, options.root, options.data_dir, options=given, splits=_names(options.splits))
+  about = read_about(options.data_dir, options.dataset)
+  for split, names in about["names"].items() if about else ():
+    print(f"{split}: {len(names)} pair{'s' if len(names) != 1 else ''}")
   print(f"records: {folder}")
   print(f"train from them with --config.data.records_dir={options.data_dir}")
   return 0
+
+
+class _Once(logging.Filter):
+  """Every message once: the splits are opened several times."""
+
+  def __init__(self):
+    super().__init__()
+    self.said: set[str] = set()
+
+  def filter(self, record: logging.LogRecord) -> bool:
+    message = record.getMessage()
+    new = message not in self.said
+    self.said.add(message)
+    return new
+
+
+@contextlib.contextmanager
+def _remarks() -> Iterator[None]:
+  """Shows the readers' remarks as plain lines: pairs left out without a label, boxes outside their image."""
+  handler = logging.StreamHandler()
+  handler.setFormatter(logging.Formatter("%(message)s"))
+  handler.addFilter(_Once())
+  ours = logging.getLogger("tdfusion_jax.data")
+  before = ours.level, ours.propagate
+  ours.addHandler(handler)
+  ours.setLevel(logging.INFO)
+  ours.propagate = False  # tensorflow-datasets gives the root logger a handler of its own
+  try:
+    yield
+  finally:
+    ours.removeHandler(handler)
+    ours.setLevel(before[0])
+    ours.propagate = before[1]
 
 
 def _reader_options(items: list[str]) -> dict[str, dict[str, Any]]:
@@ -136,7 +193,7 @@ def _reader_options(items: list[str]) -> dict[str, dict[str, Any]]:
     split, _, option = name.rpartition(":")
     if not separator or not option:
       raise DatasetError(f"--option={item}: [SPLIT:]NAME=VALUE is needed, such as every=10")
-    found.setdefault(split, {})[option] = _value(text)
+    found.setdefault(split, {})[option] = _names(text) if option == "classes" else _value(text)
   return found
 
 

@@ -1,6 +1,6 @@
 """Pairs of infrared and visible images: readers, a synthetic world, and the loader. Imports no JAX."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from tdfusion_jax.data.llvip import llvip
 from tdfusion_jax.data.loader import StepSource, make_dataset, val_batches
 from tdfusion_jax.data.m3fd import m3fd
 from tdfusion_jax.data.msrs import msrs
+from tdfusion_jax.data.options import check_options
 from tdfusion_jax.data.plan import EpochPlan, plan_epoch
 from tdfusion_jax.data.records import RecordSource
 from tdfusion_jax.data.registering import register_builders
@@ -31,6 +32,7 @@ __all__ = [
   "Source",
   "StepSource",
   "SyntheticSource",
+  "check_reader_options",
   "get_source",
   "make_dataset",
   "plan_epoch",
@@ -48,6 +50,11 @@ SOURCES: dict[str, Callable[..., Source]] = {
   "synthetic_det": synthetic_det,
   "synthetic_seg": synthetic_seg,
 }
+
+
+def check_reader_options(name: str, options: Mapping[str, Any]) -> None:
+  """Raises `DatasetError` unless the reader of data set `name` has these options, and they are of its types."""
+  check_options(name, SyntheticSource if name.startswith("synthetic_") else SOURCES[name], options)
 
 
 def get_source(
@@ -76,10 +83,6 @@ def get_source(
     raise DatasetError(f"unknown data set {name!r}; known: {', '.join(SOURCES)}")
   if cache not in (None, "memory"):
     raise DatasetError(f"unknown cache {cache!r}; known: None, 'memory'")
-  try:
-    source = SOURCES[name](root, split, **options)
-  except TypeError as error:
-    if "unexpected keyword argument" not in str(error):
-      raise
-    raise DatasetError(f"data set {name!r}: {error}") from None
+  check_reader_options(name, options)
+  source = SOURCES[name](root, split, **options)
   return source if cache is None else CachedSource(source, cache_bytes)

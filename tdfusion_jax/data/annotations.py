@@ -156,6 +156,8 @@ def read_coco(path: Path, report: Report = stop) -> tuple[dict[str, Boxes], tupl
   names = {_coco_id(c, "id", path, f"categories[{i}]"): c.get("name") for i, c in enumerate(categories)}
   if any(not isinstance(name, str) or not name.strip() for name in names.values()) or len(names) != len(categories):
     raise DatasetError(f"{path}: every category needs an id of its own and a name")
+  if not 0 < len(names) < 256 or len(set(names.values())) != len(names):
+    raise DatasetError(f"{path}: 1 to 255 categories of different names are needed, got {len(names)}")
   index = {key: i for i, key in enumerate(sorted(names))}
   stems, sizes = {}, {}
   for i, image in enumerate(images):

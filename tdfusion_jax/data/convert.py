@@ -54,18 +54,24 @@ def convert(
   """
   if form not in FORMS:
     raise DatasetError(f"unknown form {form!r}; known: {', '.join(FORMS)}")
-  here, there = Path(source), Path(target)
+  here, there = Path(source).expanduser(), Path(target).expanduser()
+  if form == "coco" and there.suffix.lower() != ".json":
+    raise DatasetError(f"{there}: COCO is one file; give it a name that ends with .json")
   if there.is_file() or (there.is_dir() and any(there.iterdir())) or (form == "coco" and there.is_dir()):
     raise DatasetError(f"{there} exists; choose another place")
   labels = read_labels_of(here, images=images, classes=classes)
+  _require_classes(labels.classes, here, form)
   {"voc": _write_voc, "yolo": _write_yolo, "coco": _write_coco}[form](labels, there)
   return labels
 
 
 def read_labels_of(source: Path, *, images: str | Path | None = None, classes: Sequence[str] | None = None) -> Labels:
   """All labels of a folder or COCO file, with sizes. Arguments as in `convert`."""
-  pictures = files_by_stem(Path(images)) if images is not None else {}
-  sizes = _Sizes(pictures)
+  folder = None if images is None else Path(images).expanduser()
+  if folder is not None and not folder.is_dir():
+    raise DatasetError(f"{folder} (--images) is not a folder")
+  pictures = files_by_stem(folder) if folder is not None else {}
+  sizes = _Sizes(pictures, folder)
   given = None if classes is None else tuple(classes)
   files = {stem: path.name for stem, path in pictures.items()}
   if source.suffix.lower() == ".json" and source.is_file():
@@ -97,12 +103,13 @@ def read_labels_of(source: Path, *, images: str | Path | None = None, classes: S
 class _Sizes:
   """Image sizes by stem, read from the headers."""
 
-  def __init__(self, pictures: Mapping[str, Path]):
-    self.pictures = pictures
+  def __init__(self, pictures: Mapping[str, Path], folder: Path | None):
+    self.pictures, self.folder = pictures, folder
 
   def of(self, stem: str, origin: Path) -> tuple[int, int]:
     if stem not in self.pictures:
-      raise DatasetError(f"{origin}: the size of image {stem!r} is not known; give the folder of the images (--images)")
+      hint = f"{self.folder} has no image of this name" if self.folder else "give the folder of the images (--images)"
+      raise DatasetError(f"{origin}: the size of image {stem!r} is not known; {hint}")
     try:
       with open_image(self.pictures[stem]) as image:
         return image.height, image.width
@@ -142,6 +149,19 @@ def _listed_classes(folder: Path) -> tuple[str, ...] | None:
   if not (folder / "classes.txt").is_file():
     return None
   return tuple(filter(None, map(str.strip, read_text(folder / "classes.txt").splitlines())))
+
+
+def _require_classes(names: Sequence[str], origin: Path, form: str) -> None:
+  """Raises for class names that would not come back from a file of `form`."""
+  if not names:
+    raise DatasetError(f"{origin}: there is no object and no list of classes; give their names (--classes)")
+  for name in names:
+    if name != name.strip() or not name.isprintable() or not name:
+      raise DatasetError(f"{origin}: class name {name!r} has blanks at its ends, or characters that cannot be printed")
+  if len(set(names)) != len(names):
+    raise DatasetError(f"{origin}: class names must be different, got {', '.join(names)}")
+  if form == "voc" and len({name.casefold() for name in names}) != len(names):
+    raise DatasetError(f"{origin}: Pascal VOC's names are read without case, and some differ in case only")
 
 
 def _voc_classes(files: Mapping[str, Path]) -> tuple[str, ...]:

@@ -94,7 +94,7 @@ def folder(
       raise DatasetError(f"{source_file}: its categories are {', '.join(categories)}, not {', '.join(classes)}")
     names, files = categories, dict.fromkeys(found, source_file)
   else:
-    names = _class_names(labels, classes)
+    names = class_names(labels, classes)
   strangers = sorted(files.keys() - infrared.keys())
   if strangers and suffix != ".json":
     raise DatasetError(f"{labels}: {len(strangers)} label(s) without a pair: {shorten(strangers)}")
@@ -135,14 +135,16 @@ def _recognise(labels: Path) -> tuple[str, dict[str, Path]]:
   return form, files
 
 
-def _class_names(labels: Path, classes: Sequence[str] | None) -> tuple[str, ...]:
+def class_names(labels: Path, classes: Sequence[str] | None) -> tuple[str, ...]:
+  """`classes`, or the lines of `classes.txt` in a label folder; `DatasetError` unless they are 1 to 255 different."""
   if classes is not None:
     names = tuple(classes)
   elif (labels / "classes.txt").is_file():
     lines = read_text(labels / "classes.txt").splitlines()
     names = tuple(line.strip() for line in lines if line.strip())
   else:
-    raise DatasetError(f"{labels}: class names are needed: write classes.txt there (one a line) or give data.classes")
+    raise DatasetError(f"{labels}: class names are needed: write classes.txt there (one a line) or give option classes")
   if not 0 < len(names) < 256 or len(set(names)) != len(names):
-    raise DatasetError(f"{labels}: 1 to 255 different class names are needed, got {len(names)}")
+    found = f"{len(names)}: {shorten(names)}" if names else "none"
+    raise DatasetError(f"{labels}: 1 to 255 different class names are needed, got {found}")
   return names

@@ -77,8 +77,8 @@ class MaskSource(PairedSource):
 
 def require_root(root: str | Path | None, layout: Layout) -> Path:
   """The data set's folder, or an error that says where to get it."""
-  if root is None:
-    raise DatasetError(f"{layout.title} needs its folder (data.root). {layout.help()}")
+  if root is None or not str(root):
+    raise DatasetError(f"{layout.title} needs its folder (data.root, --root). {layout.help()}")
   path = Path(root).expanduser()
   if not path.is_dir():
     raise DatasetError(f"{layout.title} not found: {path} is not a folder. {layout.help()}")

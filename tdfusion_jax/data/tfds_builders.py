@@ -4,8 +4,11 @@ Images go in as files: JPEG as it is where its channels fit, else PNG of what ou
 does not enforce channel counts and decodes palettes differently from one environment to the next.
 """
 
+import contextlib
+import hashlib
 import io
 import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,7 +19,7 @@ from PIL import Image
 
 from tdfusion_jax.batch import Sample
 from tdfusion_jax.data.images import open_image
-from tdfusion_jax.data.paired import Layout
+from tdfusion_jax.data.paired import Layout, require_root
 from tdfusion_jax.data.records import ABOUT, VERSION, plain_options, read_about
 from tdfusion_jax.data.source import DatasetError, Kind, Source
 from tdfusion_jax.data.tfds_about import CITATIONS, LICENCES, layout_of
@@ -50,9 +53,8 @@ class PairBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     return get_source(self.name, root=root, split=split, **_of_split(self._options, split))
 
   def _splits(self, root: Path | None) -> list[str]:
-    """All splits that the data set has."""
-    del root
-    return ["train", "test"]
+    """All splits that are prepared if none are asked for."""
+    return _splits_of(self.name, root)
 
   def _has_splits(self, root: Path | None) -> bool:
     """False for a folder of pairs that are the same in every split."""
@@ -105,6 +107,7 @@ class PairBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
       "classes": first.classes,
       "names": {split: source.names for split, source in sources.items()},
       "has_splits": self._has_splits(root),
+      "files": {split: _files_digest(source) for split, source in sources.items()},
       "options": {split: plain_options(_of_split(self._options, split)) for split in sources},
     }
     self.info.metadata[ABOUT] = json.loads(json.dumps(about))  # type: ignore[index]
@@ -115,6 +118,24 @@ class PairBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
       sample = source[index]
       files = getattr(source, "pairs", [None] * len(source))[index]
       yield index, _example(sample, files, source.kind)
+
+
+def _splits_of(name: str, root: Path | None) -> list[str]:
+  if name != "folder":
+    return ["train", "test"]
+  found = [p.name for p in sorted(root.iterdir()) if (p / "ir").is_dir()] if root else []
+  return found or ["train"]  # one set of pairs, whatever split is asked for
+
+
+def _files_digest(source: Source) -> str:
+  """Tells whether records were made from these files: names, sizes of the images, contents of the labels."""
+  digest = hashlib.sha256()
+  labels: dict[Path, str] = {}  # one COCO file belongs to every pair
+  for name, ir, vi, label in getattr(source, "pairs", ()):
+    if label is not None and label not in labels:
+      labels[label] = hashlib.sha256(label.read_bytes()).hexdigest()
+    digest.update(f"{name!r} {ir.stat().st_size} {vi.stat().st_size} {label and labels[label]}\n".encode())
+  return digest.hexdigest()
 
 
 def _of_split(options: Options, split: str) -> dict[str, Any]:
@@ -201,10 +222,6 @@ class Folder(PairBuilder):
 
   MANUAL_DOWNLOAD_INSTRUCTIONS = layout_of("folder").help()
 
-  def _splits(self, root: Path | None) -> list[str]:
-    found = [p.name for p in sorted(root.iterdir()) if (p / "ir").is_dir()] if root else []
-    return found or ["train"]  # one set of pairs, whatever split is asked for
-
   def _has_splits(self, root: Path | None) -> bool:
     return root is None or not (root / "ir").is_dir()
 
@@ -240,27 +257,71 @@ def build(
     The folder of the records.
 
   Raises:
-    DatasetError: unfitting data, or there are records already that were built with other options.
+    DatasetError: unfitting data, unknown splits or options, or there are records already that were built with other
+      options or from other files.
   """
   known = {cls.name: cls for cls in (Llvip, M3fd, Msrs, Fmb, SyntheticDet, SyntheticSeg, Folder)}
   if name not in known:
     raise DatasetError(f"unknown data set {name!r}; known: {', '.join(known)}")
   here = Path(data_dir).expanduser()
+  folder = None
+  if known[name].MANUAL_DOWNLOAD_INSTRUCTIONS is not None:
+    folder = require_root(root, layout_of(name))
+  sources = _sources(name, folder, options or {}, splits)
   made = read_about(here, name)
   if made is not None:
-    wanted = {s: plain_options(_of_split(options or {}, s)) for s in made["options"]}
-    if wanted != made["options"] or set(splits or made["options"]) != set(made["options"]):
-      raise DatasetError(
-        f"{here / name}: holds records of other splits or options; remove them or use another data_dir"
-      )
+    _require_same(here / name, made, sources, options or {})
     return here / name / VERSION
-  needs_root = known[name].MANUAL_DOWNLOAD_INSTRUCTIONS is not None
-  if needs_root and (root is None or not Path(root).expanduser().is_dir()):
-    raise DatasetError(f"{root} is not a folder. {known[name].MANUAL_DOWNLOAD_INSTRUCTIONS}")
-  place = str(Path(root).expanduser()) if needs_root and root is not None else None
-  tfds.disable_progress_bar()
-  builder = known[name](options=options, splits=splits, root=place, data_dir=str(here), file_format="array_record")
-  builder.download_and_prepare(
-    file_format="array_record", download_config=tfds.download.DownloadConfig(manual_dir=place)
-  )
+  place = None if folder is None else str(folder)
+  if not sys.stderr.isatty():
+    tfds.disable_progress_bar()
+  try:
+    with contextlib.redirect_stdout(io.StringIO()):  # it speaks of downloading
+      builder = known[name](options=options, splits=splits, root=place, data_dir=str(here), file_format="array_record")
+      builder.download_and_prepare(
+        file_format="array_record", download_config=tfds.download.DownloadConfig(manual_dir=place)
+      )
+  finally:
+    for empty in (here / "downloads" / "extracted", here / "downloads", here / name):
+      with contextlib.suppress(OSError):  # not empty, or not there
+        empty.rmdir()
   return Path(str(builder.data_dir))
+
+
+def _sources(name: str, root: Path | None, options: Options, splits: Sequence[str] | None) -> dict[str, Source]:
+  """The source of every split that is wanted: what does not fit is found before anything is written."""
+  from tdfusion_jax.data import check_reader_options, get_source  # that module imports this one
+
+  wanted = list(splits or _splits_of(name, root))
+  if name == "folder" and root is not None and (root / "ir").is_dir() and wanted != ["train"]:
+    raise DatasetError(f"{root} holds one set of pairs, not splits; leave out --splits={','.join(wanted)}")
+  unknown = sorted(options.keys() - {"", *wanted})
+  if unknown:
+    raise DatasetError(f"options are given for {', '.join(unknown)}, but the splits are {', '.join(wanted)}")
+  for split in wanted:
+    check_reader_options(name, _of_split(options, split))
+  sources = {split: get_source(name, root=root, split=split, **_of_split(options, split)) for split in wanted}
+  first = sources[wanted[0]]
+  for split, source in sources.items():
+    if (source.kind, source.classes) != (first.kind, first.classes):
+      raise DatasetError(
+        f"{root}: split {split!r} holds {source.kind or 'no labels'} ({', '.join(source.classes)}), but "
+        f"{wanted[0]!r} {first.kind or 'no labels'} ({', '.join(first.classes)}); build them in places of their own"
+      )
+    for stem in source.names:
+      if stem != stem.encode("utf-8", "replace").decode():
+        raise DatasetError(f"{root}: the file name {stem!r} is not UTF-8; rename it")
+  return sources
+
+
+def _require_same(folder: Path, made: Mapping[str, Any], sources: Mapping[str, Source], options: Options) -> None:
+  """Raises unless the records in `folder` are those that would be built now."""
+  wanted = {split: plain_options(_of_split(options, split)) for split in sources}
+  if wanted != made["options"]:
+    raise DatasetError(f"{folder}: holds records of other splits or options; remove them or use another data_dir")
+  for split, digest in made.get("files", {}).items():
+    if digest != _files_digest(sources[split]):
+      raise DatasetError(
+        f"{folder}: its split {split!r} was built from other files; remove the records, to build them anew, or use "
+        "another data_dir"
+      )

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from tdfusion_jax.data.annotations import Boxes, read_coco, read_split_file
 from tdfusion_jax.data.images import EXTENSIONS, open_image
+from tdfusion_jax.data.paired import shorten
 from tdfusion_jax.data.source import DatasetError
 from tdfusion_jax.data.verify_images import COLOUR, Look, displacement, look_at, names_digest
 from tdfusion_jax.data.verify_labels import HINTS, Finding, Level, error, verify_label
@@ -81,14 +82,18 @@ def verify(
   if allowed - HINTS.keys():
     raise DatasetError(f"unknown kind of finding {sorted(allowed - HINTS.keys())}; known: {', '.join(HINTS)}")
   shape = shape_of(name, root, classes)
-  pairs, findings, manifests, present = [], [], {}, {}
+  pairs, findings, manifests, present, listed = [], [], {}, {}, {}
   for place in shape.places:
-    found, said, names = _verify_place(place, shape, threads)
+    found, said, names, classes = _verify_place(place, shape, threads)
     pairs += found
     findings += said
     present[place.split] = set(names)
     if names:
       manifests[place.split] = (len(names), names_digest(names))
+    if classes:
+      listed[place.split] = classes
+  findings += _class_lists(listed)
+  shape = shape._replace(classes=shape.classes or next(iter(listed.values()), ()))
   findings += _stray_labels(shape, present)
   findings += _duplicates(pairs)
   lists, said = _split_lists(split_files or {}, shape, present)
@@ -112,9 +117,12 @@ def _list(folder: Path, extensions: tuple[str, ...], split: str) -> tuple[dict[s
 _SUFFIXES = {"mask": EXTENSIONS, "voc": (".xml",), "yolo": (".txt",), "coco": (".json",)}
 
 
-def _verify_place(place: Place, shape: Shape, threads: int) -> tuple[list[PairReport], list[Finding], list[str]]:
+def _verify_place(
+  place: Place, shape: Shape, threads: int
+) -> tuple[list[PairReport], list[Finding], list[str], tuple[str, ...]]:
+  """(pairs, findings, names of the pairs, class names that this split states itself)."""
   if not place.ir.is_dir() and not place.vi.is_dir():
-    return [], [Finding("note", "missing-folder", place.split, "", f"split {place.split!r} is not there")], []
+    return [], [Finding("note", "missing-folder", place.split, "", f"split {place.split!r} is not there")], [], ()
   said = [
     error("missing-folder", place.split, "", f"{folder} is missing")
     for folder in (place.ir, place.vi, *([place.labels] if place.complete and place.labels else []))
@@ -122,13 +130,22 @@ def _verify_place(place: Place, shape: Shape, threads: int) -> tuple[list[PairRe
   ]
   (ir, more), (vi, others) = (_list(folder, EXTENSIONS, place.split) for folder in (place.ir, place.vi))
   said += more + others
+  said += [
+    error("no-images", place.split, "", f"{folder} holds no image ({', '.join(EXTENSIONS)})")
+    for folder, files in ((place.ir, ir), (place.vi, vi))
+    if folder.is_dir() and not files
+  ]
+  if place.labels and not place.complete and place.form and not place.labels.is_dir():
+    text = f"{place.labels} is missing: nothing is labelled"
+    said.append(Finding("note", "missing-folder", place.split, "", text))
   for here, there, folder in ((ir, vi, place.vi), (vi, ir, place.ir)):
     said += [
       error("missing-partner", place.split, name, f"{here[name]} has no partner in {folder}")
       for name in sorted(here.keys() - there.keys())
     ]
-  labels, found = _labels(place, shape, said)
+  labels, found, classes = _labels(place, shape, said)
   names = sorted(ir.keys() | vi.keys())
+  said += _strangers(place, labels, names)
 
   def look(name: str) -> tuple[PairReport, list[Finding]]:
     return _verify_pair(place, shape, name, (ir.get(name), vi.get(name), labels.get(name)), found)
@@ -145,19 +162,29 @@ def _verify_place(place: Place, shape: Shape, threads: int) -> tuple[list[PairRe
   if expected and expected != len(names):
     text = f"{len(names)} pairs; the complete official set has {expected}"
     said.append(Finding("note", "count", place.split, "", text))
-  return pairs, said, names
+  return pairs, said, names, classes
 
 
-def _labels(place: Place, shape: Shape, said: list[Finding]) -> tuple[dict[str, Path], dict[str, Boxes]]:
-  """Label files by stem, and for COCO the boxes by stem."""
-  if place.labels is None or place.form is None:
-    return {}, {}
+def _labels(
+  place: Place, shape: Shape, said: list[Finding]
+) -> tuple[dict[str, Path], dict[str, Boxes], tuple[str, ...]]:
+  """Label files by stem, for COCO the boxes by stem, and the split's own class names."""
+  if place.labels is None:
+    return {}, {}, ()
+  if place.form is None:
+    text = f"{place.labels} holds no label file (.xml, .txt, a COCO .json, or masks: {', '.join(EXTENSIONS)})"
+    said.append(error("no-labels", place.split, "", text))
+    return {}, {}, ()
   files, more = _list(place.labels, _SUFFIXES[place.form], place.split)
   said += [m for m in more if place.own_labels]
   if place.form != "coco":
-    return files, {}
+    return files, {}, place.classes
+  if len(files) > 1:
+    text = f"{place.labels} holds {len(files)} .json files; one COCO file for all images is needed"
+    said.append(error("bad-label", place.split, "", text))
   labels: dict[str, Path] = {}
   boxes: dict[str, Boxes] = {}
+  classes: tuple[str, ...] = ()
   for path in files.values():
     try:
       found, names = read_coco(path, lambda kind, text: said.append(error(kind, place.split, "", text)))
@@ -169,7 +196,31 @@ def _labels(place: Place, shape: Shape, said: list[Finding]) -> tuple[dict[str, 
       said.append(error("unknown-class", place.split, "", text))
     boxes |= found
     labels |= dict.fromkeys(found, path)
-  return labels, boxes
+    classes = classes or names
+  return labels, boxes, classes
+
+
+def _strangers(place: Place, labels: dict[str, Path], names: list[str]) -> Iterator[Finding]:
+  """Images that a COCO file names and that are not there: a note, since one file may serve several folders."""
+  if place.form != "coco" or not labels:
+    return
+  strangers = sorted(labels.keys() - set(names))
+  if len(strangers) == len(labels):
+    text = f"{labels[strangers[0]]} names no pair of {place.ir}, but {shorten(strangers)}"
+    yield error("no-labels", place.split, "", text)
+  elif strangers:
+    text = f"{labels[strangers[0]]} names {len(strangers)} image(s) that are not there: {shorten(strangers)}"
+    yield Finding("note", "stray-label", place.split, "", text)
+
+
+def _class_lists(listed: dict[str, tuple[str, ...]]) -> Iterator[Finding]:
+  """Splits whose class lists differ: what is a car in one would be a bus in the other."""
+  splits = list(listed)
+  for split in splits[1:]:
+    first, names = listed[splits[0]], listed[split]
+    if names != first:
+      text = f"its classes are {', '.join(names)}, those of split {splits[0]!r} are {', '.join(first)}"
+      yield error("class-names", split, "", text)
 
 
 def _verify_pair(
@@ -184,8 +235,10 @@ def _verify_pair(
       try:
         with open_image(path) as image:
           if image.mode.startswith(("I", "F")):
-            raise DatasetError(f"{path}: mode {image.mode} has more than 8 bits per channel; convert it to 8 bits")
-          one = look_at(image)
+            text = f"{path}: mode {image.mode} has more than 8 bits per channel; convert it to 8 bits"
+            said.append(error("bit-depth", place.split, name, text))
+          else:
+            one = look_at(image)
       except DatasetError as fault:
         said.append(error("unreadable-image", place.split, name, str(fault)))
       except Exception as fault:  # decoders of damaged files raise nearly anything

@@ -74,4 +74,5 @@ def _edges(image: Image.Image) -> np.ndarray:
 
 def names_digest(names: list[str]) -> str:
   """sha256 of the sorted names, one a line: says whether two lists name the same images."""
-  return hashlib.sha256("".join(f"{name}\n" for name in sorted(names)).encode()).hexdigest()
+  lines = "".join(f"{name}\n" for name in sorted(names))
+  return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()  # bytes of names that are not UTF-8

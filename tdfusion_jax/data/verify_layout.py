@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tdfusion_jax.data.fields import read_text
 from tdfusion_jax.data.fmb import CLASSES as FMB_CLASSES
 from tdfusion_jax.data.fmb import LAYOUT as FMB_LAYOUT
 from tdfusion_jax.data.folder import LAYOUT as FOLDER_LAYOUT
+from tdfusion_jax.data.folder import class_names
 from tdfusion_jax.data.images import EXTENSIONS
 from tdfusion_jax.data.llvip import CLASSES as LLVIP_CLASSES
 from tdfusion_jax.data.llvip import LAYOUT as LLVIP_LAYOUT
@@ -32,6 +32,8 @@ class Place(NamedTuple):
   """Whether every pair needs a label file; otherwise a pair without one is unlabelled."""
   own_labels: bool = True
   """False where one folder holds the labels of several splits."""
+  classes: tuple[str, ...] = ()
+  """Of a split of a folder, which has its own list."""
 
 
 class Shape(NamedTuple):
@@ -77,7 +79,10 @@ def shape_of(name: str, root: str | Path | None, classes: Sequence[str] | None =
   elif name == "folder":
     shape = _folder(require_root(root, FOLDER_LAYOUT), classes)
   else:
-    raise DatasetError(f"data set {name!r} has no files to verify; known: {', '.join(CHECKED)}")
+    what = "has no files to verify" if name.startswith("synthetic_") else "is not known"
+    raise DatasetError(f"data set {name!r} {what}; known: {', '.join(CHECKED)}")
+  if name != "folder" and classes:
+    raise DatasetError(f"{shape.title} has its own classes ({', '.join(shape.classes)}); others are for folders")
   if not any(place.ir.is_dir() or place.vi.is_dir() for place in shape.places):
     raise DatasetError(f"{shape.title} not found in {root}. {shape.layout.help()}")
   return shape
@@ -85,18 +90,15 @@ def shape_of(name: str, root: str | Path | None, classes: Sequence[str] | None =
 
 def _folder(base: Path, classes: Sequence[str] | None) -> Shape:
   splits = [p.name for p in sorted(base.iterdir()) if (p / "ir").is_dir() or (p / "vi").is_dir()]
-  places, names = [], tuple(classes or ())
+  places = []
   for split in splits or ["all"]:
     here = base / split if splits else base
-    labels: Path | None = here / "labels"
-    form = label_form(here / "labels")
-    if form is None:
-      labels = None
-    elif form != "coco" and not names and (here / "labels" / "classes.txt").is_file():
-      names = tuple(filter(None, map(str.strip, read_text(here / "labels" / "classes.txt").splitlines())))
-    places.append(Place(split, here / "ir", here / "vi", labels, form, False))
-  if any(place.form not in (None, "coco") for place in places) and not names:
-    raise DatasetError(f"{base}: class names are needed: write labels/classes.txt (one a line) or give --classes")
+    labels = here / "labels"
+    form = label_form(labels)
+    own = class_names(labels, classes) if form not in (None, "coco") else ()
+    there = labels if labels.is_dir() else None
+    places.append(Place(split, here / "ir", here / "vi", there, form, False, classes=own))
+  names = next((place.classes for place in places if place.classes), tuple(classes or ()))
   return Shape("a pair folder", FOLDER_LAYOUT, names, places, {})
 
 

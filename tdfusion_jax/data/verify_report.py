@@ -45,7 +45,12 @@ def table(report: Report, *, fix_hints: bool = False, limit: int = 20) -> str:
     lines += [f"  ... and {count - limit} more"] if count > limit else []
   errors = sum(f.level == "error" for f in report.findings)
   lines += ["", f"{len(report.pairs)} pairs, {errors} error(s), {len(report.findings) - errors} note(s)"]
-  return "\n".join(lines)
+  return "\n".join(map(_printable, lines))
+
+
+def _printable(text: str) -> str:
+  """`text` with what a terminal or a UTF-8 file cannot take (line breaks, bytes of other encodings) as escapes."""
+  return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
 def _rows(report: Report) -> list[tuple[str, list[str]]]:
@@ -132,8 +137,9 @@ def write_page(path: Path, report: Report, *, thumbnails: int = 48, fix_hints: b
 def _figure(pair: PairReport, findings: list[Finding], classes: tuple[str, ...]) -> str:
   bad = any(f.level == "error" for f in findings)
   images = "".join(_thumbnail(path, pair, classes) for path in pair.files[:2])
-  lines = [f"<b>{html.escape(f'{pair.split} / {pair.name}')}</b>" + ("" if pair.labelled else " unlabelled")]
-  lines += [html.escape(f"{f.kind}: {f.message}") for f in findings]
+  title = html.escape(_printable(f"{pair.split} / {pair.name}"))
+  lines = [f"<b>{title}</b>" + ("" if pair.labelled else " unlabelled")]
+  lines += [html.escape(_printable(f"{f.kind}: {f.message}")) for f in findings]
   return f"<figure{' class=bad' if bad else ''}>{images}<figcaption>{'<br>'.join(lines)}</figcaption></figure>"
 
 

@@ -1,0 +1,53 @@
+"""Options of the readers, checked before anything is read: a typing error ends in one line, not deep in a reader."""
+
+import inspect
+import types
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from tdfusion_jax.data.source import DatasetError
+
+
+def check_options(name: str, reader: Callable, options: Mapping[str, Any]) -> None:
+  """Raises `DatasetError` for an option that `reader` does not have, or a value of another type than its annotation.
+
+  Args:
+    name: of the data set, for the message.
+    reader: its keyword-only arguments are the options.
+    options: what a user gave.
+  """
+  hints = get_type_hints(reader.__init__ if isinstance(reader, type) else reader)
+  known = [p.name for p in inspect.signature(reader).parameters.values() if p.kind is p.KEYWORD_ONLY]
+  for option, value in options.items():
+    if option not in known:
+      raise DatasetError(f"data set {name!r} has no option {option!r}; known: {', '.join(known) or 'none'}")
+    if not _fits(value, hints.get(option, Any)):
+      raise DatasetError(f"data set {name!r}: {option}={value!r} is not {_words(hints[option])}")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+  if hint is Any:
+    return True
+  origin, parts = get_origin(hint), get_args(hint)
+  if origin in (Union, types.UnionType):
+    return any(_fits(value, part) for part in parts)
+  if origin is tuple:
+    return isinstance(value, (tuple, list)) and len(value) == len(parts) and all(map(_fits, value, parts))
+  if origin is Sequence:  # a text is a sequence of its letters, which nobody means
+    return isinstance(value, (tuple, list)) and all(_fits(item, parts[0]) for item in value)
+  if hint in (int, float):
+    return isinstance(value, (int, hint)) and not isinstance(value, bool)
+  return isinstance(value, hint)
+
+
+def _words(hint: Any) -> str:
+  """What a value must be, as in "is not a whole number"."""
+  origin, parts = get_origin(hint), get_args(hint)
+  if origin in (Union, types.UnionType):
+    return " or ".join(dict.fromkeys(_words(part) for part in parts if part is not type(None)))
+  if origin is tuple:
+    return f"{len(parts)} values, such as {tuple([96] * len(parts))}"
+  if origin is Sequence:
+    return "a list of names, such as ['person', 'car']"
+  words = {int: "a whole number", float: "a number", bool: "True or False"}
+  return words.get(hint, "a path")
