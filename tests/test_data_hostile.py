@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import time
 import warnings
 from pathlib import Path
 
@@ -100,12 +101,13 @@ def test_coco(tmp_path, content, match):
   assert str(path) in str(error.value)
 
 
-@pytest.mark.parametrize("name", ["../a.png", "/etc/passwd", "..", "C:\\a.png", "a\x00.png"])
+@pytest.mark.parametrize("name", ["../a.png", "/etc/passwd", "..", "C:\\a.png", "a\x00.png", "a" * 300])
 def test_split_lists_cannot_leave_the_folder(tmp_path, name):
   path = tmp_path / "x.txt"
   path.write_text(f"b.png\n{name} 1,2,3,4,0\n")
-  with pytest.raises(DatasetError, match="not a plain file name"):
+  with pytest.raises(DatasetError, match="not a plain file name") as error:
     read_split_file(path, 1)
+  assert len(str(error.value)) < len(str(path)) + 100
 
 
 def test_enormous_label_files_are_not_read(tmp_path):
@@ -162,3 +164,13 @@ def test_fuzzer_notices_what_it_looks_for(monkeypatch):
   monkeypatch.setattr(fuzzer, "read_coco", broken)
   _, failures, _ = fuzzer.fuzz(40, seed=0, limit=5.0)
   assert failures and "KeyError" in failures[0] and "(coco)" in failures[0]
+
+  def nameless(*_):
+    raise DatasetError("something is wrong")
+
+  monkeypatch.setattr(fuzzer, "read_coco", nameless)
+  _, failures, _ = fuzzer.fuzz(40, seed=0, limit=5.0)
+  assert failures and all("message without the file's name: something is wrong" in line for line in failures)
+  monkeypatch.setattr(fuzzer, "read_coco", lambda *_: time.sleep(0.3) or ({}, ()))
+  _, failures, longest = fuzzer.fuzz(40, seed=0, limit=0.2)
+  assert longest >= 0.3 and any("(coco): took 0." in line for line in failures)

@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tdfusion_jax.data.annotations import clip_boxes, read_coco, read_split_file, read_voc, read_yolo
+from tdfusion_jax.data.annotations import clip_boxes, read_coco, read_split_file, read_voc, read_yolo, stop
 from tdfusion_jax.data.images import read_gray, read_labels, read_visible
 from tdfusion_jax.data.source import DatasetError
 
@@ -151,12 +151,14 @@ def read(kind: str, path: Path, rng: random.Random) -> None:
   if kind == "image":
     rng.choice((read_gray, read_visible, lambda p: read_labels(p, 9, 0)))(path)
     return
+  # As in training, where the first fault ends the reading, or as in `tdfusion data verify`, where none does.
+  report = rng.choice((stop, lambda kind, message: None))
   if kind == "voc":
-    found = [read_voc(path, CLASSES)]
+    found = [read_voc(path, CLASSES, report)]
   elif kind == "yolo":
-    found = [read_yolo(path, len(CLASSES), (24, 30))]
+    found = [read_yolo(path, len(CLASSES), (24, 30), report)]
   else:
-    boxes = read_coco(path)[0] if kind == "coco" else read_split_file(path, len(CLASSES))
+    boxes = read_coco(path, report)[0] if kind == "coco" else read_split_file(path, len(CLASSES), report)
     if any("/" in name or "\\" in name or name in ("", ".", "..") or "\x00" in name for name in boxes):
       raise AssertionError(f"a name that leaves the folder: {list(boxes)}")
     found = list(boxes.values())

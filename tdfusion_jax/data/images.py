@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from tdfusion_jax.batch import IGNORE_LABEL
+from tdfusion_jax.data.fields import short
 from tdfusion_jax.data.source import DatasetError
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
@@ -129,7 +130,9 @@ def files_by_stem(folder: Path, extensions: tuple[str, ...] = EXTENSIONS) -> dic
 
 def safe_stem(name: str, origin: Path) -> str:
   """The stem of a file name taken from a label file; refuses anything that is not a plain name."""
-  if not name or name in (".", "..") or "\x00" in name or "/" in name or "\\" in name or ":" in name:
-    raise DatasetError(f"{origin}: {name!r} is not a plain file name")
+  # No file system takes more than 255 bytes.
+  enormous = len(name.encode("utf-8", "replace")) > 255
+  if not name or name in (".", "..") or "\x00" in name or "/" in name or "\\" in name or ":" in name or enormous:
+    raise DatasetError(f"{origin}: {short(name)} is not a plain file name")
   suffix = Path(name).suffix
   return name[: -len(suffix)] if suffix.lower() in EXTENSIONS else name
