@@ -45,6 +45,8 @@ def load(path: str | Path) -> Loaded:
     CheckpointError: missing, truncated, another kind of file, or one that wants code to run.
   """
   path = Path(path)
+  if path.is_dir():
+    raise CheckpointError(f"{path} is a folder; name the weight file in it.")
   if not path.is_file():
     raise CheckpointError(f"weights file {path} does not exist.")
   if path.suffix != ".safetensors" and not _looks_like_safetensors(path):

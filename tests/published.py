@@ -95,6 +95,32 @@ def huggingface(sizes=MIT_B0, classes=150, channels=3):
   return shapes | _affine("decode_head.classifier", classes, width, 1, 1)
 
 
+def transformers5(sizes=MIT_B0, classes=150, channels=3):
+  """The same in memory of transformers 5, whose modules have other names than its files."""
+  widths, depths, width = sizes
+  shapes, before = {}, channels
+  for stage, (inner, depth, ratio) in enumerate(zip(widths, depths, RATIOS, strict=True)):
+    root, kernel = f"segformer.stages.{stage}", 3 if stage else 7
+    shapes |= _affine(f"{root}.patch_embeddings.proj", inner, before, kernel, kernel)
+    shapes |= _affine(f"{root}.patch_embeddings.layer_norm", inner)
+    for i in range(depth):
+      block = f"{root}.blocks.{i}"
+      for part in "qkvo":
+        shapes |= _affine(f"{block}.attention.{part}_proj", inner, inner)
+      if ratio > 1:
+        shapes |= _affine(f"{block}.attention.sequence_reduction.sequence_reduction", inner, inner, ratio, ratio)
+        shapes |= _affine(f"{block}.attention.sequence_reduction.layer_norm", inner)
+      shapes |= _affine(f"{block}.layernorm_before", inner) | _affine(f"{block}.layernorm_after", inner)
+      shapes |= _affine(f"{block}.mlp.fc1", 4 * inner, inner) | _affine(f"{block}.mlp.fc2", inner, 4 * inner)
+      shapes |= _affine(f"{block}.mlp.dwconv.dwconv", 4 * inner, 1, 3, 3)
+    shapes |= _affine(f"{root}.layer_norm", inner)
+    before = inner
+  for level in range(4):
+    shapes |= _affine(f"decode_head.linear_projections.{level}.proj", width, widths[level])
+  shapes |= {"decode_head.linear_fuse.weight": (width, 4 * width, 1, 1)}
+  return shapes | _norm("decode_head.batch_norm", width) | _affine("decode_head.classifier", classes, width, 1, 1)
+
+
 def _conv(name, inputs, outputs, kernel=1):
   return {f"{name}.conv.weight": (outputs, inputs, kernel, kernel), **_norm(f"{name}.bn", outputs)}
 

@@ -21,6 +21,7 @@ FORMATS = {
   "segformer original": (published.segformer(original=True), "segformer", "original"),
   "segformer upstream": (published.segformer(original=False, channels=1, classes=9), "segformer", "upstream"),
   "segformer huggingface": (published.huggingface(), "segformer", "huggingface"),
+  "segformer transformers5": (published.transformers5(classes=4), "segformer", "transformers5"),
   "segformer b2": (published.huggingface(published.MIT_B2, 5), "segformer", "huggingface"),
   "yolov8 ultralytics": (published.yolov8(), "yolov8", "ultralytics"),
   "yolov8 upstream": (published.yolov8(layers=published.UPSTREAM_LAYERS, head="", classes=6), "yolov8", "upstream"),
@@ -88,6 +89,17 @@ def test_huggingface_safetensors_and_half_precision_there_and_back(tmp_path):
   assert "NVIDIA" in metadata["licence"]
   porting.convert(tmp_path / "t.safetensors", tmp_path / "b.safetensors", to="huggingface", dtype="float16")
   equal(load_file(tmp_path / "b.safetensors"), arrays)
+
+
+def test_a_half_precision_yolov8_comes_back_in_half_precision(tmp_path):
+  """Its fixed distance kernel as well, which is not stored; one of another precision than the rest keeps it."""
+  for kernel in (np.float16, np.float32):
+    arrays = published.random(published.yolov8(classes=3), dtype=np.float16)
+    arrays["model.22.dfl.conv.weight"] = arrays["model.22.dfl.conv.weight"].astype(kernel)
+    write_pth(tmp_path / "in.pt", arrays)
+    porting.convert(tmp_path / "in.pt", tmp_path / "t.safetensors", dtype="source")
+    porting.convert(tmp_path / "t.safetensors", tmp_path / "back.pt", to="ultralytics", dtype="source")
+    equal(read_pth(tmp_path / "back.pt"), arrays)
 
 
 def test_keys_and_values_of_huggingface_become_upstreams_kv(tmp_path):
@@ -245,6 +257,7 @@ def test_the_command_converts_and_inspects(tmp_path, capsys):
     (["in.pt", "--out", "in.pt", "--to", "upstream"], "is the file that is read"),
     (["in.pt", "--out", "x.safetensors", "--arch", "segformer"], "belong to no segformer"),
     (["none.pt", "--out", "x.safetensors"], "does not exist"),
+    ([".", "--out", "x.safetensors"], "is a folder; name the weight file"),
     (["text.pth", "--out", "x.safetensors"], "not a readable PyTorch weight file"),
     (["text.safetensors", "--out", "x.safetensors"], r"not a readable \.safetensors file"),
     (["lies.safetensors", "--out", "x.safetensors"], "does not hold what its metadata says"),

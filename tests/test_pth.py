@@ -1,5 +1,6 @@
 """The reader of PyTorch files: what it refuses. (That it reads real files is in tests/with_torch and test_goldens.)"""
 
+import io
 import os
 import pickle
 import struct
@@ -10,6 +11,7 @@ import pytest
 
 from tdfusion_jax.convert.pth import WeightFileError, read_pth
 from tdfusion_jax.convert.pth_write import write_pth
+from tdfusion_jax.convert.unpickle import Unpickler
 
 
 class Payload:
@@ -39,6 +41,8 @@ def test_code_in_a_weight_file_is_refused_by_name_and_does_not_run(tmp_path, mon
     (b"\x80\x02}X\x01", "pickle data was truncated"),
     (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a Git LFS pointer"),
     (b"\n<!DOCTYPE html><html>", "a web page"),
+    (b"\x89PNG\r\n\x1a\n", "neither a zip archive nor a pickle"),
+    (b"\x80\x02\xff.", r"its pickle is damaged \(KeyError"),
   ],
 )
 def test_other_files_give_one_line_naming_the_file_and_what_it_is(tmp_path, content, what):
@@ -132,6 +136,54 @@ def test_tensors_beyond_their_stored_values_are_refused(tmp_path, size, stride, 
     file.writestr("x/data.pkl", content)
     file.writestr("x/data/0", values)
   with pytest.raises(WeightFileError, match=message):
+    read_pth(tmp_path / "w.pth")
+
+
+def test_one_number_repeated_is_no_way_around_the_size_of_a_file(tmp_path):
+  content, values = tensor((1 << 15, 1 << 13), (0, 0))  # 1 GiB, of a few hundred bytes
+  with zipfile.ZipFile(tmp_path / "w.pth", "w") as file:
+    file.writestr("x/data.pkl", content)
+    file.writestr("x/data/0", values)
+  with pytest.raises(WeightFileError, match="tensors of 1073741824 bytes, far more than the file itself; refused"):
+    read_pth(tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize(
+  "container",
+  [b"}%bK\x01s.", b"}(%bK\x01u.", b"(%bK\x01d.", b"\x8f(%b\x90.", b"(%b\x91.", b"c__builtin__\nset\n]%ba\x85R."],
+  ids=["setitem", "setitems", "dict", "additems", "frozenset", "set"],
+)
+def test_keys_that_would_take_forever_to_hash_are_refused(tmp_path, container):
+  """x = (); 60 times x = (x, x): 2^60 leaves. Nested in depth instead, they would end the process."""
+  shared = b")" + b"2\x86" * 60
+  with pytest.raises(WeightFileError, match="refused: nested tuples as a key"):
+    read_pth(archive(tmp_path / "w.pth", b"\x80\x04" + container.replace(b"%b", shared)))
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_keys_and_sets_of_plain_values_are_read(protocol):
+  """What checkpoints hold beside their tensors: hyper-parameters, sets of names, pairs as keys."""
+  about = {"betas": {(1, 2): {"a"}, 3: frozenset({("b", 4)})}, 5: {6, 7}, "nested": ((1, (2, 3)), [None, 0.5])}
+  assert Unpickler(io.BytesIO(pickle.dumps(about, protocol))).load() == about
+
+
+def test_a_file_cannot_give_attributes_to_our_functions(tmp_path):
+  from tdfusion_jax.convert import unpickle
+
+  content = b"\x80\x02ctorch._utils\n_rebuild_parameter\n}X\x03\x00\x00\x00fooK\x01sb."
+  with pytest.raises(WeightFileError, match="refused: state for what has none"):
+    read_pth(archive(tmp_path / "w.pth", content))
+  assert not hasattr(unpickle._rebuild_parameter, "foo")
+
+
+@pytest.mark.parametrize("count", [2, 1 << 60])
+def test_a_block_beyond_the_end_of_an_old_file_is_refused_before_it_is_read(tmp_path, count):
+  pid = b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpu\x8a\x08"
+  made = b"ctorch._utils\n_rebuild_tensor_v2\n(" + pid + struct.pack("<q", count) + b"NtQK\x00(K\x01t(K\x01t\x89}tR"
+  content = b"".join(pickle.dumps(part, 2) for part in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}))
+  content += b"\x80\x02}X\x01\x00\x00\x00w" + made + b"s." + pickle.dumps(["0"], 2) + struct.pack("<q", count)
+  (tmp_path / "w.pth").write_bytes(content + bytes(4))
+  with pytest.raises(WeightFileError, match="cut short: stored block 0 reaches beyond the end"):
     read_pth(tmp_path / "w.pth")
 
 

@@ -35,7 +35,8 @@ def to_torch(variables: Mapping, arch: str, style: str = "upstream") -> dict[str
   Args:
     variables: as `from_torch` gives them.
     arch: as there.
-    style: whose names: "upstream", for SegFormer also "original" or "huggingface", for YOLOv8 "ultralytics".
+    style: whose names: "upstream", for SegFormer also "original", "huggingface" or
+      "transformers5", for YOLOv8 "ultralytics".
 
   Raises:
     ValueError: unknown arch or style.

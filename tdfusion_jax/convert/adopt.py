@@ -107,7 +107,7 @@ def _port_task(upstream: dict, source: naming.Source, changes: Changes, given: M
       raise ValueError(f"{key} is {value.shape}, not {fixed[key].shape}.")
     if key == yolov8.DFL and not np.array_equal(value, fixed[key]):
       raise ValueError(f"{key} is not 0, 1, ... {yolov8.BINS - 1}: a distance kernel that this YOLOv8 does not have.")
-  passengers = {key: value for key, value in passengers.items() if not np.array_equal(value, fixed[key])}
+  passengers = {key: value for key, value in passengers.items() if not _same(value, fixed[key])}
   options = {**network.options_from(upstream), **naming.OPTIONS.get((source.arch, source.style), {}), **given}
   part = {"num_classes": 1} if source.backbone else {}
   shapes = _shapes(network.build(**{**part, **options}), network.sample_inputs(**options))
@@ -118,6 +118,10 @@ def _port_task(upstream: dict, source: naming.Source, changes: Changes, given: M
   if changes.num_classes or changes.backbone_only:  # shapes or keys of the head are others now
     passengers = {key: value for key, value in passengers.items() if key.startswith("backbone.")}
   return Ported(rules.unflatten(flat), source, options, passengers, notes + more)
+
+
+def _same(one: np.ndarray, other: np.ndarray) -> bool:
+  return one.dtype == other.dtype and np.array_equal(one, other)
 
 
 def _change(flat: dict, options: dict, source: naming.Source, changes: Changes) -> tuple[dict, dict, list[str]]:

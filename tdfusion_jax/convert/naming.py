@@ -15,7 +15,7 @@ class Source(NamedTuple):
   arch: str
   """fusion, lossgen, segformer or yolov8."""
   style: str
-  """upstream, original, huggingface or ultralytics."""
+  """upstream, original, huggingface, transformers5 or ultralytics."""
   backbone: bool
   """Whether it is a backbone without a head."""
   classifier: tuple[str, ...] = ()
@@ -25,7 +25,7 @@ class Source(NamedTuple):
 STYLES = {
   "fusion": ("upstream",),
   "lossgen": ("upstream",),
-  "segformer": ("upstream", "original", "huggingface"),
+  "segformer": ("upstream", "original", "huggingface", "transformers5"),
   "yolov8": ("upstream", "ultralytics"),
 }
 
@@ -35,11 +35,13 @@ OPTIONS = {
   ("segformer", "original"): {"head_eps": 1e-5, "align_corners": False, "gelu": "erf", "norm_eps": 1e-6},
   ("segformer", "huggingface"): {"head_eps": 1e-5, "align_corners": False, "gelu": "erf", "norm_eps": 1e-5},
 }
+OPTIONS["segformer", "transformers5"] = OPTIONS["segformer", "huggingface"]
 LICENCES = {
   ("segformer", "original"): "NVIDIA source licence (non-commercial) if these are NVIDIA's weights",
   ("segformer", "huggingface"): "NVIDIA source licence (non-commercial) if these are NVIDIA's weights",
   ("yolov8", "ultralytics"): "AGPL-3.0 if these are Ultralytics' weights",
 }
+LICENCES["segformer", "transformers5"] = LICENCES["segformer", "huggingface"]
 NO_LICENCE = "no licence stated by the file: the terms of its source apply"
 CONV_SEG = ("decode_head.conv_seg.weight", "decode_head.conv_seg.bias")
 
@@ -49,6 +51,16 @@ _HF_BLOCK = {
   "mlp.dwconv.dwconv": "mlp.dwconv.dwconv", "mlp.dense2": "mlp.fc2",
 }  # fmt: skip
 _HF_KEY, _HF_VALUE = ("attention.self.key", "attention.self.value")
+# From version 5 on, transformers has names in memory (`torch.save(model.state_dict())`) that are not those of the
+# files on the hub, which it still reads and writes.
+_TRANSFORMERS5 = {
+  "layernorm_before": "layer_norm_1", "layernorm_after": "layer_norm_2", "attention.q_proj": "attention.self.query",
+  "attention.k_proj": "attention.self.key", "attention.v_proj": "attention.self.value",
+  "attention.o_proj": "attention.output.dense",
+  "attention.sequence_reduction.sequence_reduction": "attention.self.sr",
+  "attention.sequence_reduction.layer_norm": "attention.self.layer_norm", "mlp.fc1": "mlp.dense1",
+  "mlp.dwconv.dwconv": "mlp.dwconv.dwconv", "mlp.fc2": "mlp.dense2",
+}  # fmt: skip
 _HF_HEAD = {
   "linear_fuse": "decode_head.linear_fuse.conv", "batch_norm": "decode_head.linear_fuse.bn",
   "classifier": "decode_head.linear_pred",
@@ -71,6 +83,8 @@ def to_upstream(arrays: Mapping[str, np.ndarray], source: Source) -> Arrays:
   kept = {key: value for key, value in arrays.items() if key not in source.classifier}
   if source.style == "huggingface":
     return _from_huggingface(kept)
+  if source.style == "transformers5":
+    return _from_huggingface({_from_transformers5(key): value for key, value in kept.items()})
   if source.style == "ultralytics":
     return {_from_ultralytics(key): value for key, value in kept.items()}
   bare = _BACKBONE.get(source.arch, ())
@@ -91,6 +105,8 @@ def from_upstream(arrays: Mapping[str, np.ndarray], arch: str, style: str, *, ba
     raise ValueError(f"{arch} has no naming {style!r}; there are: {', '.join(STYLES[arch])}.")
   if style == "huggingface":
     return _to_huggingface(arrays)
+  if style == "transformers5":
+    return {_to_transformers5(key): value for key, value in _to_huggingface(arrays).items()}
   if style == "ultralytics":
     return {_to_ultralytics(key): value for key, value in arrays.items()}
   if backbone:
@@ -150,6 +166,26 @@ def _to_huggingface(arrays: Mapping[str, np.ndarray]) -> Arrays:
       module, _, leaf = key.rpartition(".")
       out[f"decode_head.{head[module]}.{leaf}"] = value
   return out
+
+
+def _from_transformers5(key: str) -> str:
+  """`segformer.stages.0.blocks.1.mlp.fc1.bias` -> `segformer.encoder.block.0.1.mlp.dense1.bias`."""
+  name = key.removeprefix("segformer.")
+  if match := re.fullmatch(r"stages\.(\d)\.blocks\.(\d+)\.(.+)\.(weight|bias)", name):
+    stage, index, part, leaf = match.groups()
+    return f"segformer.encoder.block.{stage}.{index}.{_TRANSFORMERS5[part]}.{leaf}" if part in _TRANSFORMERS5 else key
+  if match := re.fullmatch(r"stages\.(\d)\.(patch_embeddings|layer_norm)\.(.+)", name):
+    return f"segformer.encoder.{match[2]}.{match[1]}.{match[3]}"
+  return re.sub(r"^decode_head\.linear_projections\.", "decode_head.linear_c.", key)
+
+
+def _to_transformers5(key: str) -> str:
+  parts = {theirs: ours for ours, theirs in _TRANSFORMERS5.items()}
+  if match := re.fullmatch(r"segformer\.encoder\.block\.(\d)\.(\d+)\.(.+)\.(weight|bias)", key):
+    return f"segformer.stages.{match[1]}.blocks.{match[2]}.{parts[match[3]]}.{match[4]}"
+  if match := re.fullmatch(r"segformer\.encoder\.(patch_embeddings|layer_norm)\.(\d)\.(.+)", key):
+    return f"segformer.stages.{match[2]}.{match[1]}.{match[3]}"
+  return key.replace("decode_head.linear_c.", "decode_head.linear_projections.")
 
 
 def _from_ultralytics(key: str) -> str:

@@ -13,6 +13,8 @@ from tdfusion_jax.convert.unpickle import Storage, Stub, Tensor, Unpickler
 
 _MAX_BYTES = 4 << 30
 _MAX_MODULES = 100_000
+_MAX_SHARING = 16  # tensors may share stored values, as upstream's convolutions do, but not make much of nothing
+_ALWAYS_FITS = 64 << 20
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 # Where the weights may be: Ultralytics prefers its moving average, and writes None for what is not there.
 _WRAPPERS = ("ema", "state_dict", "model", "model_state_dict")
@@ -44,13 +46,15 @@ def read_pth(path: str | Path) -> dict[str, np.ndarray]:
       with zipfile.ZipFile(path) as archive:
         return _collect(*_open_zip(archive, path), path)
     with path.open("rb") as file:
-      return _collect(*_open_legacy(file), path)
+      return _collect(*_open_legacy(file, path), path)
   except WeightFileError:
     raise
   except Exception as error:  # a hostile pickle can raise anything
-    if isinstance(error, pickle.UnpicklingError) and "refused" in str(error):
+    what = _what(path)
+    refused = isinstance(error, pickle.UnpicklingError) and str(error).startswith("refused")
+    if refused and ("asks for" in str(error) or not what):  # else it was no pickle in the first place
       raise WeightFileError(f"{path}: {error}") from None
-    raise WeightFileError(f"{path} is not a readable PyTorch weight file: {_what(path) or _one_line(error)}") from error
+    raise WeightFileError(f"{path} is not a readable PyTorch weight file: {what or _one_line(error)}") from error
 
 
 def _what(path: Path) -> str:
@@ -72,7 +76,14 @@ def _what(path: Path) -> str:
 
 
 def _one_line(error: Exception) -> str:
-  return " ".join(str(error).split())[:200] or type(error).__name__
+  if isinstance(error, MemoryError):
+    return "it asks for more memory than there is"
+  text = " ".join(str(error).split())[:200]
+  if isinstance(error, pickle.UnpicklingError | zipfile.BadZipFile) and text:
+    return text
+  if isinstance(error, EOFError | struct.error):
+    return "pickle data was truncated"
+  return f"its pickle is damaged ({type(error).__name__}{': ' * bool(text)}{text})"
 
 
 Read = Callable[[Storage], bytes]
@@ -97,7 +108,7 @@ def _open_zip(archive: zipfile.ZipFile, path: Path) -> tuple[Any, Read]:
   return found, lambda storage: archive.read(f"{root}data/{storage.key}")
 
 
-def _open_legacy(file) -> tuple[Any, Read]:
+def _open_legacy(file, path: Path) -> tuple[Any, Read]:
   """The same of older files: four pickles, a list of storage keys, then the storages themselves."""
   if Unpickler(file).load() != _LEGACY_MAGIC:
     raise pickle.UnpicklingError("no PyTorch header")
@@ -118,9 +129,12 @@ def _open_legacy(file) -> tuple[Any, Read]:
   for key in Unpickler(file).load():
     (count,) = struct.unpack("<q", file.read(8))
     storage = storages[str(key)]
+    size = storage.count * np.dtype(storage.dtype).itemsize
     if count != storage.count or count < 0:
-      raise pickle.UnpicklingError(f"stored block {key} has {count} values, not {storage.count}")
-    blocks[storage.key] = file.read(count * np.dtype(storage.dtype).itemsize)
+      raise pickle.UnpicklingError(f"stored block {key} says it has {count} values, its tensor {storage.count}")
+    if size > path.stat().st_size - file.tell():
+      raise pickle.UnpicklingError(f"cut short: stored block {key} reaches beyond the end")
+    blocks[storage.key] = file.read(size)
   return found, lambda storage: blocks[storage.key]
 
 
@@ -131,6 +145,8 @@ def _collect(found: Any, read: Read, path: Path) -> dict[str, np.ndarray]:
   total = sum(int(np.prod(t.size, dtype=object)) * np.dtype(t.storage.dtype).itemsize for t in tensors.values())
   if total > _MAX_BYTES:
     raise WeightFileError(f"{path} holds tensors of more than {_MAX_BYTES >> 30} GiB; refused.")
+  if total > max(_ALWAYS_FITS, _MAX_SHARING * path.stat().st_size):
+    raise WeightFileError(f"{path} holds tensors of {total} bytes, far more than the file itself; refused.")
   return {name: _array(name, tensor, read) for name, tensor in tensors.items()}
 
 

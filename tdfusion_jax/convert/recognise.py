@@ -62,10 +62,11 @@ def _candidates(keys: set[str]) -> list[Source]:
     styles = ("original",) if present else ("upstream", "original")
     found += [Source("segformer", style, True, present) for style in styles]
   for prefix in ("segformer.", ""):
-    if has(f"{prefix}encoder.patch_embeddings.0.proj.weight"):
-      whole = any(key.startswith("decode_head.") for key in keys)
-      present = tuple(key for key in _CLASSIFIER if key in keys)
-      found.append(Source("segformer", "huggingface", not whole, present))
+    for style, first in (("huggingface", "encoder.patch_embeddings.0"), ("transformers5", "stages.0.patch_embeddings")):
+      if has(f"{prefix}{first}.proj.weight"):
+        whole = any(key.startswith("decode_head.") for key in keys)
+        present = tuple(key for key in _CLASSIFIER if key in keys)
+        found.append(Source("segformer", style, not whole, present))
   if has("backbone.stem.conv.weight"):
     found.append(Source("yolov8", "upstream", not has("cv3.0.2.weight")))
   if has("stem.conv.weight", "dark2.0.conv.weight"):

@@ -90,6 +90,26 @@ def _rebuild_parameter(data, *_):
   return data
 
 
+def _make_set(items=()):
+  return set(map(_key, items))
+
+
+def _make_frozenset(items=()):
+  return frozenset(map(_key, items))
+
+
+def _key(value: Any) -> Any:
+  """`value`, if it may be a key or a member of a set.
+
+  Tuples within tuples could be nested so deeply that hashing them ends the process, or shared so often that it never
+  ends.
+  """
+  parts = value if isinstance(value, tuple) else (value,)
+  if any(isinstance(part, tuple) for part in parts):
+    raise pickle.UnpicklingError("refused: nested tuples as a key")
+  return value
+
+
 _KNOWN = {
   "collections.OrderedDict": _Dict,
   "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
@@ -97,17 +117,60 @@ _KNOWN = {
   "torch._utils._rebuild_parameter": _rebuild_parameter,
   "torch._utils._rebuild_parameter_with_state": _rebuild_parameter,
   "torch.Size": tuple,
-  "builtins.set": set,
-  "__builtin__.set": set,
+  "builtins.set": _make_set,
+  "__builtin__.set": _make_set,
+  "builtins.frozenset": _make_frozenset,
+  "__builtin__.frozenset": _make_frozenset,
 }
 
 
-class Unpickler(pickle.Unpickler):
+# The one in Python, because the one in C lets nobody look at a key before it is hashed.
+class Unpickler(pickle._Unpickler):
   """Plain containers, `Tensor`s, and a `Stub` for every object of another class.
 
   Raises:
-    pickle.UnpicklingError: "refused: ..." where the file wants a function called, naming it.
+    pickle.UnpicklingError: "refused: ..." where the file wants a function called, naming it, or state given to what
+      has none, or keys that cannot be hashed safely.
+    Exception: of any other kind, where the pickle is damaged.
   """
+
+  dispatch: Any = dict(pickle._Unpickler.dispatch)
+  stack: Any  # of the base class, which type checkers do not know; so are these
+  append: Any
+  pop_mark: Any
+
+  def _dict(self):
+    items = self.pop_mark()
+    self.append({_key(items[i]): items[i + 1] for i in range(0, len(items), 2)})
+
+  def _set_item(self):
+    value, key = self.stack.pop(), self.stack.pop()
+    self.stack[-1][_key(key)] = value
+
+  def _set_items(self):
+    items = self.pop_mark()
+    for i in range(0, len(items), 2):
+      self.stack[-1][_key(items[i])] = items[i + 1]
+
+  def _add_items(self):
+    items = self.pop_mark()
+    if isinstance(self.stack[-1], set):
+      self.stack[-1].update(map(_key, items))
+
+  def _frozen_set(self):
+    items = self.pop_mark()  # first, since it changes what `append` appends to
+    self.append(frozenset(map(_key, items)))
+
+  def _build(self):
+    state = self.stack.pop()
+    if not isinstance(self.stack[-1], Stub | _Dict):  # else it would set attributes of our own functions
+      raise pickle.UnpicklingError("refused: state for what has none")
+    self.stack[-1].__setstate__(state)
+
+  dispatch |= {
+    pickle.DICT[0]: _dict, pickle.SETITEM[0]: _set_item, pickle.SETITEMS[0]: _set_items,
+    pickle.ADDITEMS[0]: _add_items, pickle.FROZENSET[0]: _frozen_set, pickle.BUILD[0]: _build,
+  }  # fmt: skip
 
   def find_class(self, module: str, name: str):
     origin = f"{module}.{name}"

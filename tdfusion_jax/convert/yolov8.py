@@ -70,4 +70,6 @@ def fixed(state_dict: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
   counters = {f"{name}.num_batches_tracked": np.zeros((), np.int64) for name in means}
   if not any(key.startswith("cv2.") for key in state_dict):  # a backbone alone
     return counters
-  return {**counters, DFL: np.arange(BINS, dtype=np.float32).reshape(1, BINS, 1, 1)}
+  last = state_dict.get("cv2.0.2.weight")  # a half-precision file holds this kernel in half precision too
+  kind = np.float32 if last is None else last.dtype
+  return {**counters, DFL: np.arange(BINS, dtype=np.float32).astype(kind).reshape(1, BINS, 1, 1)}

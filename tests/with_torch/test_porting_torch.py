@@ -17,6 +17,7 @@ import published  # noqa: E402
 from tdfusion_jax import checkpoint, porting  # noqa: E402
 from tdfusion_jax.convert.pth import read_pth  # noqa: E402
 from tdfusion_jax.convert.pth_write import write_pth  # noqa: E402
+from tdfusion_jax.convert.rules import flatten  # noqa: E402
 from tdfusion_jax.networks.segformer import SegFormer  # noqa: E402
 
 pytestmark = pytest.mark.torch
@@ -91,6 +92,7 @@ def test_a_pickled_ultralytics_model_in_half_precision(tmp_path, monkeypatch, wh
   back = torch.load(tmp_path / "back.pt", weights_only=True)
   assert back.keys() == arrays.keys()
   for key, array in arrays.items():
+    assert back[key].numpy().dtype == array.dtype
     np.testing.assert_array_equal(back[key].numpy(), array, err_msg=key)
 
 
@@ -127,3 +129,15 @@ def test_segformer_gives_the_logits_of_transformers(tmp_path, variant):
   assert np.ptp(expected) > 1
   ours = SegFormer(**options).apply(jax.tree.map(jnp.asarray, variables), jnp.asarray(image))
   np.testing.assert_allclose(np.asarray(ours), expected, atol=1e-4)
+  # What a user saves from memory has other names from version 5 on; and back, loaded strictly.
+  torch.save(theirs.state_dict(), tmp_path / "memory.bin")
+  said = porting.convert(tmp_path / "memory.bin", tmp_path / "m.safetensors")[0]
+  style = "transformers5" if "transformers5" in said else "huggingface"
+  again, expected_again = (flatten(v) for v in (checkpoint.load_weights(tmp_path / "m.safetensors")[0], variables))
+  assert again.keys() == expected_again.keys()
+  for path, value in expected_again.items():
+    np.testing.assert_array_equal(again[path], value, err_msg=str(path))
+  porting.convert(tmp_path / "m.safetensors", tmp_path / "back.bin", to=style)
+  state_dict = {key: value.clone() for key, value in theirs.state_dict().items()}
+  theirs.load_state_dict(torch.load(tmp_path / "back.bin", weights_only=True), strict=True)
+  assert all(torch.equal(value, state_dict[key]) for key, value in theirs.state_dict().items())
