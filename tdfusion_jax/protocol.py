@@ -14,6 +14,7 @@ from tdfusion_jax.data import CachedSource, FusedSource, Source
 from tdfusion_jax.fusing import make_fuse_fn
 from tdfusion_jax.imageio import write_image
 from tdfusion_jax.judge import judge
+from tdfusion_jax.tables import ranks
 from tdfusion_jax.train import train
 
 log = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ def run_task_stage(config: Config, workdir: str | Path) -> dict:
   if config.fused.images == "fusion":
     about["weights"] = _fuse_all(config, pairs, folder)
   images = {split: finished_images(config, source, folder, split) for split, source in pairs.items()}
-  state = train(config, workdir, pairs=(images["train"], images["val"]))
+  state = train(_with_room(config), workdir, pairs=(images["train"], images["val"]))
   low = config.copy_and_resolve_references()
   if config.task.kind == "detection":
     with low.unlocked():
@@ -73,8 +74,20 @@ def run_task_stage(config: Config, workdir: str | Path) -> dict:
   return result
 
 
+def _with_room(config: Config) -> Config:
+  """Rows in the targets for all boxes of a mosaic's four images, or training would stop at the first crowded one."""
+  if config.task.kind != "detection" or config.data.augment != "task":
+    return config
+  roomy = config.copy_and_resolve_references()
+  roomy.data.max_boxes = 4 * config.data.max_boxes
+  return roomy
+
+
 def write_results(folder: Path) -> str:
-  """`results.md`: one row for each `RUN/result.json` and split in `folder`, best scores in bold. Returns its text."""
+  """`results.md`: one row for each `RUN/result.json` and split in `folder`. Returns its text.
+
+  Of the rows of one split the best score is **bold** and the second best _slanted_.
+  """
   rows = []
   for file in sorted(folder.glob("*/result.json")):
     result = json.loads(file.read_text())
@@ -83,17 +96,16 @@ def write_results(folder: Path) -> str:
         about = [str(result.get(key, "")) for key in ("name", "config", "images", "seed", "epochs")]
         rows.append(([*about, split], _main_scores(scores)))
   names = list(dict.fromkeys(name for _, scores in rows for name in scores))
-  best = {}
-  for name in names:
-    pick = min if name == "task_loss" else max
-    for split in {about[-1] for about, _ in rows}:
-      values = [scores[name] for about, scores in rows if about[-1] == split and name in scores]
-      best[name, split] = pick(values) if len(values) > 1 else None
+  places = {}
+  for split in {about[-1] for about, _ in rows}:
+    there = {str(row): scores for row, (about, scores) in enumerate(rows) if about[-1] == split}
+    for name in names:
+      places |= {(row, name): place for row, place in ranks(there, name, name != "task_loss").items()}
   heads = ["run", "config", "images", "seed", "epochs", "split", *names]
   lines = [" | ".join(heads), "|".join(["---"] * len(heads))]
-  for about, scores in rows:
-    cells = [f"{scores[n]:.4f}" if n in scores else "" for n in names]
-    cells = [f"**{c}**" if c and scores[n] == best[n, about[-1]] else c for c, n in zip(cells, names, strict=True)]
+  marks = {1: "**{}**", 2: "_{}_", 0: "{}"}
+  for row, (about, scores) in enumerate(rows):
+    cells = [marks[places.get((str(row), n), 0)].format(f"{scores[n]:.4f}") if n in scores else "" for n in names]
     lines.append(" | ".join([*about, *cells]))
   text = "".join(f"| {line} |\n" for line in lines)
   _replace(folder / "results.md", text)

@@ -125,6 +125,28 @@ def test_images_of_f_are_made_once_and_belong_to_their_weights(tmp_path, monkeyp
     run_task_stage(config(**changes), tmp_path / "run")
 
 
+def test_mosaics_have_room_for_the_boxes_of_four_images(tmp_path, monkeypatch):
+  """Each image may hold `data.max_boxes`; a mosaic of four held up training as too crowded."""
+  from tdfusion_jax import protocol
+
+  made = load("synthetic_det", "task")
+  made.data.max_boxes = 7
+  seen = []
+
+  def train(config, workdir, pairs):
+    del workdir, pairs
+    seen.append(config.data.max_boxes)
+    raise StopIteration
+
+  monkeypatch.setattr(protocol, "train", train)
+  made.fused.images = "infrared"
+  for augment, expected in (("task", 28), ("none", 7)):
+    made.data.augment = augment
+    with pytest.raises(StopIteration):
+      run_task_stage(made, tmp_path / augment)
+    assert seen.pop() == expected and made.data.max_boxes == 7
+
+
 @pytest.mark.parametrize(
   ("changes", "message"),
   [
@@ -148,7 +170,7 @@ def test_results_mark_the_best_of_each_split(tmp_path):
     result = {"name": name, "images": "fusion", "seed": 0, "test": {"mIoU": value, "task_loss": loss, "IoU/car": 0.1}}
     (tmp_path / name / "result.json").write_text(json.dumps(result))
   lines = write_results(tmp_path).splitlines()
-  assert "0.2500 | **1.0000**" in lines[2] and "**0.5000** | 2.0000" in lines[3]
+  assert "_0.2500_ | **1.0000**" in lines[2] and "**0.5000** | _2.0000_" in lines[3]
   assert "IoU/car" not in lines[0]
 
 
