@@ -18,7 +18,7 @@ from tdfusion_jax import build, checkpoint, pictures, tables
 from tdfusion_jax.config import Config, ConfigError, base
 from tdfusion_jax.data.source import Source
 from tdfusion_jax.evaluate import looks, pictures_of
-from tdfusion_jax.imageio import ImageError, read_image
+from tdfusion_jax.imageio import EXTENSIONS, ImageError, read_image, to_bytes
 from tdfusion_jax.protocol import finished_images
 from tdfusion_jax.state import TrainState
 
@@ -64,7 +64,7 @@ def write_report(
   Args:
     runs: {name: run folder}, of the training or of the task stage. The first one's validation pairs are shown.
     out: the file.
-    fused: {name: folder of fused images} of other methods, NAME.png like the pairs.
+    fused: {name: folder of fused images} of other methods, named like the pairs.
     pairs: pairs to show; 0 for none.
     root: the data, if it is not where the first run found it.
     told: called with what is being done.
@@ -72,16 +72,20 @@ def write_report(
   Raises:
     ConfigError, CheckpointError, DatasetError, ImageError: a run or its data cannot be read.
   """
+  out = Path(out)
+  if out.is_dir():
+    raise ConfigError(f"{out} is a folder; name the file to write.")
   opened = [_open(name, Path(path)) for name, path in runs.items()]
   galleries = _galleries(opened, {name: Path(path) for name, path in fused.items()}, pairs, root, told) if pairs else []
   told("drawing curves")
   page = _page(opened, galleries)
-  out = Path(out)
   temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
   try:
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary.write_text(page, encoding="utf-8")
     os.replace(temporary, out)
+  except OSError as error:
+    raise ConfigError(f"{out} cannot be written: {error.strerror}.") from error
   finally:
     temporary.unlink(missing_ok=True)
 
@@ -89,11 +93,18 @@ def write_report(
 def _open(name: str, path: Path) -> Run:
   try:
     said = _with_tuples(json.loads((path / "config.json").read_text()))
-    config = ConfigDict(_over(base().to_dict(), said))
-    result_file = path / "result.json"
+  except FileNotFoundError:
+    raise ConfigError(f"{path} is not a run folder: it holds no config.json.") from None
+  except (OSError, ValueError) as error:
+    raise ConfigError(f"{path} is not a run folder: config.json cannot be read ({error}).") from error
+  if not isinstance(said, dict) or not all(isinstance(said.get(part), dict) for part in ("data", "task", "loss")):
+    raise ConfigError(f"{path} is not a run folder: its config.json is another program's.")
+  config = ConfigDict(_over(base().to_dict(), said))
+  result_file = path / "result.json"
+  try:
     result = json.loads(result_file.read_text()) if result_file.is_file() else {}
-  except (OSError, json.JSONDecodeError) as error:
-    raise ConfigError(f"{path} is not a run folder: {error}") from error
+  except (OSError, ValueError) as error:
+    raise ConfigError(f"{result_file} cannot be read: {error}.") from error
   return Run(name, path, config, pictures.read_metrics(path / "metrics.jsonl"), result)
 
 
@@ -119,21 +130,31 @@ def _galleries(
   source = build.source(first, "val")
   count = min(count, len(source))
   galleries = [Gallery(source.names[i], {}) for i in range(count)]
+  files = {name: _files(name, folder, [gallery.name for gallery in galleries]) for name, folder in fused.items()}
   for run in runs:
     told(f"looking at {count} pairs with {run.name}")
     for gallery, layers in zip(galleries, _layers(run, source, first, count), strict=True):
       for title, image in layers.items():
         shared = title in ("infrared", "visible", "true")
         gallery.layers.setdefault(title if shared else f"{run.name}: {title}", image)
-  for name, folder in fused.items():
-    for gallery in galleries:
-      file = folder / f"{gallery.name}.png"
-      if not file.is_file():
-        raise ImageError(f"{name}: {file} does not exist.")
+  for name, found in files.items():
+    for gallery, file in zip(galleries, found, strict=True):
       height, width = next(iter(gallery.layers.values())).shape[:2]
-      image = Image.fromarray(np.round(read_image(file) * 255).astype(np.uint8).squeeze()).convert("RGB")
+      pixels = to_bytes(read_image(file))
+      image = Image.fromarray(np.repeat(pixels, 3 // pixels.shape[-1], axis=-1))
       gallery.layers[f"{name}: fused"] = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
   return galleries
+
+
+def _files(name: str, folder: Path, pairs: list[str]) -> list[Path]:
+  """The fused images of `pairs`, looked for before anything slow begins."""
+  if not folder.is_dir():
+    raise ImageError(f"{name}: {folder} is no folder of fused images.")
+  there = {file.stem: file for file in sorted(folder.iterdir()) if file.suffix.lower() in EXTENSIONS}
+  missing = [pair for pair in pairs if pair not in there]
+  if missing:
+    raise ImageError(f"{name}: {folder} holds no image of {', '.join(missing)}; --pairs shows fewer.")
+  return [there[pair] for pair in pairs]
 
 
 def _layers(run: Run, source: Source, first: Config, count: int) -> list[dict[str, np.ndarray]]:
@@ -222,6 +243,11 @@ def _numbers(runs: list[Run]) -> str:
       run.name: {k: v for k, v in run.result[split].items() if "/" not in k} for run in runs if split in run.result
     }
     parts.append(f"<h2>Task scores, {html.escape(split)}</h2>{_table(scores)}")
+    classes = {
+      run.name: {k: v for k, v in run.result[split].items() if "/" in k} for run in runs if split in run.result
+    }
+    if any(classes.values()):
+      parts.append(f"<details><summary>Each class</summary>{_table(classes)}</details>")
   return "".join(parts)
 
 

@@ -61,7 +61,13 @@ def test_what_does_not_fit_is_named(folders, capsys):
     assert evaluate(folder, *more) == 2
     return capsys.readouterr().err
 
-  assert "unknown QABF" in refusal("--metrics", "QABF")
+  assert "unknown QAFB. Do you mean Qabf?" in refusal("--metrics", "EN, QAFB")
+  assert "--metrics names none" in refusal("--metrics", " ,")
+  assert "--profile: unknown tdfuson; there are: tdfusion, sum" in refusal("--profile", "tdfuson")
+  assert "'=x': write NAME=PATH" in refusal("--fused", "=x")
+  assert "'x=': write NAME=PATH" in refusal("--fused", "x=")
+  (folder / "file").write_text("")
+  assert "cannot be made" in refusal("--fused", folder / "mean", "--out", folder / "file" / "x")
   assert "no such folder" in refusal("--fused", folder / "nowhere")
   assert "two methods are called 'mean'" in refusal("--fused", folder / "mean", "--fused", folder / "mean")
   Image.new("L", (12, 10), 9).save(folder / "mean" / "n1.png")
@@ -71,7 +77,63 @@ def test_what_does_not_fit_is_named(folders, capsys):
   (folder / "mean" / "n2.png").unlink()
   assert "no fused image for 1 of 3 pairs: n2" in refusal("--fused", folder / "mean")
   (folder / "odd" / "n0.png").write_bytes(b"no image")
-  assert "n0.png: cannot be read" in refusal("--fused", folder / "odd")
+  assert "n0.png cannot be read" in refusal("--fused", folder / "odd")
+  Image.new("L", SIZE[::-1]).save(folder / "odd" / "n1.jpg")
+  assert "n1.jpg and" in refusal("--fused", folder / "odd")
+  Image.new("L", (12, 10), 9).save(folder / "vi" / "n2.png")
+  assert "differ in size" in (said := refusal("--fused", folder / "odd")) and "vi/n2.png 12x10" in said
+
+
+def test_sizes_are_looked_at_before_anything_is_measured(folders, capsys, monkeypatch):
+  """All files that do not fit are named at once, not one an hour."""
+  from tdfusion_jax.commands import evaluate as command
+
+  folder, _ = folders
+  monkeypatch.setattr(command, "read_image", None)
+  for name in ("n0", "n2"):
+    Image.new("L", (12, 10), 9).save(folder / "odd" / f"{name}.png")
+  assert evaluate(folder, "--fused", folder / "odd") == 2
+  said = capsys.readouterr().err
+  assert "n0.png is 12x10, its pair 24x20" in said and "n2.png is 12x10" in said and said.count("\n") == 1
+
+
+def test_deep_turned_and_colour_files_are_read_as_fusing_reads_them(folders, capsys):
+  """16 bits are scaled, not cut off at 255; EXIF's rotation is applied; names of metrics may be written anyhow."""
+  folder, images = folders
+  for kind in ("ir", "vi", "mean"):
+    for index, image in enumerate(images[kind]):
+      file = folder / kind / f"n{index}.png"
+      file.unlink()
+      if index == 0:
+        Image.fromarray(image.astype(np.uint16) * 257).save(file)
+      elif index == 1:
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        Image.fromarray(np.rot90(image)).save(file, exif=exif)
+      else:
+        Image.fromarray(np.repeat(image[..., None], 3, axis=-1)).save(file)
+  out = folder / "scores"
+  assert evaluate(folder, "--fused", folder / "mean", "--metrics", "en, SSIM,en", "--out", out) == 0
+  expected = fusion_metrics(images["ir"], images["vi"], images["mean"])
+  report = json.loads((folder / "scores.json").read_text())
+  for index in range(3):
+    found = report["images"]["mean"][f"n{index}"]
+    assert list(found) == ["EN", "SSIM"]
+    for name in found:
+      assert found[name] == pytest.approx(expected[name][index], rel=1e-5), (index, name)
+  assert report["channel"].startswith("luminance") and "averaged" in report["profile_about"]
+  assert "profile tdfusion: SSIM and VIF averaged" in capsys.readouterr().out
+
+
+def test_what_has_no_value_is_said_and_left_out(folders, capsys):
+  """Six rows are too few for SSIM's windows of seven."""
+  folder, images = folders
+  for kind in ("ir", "vi", "mean"):
+    Image.fromarray(images[kind][2, :6]).save(folder / kind / "n2.png")
+  assert evaluate(folder, "--fused", folder / "mean", "--metrics", "SSIM", "--out", folder / "s") == 0
+  assert "SSIM has no finite value for 1 images (n2); not in its mean" in capsys.readouterr().err
+  expected = fusion_metrics(*(images[k][:2] for k in ("ir", "vi", "mean")))["SSIM"].mean()
+  assert json.loads((folder / "s.json").read_text())["means"]["mean"]["SSIM"] == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_dataset_in_place_of_folders(folders, capsys, monkeypatch):

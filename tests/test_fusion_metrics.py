@@ -122,6 +122,9 @@ def test_profiles_and_roundings():
   # One pixel of 64 differs by v: the standard deviation is v sqrt(63) / 64.
   for rounding, value in (("round", 101), ("truncate", 100), ("none", 100.6)):
     assert sd(rounding) == pytest.approx(value * 63**0.5 / 64, rel=1e-4)
+  for profile, value in (("tdfusion", 101), ("sum", 101), ("truncate", 100), ("float", 100.6)):
+    found = fusion_metrics(level, level, level, metrics=("SD",), profile=profile)["SD"][0]
+    assert found == pytest.approx(value * 63**0.5 / 64, rel=1e-4), profile
 
 
 def test_wrong_arguments_are_named():

@@ -65,8 +65,8 @@ def test_a_page_about_two_runs_and_a_rival(runs, capsys):
   command = ["report", str(runs / "even"), f"hot={runs / 'warm'}", "--pairs=2", f"--out={page}"]
   assert cli.main([*command, f"--fused=rival={runs / 'rival'}"]) == 2
   missing = capsys.readouterr().err
-  assert "rival: " in missing and "does not exist" in missing and not page.exists()
-  names = [re.search(r"([^/]+)\.png", missing)[1]]
+  assert "rival: " in missing and "looking" not in missing and not page.exists()
+  names = re.findall(r"holds no image of (\w+), (\w+);", missing)[0]
   assert cli.main(command) == 0
   text = page.read_text()
   assert "http" not in re.sub(r"base64,[^\"]*", "", text)  # nothing from elsewhere
@@ -76,20 +76,47 @@ def test_a_page_about_two_runs_and_a_rival(runs, capsys):
   images = pictures_in(text)
   assert {"infrared", "visible", "even: fused", "hot: fused"} <= images.keys()
   assert images["infrared"].shape == (32, 64, 3) and images["infrared"].std() > 5
-  for name in (*names, "x"):
-    Image.fromarray(flat((9, 8, 7))).save(runs / "rival" / f"{name}.png")
-  assert cli.main([*command[:3], "--pairs=1", f"--out={page}", f"--fused=rival={runs / 'rival'}"]) == 0
+  Image.fromarray(flat((9, 8, 7))).save(runs / "rival" / f"{names[0]}.bmp")
+  Image.fromarray(flat((5, 5, 5))[..., 0]).save(runs / "rival" / f"{names[1]}.png")
+  assert cli.main([*command, f"--fused=rival={runs / 'rival'}"]) == 0
   assert (pictures_in(page.read_text())["rival: fused"] == (9, 8, 7)).all()
+  second = pictures_in(page.read_text().split("<section id=pair1>")[1])
+  assert (second["rival: fused"] == 5).all() and second["rival: fused"].shape == (32, 64, 3)
+
+
+def test_scores_of_each_class_are_there_to_be_opened():
+  scores = {"mIoU": 0.25, "IoU/car": 0.75, "IoU/sign": 0.125}
+  run = report.Run("one", Path("one"), load("synthetic_seg"), [], {"name": "one", "test": scores})
+  page = report._numbers([run])
+  main, details = page.split("<details>")
+  assert "0.2500" in main and "IoU/car" not in main
+  assert "IoU/car" in details and "0.7500" in details and "0.1250" in details
 
 
 @pytest.mark.parametrize(
   ("arguments", "message"),
-  [(["missing"], "is not a run folder"), (["a=x", "a=y"], "two are called a"), (["a=x", "--fused=a=y"], "names a run")],
+  [
+    (["missing"], "missing is not a run folder: it holds no config.json"),
+    (["a=x", "a=y"], "two are called a"),
+    (["a=x", "--fused=a=y"], "names a run"),
+    (["=x"], "'=x': write NAME=PATH"),
+    (["a", "--fused=b="], "'b=': write NAME=PATH"),
+    (["a", "--pairs=-1"], "--pairs=-1"),
+    (["a", "--out=."], "is a folder"),
+    (["list"], "list is not a run folder: its config.json is another program's"),
+    (["foreign"], "foreign is not a run folder: its config.json is another program's"),
+    (["broken"], "broken is not a run folder: config.json cannot be read"),
+  ],
 )
 def test_wrong_arguments(tmp_path, monkeypatch, capsys, arguments, message):
   monkeypatch.chdir(tmp_path)
+  for name, text in (("list", "[]"), ("foreign", '{"model_type": "segformer", "task": 1}'), ("broken", "{")):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "config.json").write_text(text)
+  before = set(tmp_path.rglob("*"))
   assert cli.main(["report", *arguments]) == 2
-  assert message in capsys.readouterr().err and not list(tmp_path.iterdir())
+  said = capsys.readouterr().err
+  assert message in said and said.count("\n") == 1 and set(tmp_path.rglob("*")) == before
 
 
 @pytest.mark.browser

@@ -1,6 +1,7 @@
 """`tdfusion evaluate`: fusion metrics of one or several methods, side by side."""
 
 import argparse
+import difflib
 import sys
 import time
 import warnings
@@ -16,18 +17,19 @@ from tdfusion_jax.config import ConfigError
 from tdfusion_jax.data import SOURCES, get_source
 from tdfusion_jax.data.transforms import luminance
 from tdfusion_jax.fusing import make_fuse_fn
-from tdfusion_jax.imageio import ImageError, list_pairs
+from tdfusion_jax.imageio import EXTENSIONS, ImageError, image_size, list_pairs, read_image
 from tdfusion_jax.metrics.fusion import METRICS, PAPER, PROFILES, fusion_metrics
 
 ABOUT = """Measures fused images against their sources: a trained run, a weight file, the weights that ship, or any
-method's folder of fused images; several side by side. Values are computed on 8-bit luminances."""
+method's folder of fused images; several side by side. Values are computed on luminances (BT.601) of 8 bits."""
 EXAMPLE = "tdfusion evaluate --ir test/ir --vi test/vi --run runs/first --fused rival=rival/out --out scores"
 INTERRUPTED = "nothing was written"
 
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 _LINE_EVERY = 15.0  # seconds between lines of progress
 
 Read = Callable[[], tuple[np.ndarray, np.ndarray]]
+Sizes = dict[str, tuple[int, int] | None]
+"""{name of a pair: (height, width), or None if only reading it will tell}."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,26 +44,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument("--fused", action="append", default=[], metavar="[NAME=]DIR", help="any method's fused images")
   parser.add_argument("--stretch", action="store_true", help="stretch F's images to the full range, as published")
   parser.add_argument("--metrics", default=",".join(PAPER), help=f"comma separated, or all (default {','.join(PAPER)})")
-  parser.add_argument("--profile", default="tdfusion", choices=sorted(PROFILES), help="where implementations disagree")
+  whose = "; ".join(f"{name}: {profile.about}" for name, profile in PROFILES.items())
+  parser.add_argument("--profile", default="tdfusion", metavar="NAME", help=f"where implementations disagree: {whose}")
   parser.add_argument("--resize", action="store_true", help="resize fused images of another size than their pair")
   parser.add_argument("--out", metavar="STEM", help="write STEM.md, .csv (per image), .json and .tex")
 
 
 def run(options: argparse.Namespace) -> int:
   """Measures and prints the table."""
-  names = tuple(METRICS) if options.metrics == "all" else tuple(options.metrics.split(","))
-  unknown = [name for name in names if name not in METRICS]
-  if unknown:
-    raise ConfigError(f"--metrics: unknown {', '.join(unknown)}; there are: {', '.join(METRICS)}.")
-  pairs = _pairs(options)
-  methods = _methods(options, [name for name, _ in pairs])
+  names = _metrics(options.metrics)
+  if options.profile not in PROFILES:
+    raise ConfigError(f"--profile: unknown {options.profile}; there are: {', '.join(PROFILES)}.")
+  if options.out:
+    _make_folder(Path(options.out))
+  pairs, sizes = _pairs(options)
+  methods = _methods(options, sizes)
   found = _measure(pairs, methods, names, options)
   means = {
     method: {name: _mean([row[name] for row in rows.values()]) for name in names} for method, rows in found.items()
   }
   lower = [name for name in names if not METRICS[name].higher_is_better]
   table = tables.markdown(means, lower)
-  print(f"{len(pairs)} pairs, means; best **bold**, second _slanted_\n\n{table}", end="")
+  _tell_missing(found, names)
+  how = f"{len(pairs)} pairs, means; profile {options.profile}: {PROFILES[options.profile].about}"
+  print(f"{how}\nbest **bold**, second _slanted_\n\n{table}", end="")
   if options.out:
     _write(options, found, means, lower, table)
   return 0
@@ -69,13 +75,59 @@ def run(options: argparse.Namespace) -> int:
 
 def _write(options: argparse.Namespace, found: dict, means: dict, lower: list[str], table: str) -> None:
   stem = Path(options.out)
-  stem.parent.mkdir(parents=True, exist_ok=True)
   rows = [{"method": m, "image": i, **scores} for m, images in found.items() for i, scores in images.items()]
-  about = {"profile": options.profile, "stretch": options.stretch, "means": means, "images": found}
+  about = {
+    "profile": options.profile,
+    "profile_about": PROFILES[options.profile].about,
+    "channel": "luminance, BT.601 full range",
+    "value_range": [0, 255],
+    "stretch": options.stretch,
+    "resize": options.resize,
+    "lower_is_better": lower,
+    "means": means,
+    "images": found,
+  }
   texts = {".md": table, ".tex": tables.latex(means, lower), ".csv": tables.comma_separated(rows)}
   for suffix, text in (texts | {".json": tables.json_text(about)}).items():
     Path(f"{stem}{suffix}").write_text(text)
   print(f"\nwritten: {', '.join(f'{stem}{s}' for s in ('.md', '.tex', '.csv', '.json'))}")
+
+
+def _make_folder(stem: Path) -> None:
+  """Before anything is measured, so that no work is lost."""
+  try:
+    stem.parent.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise ConfigError(f"--out={stem}: {stem.parent} cannot be made ({error.strerror}).") from error
+
+
+def _metrics(text: str) -> tuple[str, ...]:
+  """Names in `METRICS`, each once; upper and lower case are the same."""
+  if text.strip().lower() == "all":
+    return tuple(METRICS)
+  known = {name.lower(): name for name in METRICS}
+  asked = [word.strip() for word in text.split(",") if word.strip()]
+  if not asked:
+    raise ConfigError(f"--metrics names none; there are: {', '.join(METRICS)}, or all.")
+  for word in asked:
+    if word.lower() not in known:
+      near = difflib.get_close_matches(word.lower(), known, 1)
+      hint = f" Do you mean {known[near[0]]}?" if near else ""
+      raise ConfigError(f"--metrics: unknown {word}.{hint} There are: {', '.join(METRICS)}.")
+  return tuple(dict.fromkeys(known[word.lower()] for word in asked))
+
+
+def _tell_missing(found: dict[str, dict[str, dict]], names: tuple[str, ...]) -> None:
+  """Images that have no value are in no mean, and that is said."""
+  for method, rows in found.items():
+    for name in names:
+      without = [image for image, scores in rows.items() if not np.isfinite(scores[name])]
+      if without:
+        print(f"note: {method}: {name} has no finite value for {_some(without)}; not in its mean", file=sys.stderr)
+
+
+def _some(names: list[str]) -> str:
+  return f"{len(names)} images ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
 
 
 def _mean(values: list[float]) -> float:
@@ -84,31 +136,38 @@ def _mean(values: list[float]) -> float:
   return float(np.mean(finite)) if finite else float("nan")
 
 
-def _pairs(options: argparse.Namespace) -> list[tuple[str, Read]]:
-  """(name, function that reads both luminances, uint8)."""
+def _pairs(options: argparse.Namespace) -> tuple[list[tuple[str, Read]], Sizes]:
+  """[(name, function that reads both luminances, [H, W] uint8 or float32 in [0, 1])], and their sizes."""
   if options.dataset:
     if options.ir or options.vi:
       raise ConfigError("give --dataset, or --ir and --vi, not both.")
     source = get_source(options.dataset, root=options.root, split=options.split)
-    return [(name, lambda i=i: _of_sample(source[i])) for i, name in enumerate(source.names)]
+    read: list = [(name, lambda i=i: _of_sample(source[i])) for i, name in enumerate(source.names)]
+    return read, dict.fromkeys(source.names)
   if not (options.ir and options.vi):
     raise ConfigError("give --ir and --vi, or --dataset.")
-  return [(name, lambda ir=ir, vi=vi: _both(ir, vi)) for name, ir, vi in list_pairs(options.ir, options.vi)]
+  found = list_pairs(options.ir, options.vi)
+  sizes: Sizes = {}
+  wrong = []
+  for name, ir, vi in found:
+    sizes[name], other = image_size(ir), image_size(vi)
+    if sizes[name] and other and sizes[name] != other:
+      wrong.append(f"{ir} is {_size(sizes[name])}, {vi} {_size(other)}")
+  if wrong:
+    raise ImageError(f"the images of a pair differ in size: {_few(wrong)}")
+  return [(name, lambda ir=ir, vi=vi: (_gray(ir), _gray(vi))) for name, ir, vi in found], sizes
 
 
 def _of_sample(sample) -> tuple[np.ndarray, np.ndarray]:
-  return sample.ir, _round(luminance(sample.vi))
+  return sample.ir, sample.vi if sample.vi.ndim == 2 else luminance(sample.vi)
 
 
-def _both(ir: Path, vi: Path) -> tuple[np.ndarray, np.ndarray]:
-  images = _gray(ir), _gray(vi)
-  if images[0].shape != images[1].shape:
-    raise ImageError(f"{ir} and {vi} differ in size ({_size(images[0])} and {_size(images[1])}).")
-  return images
+def _size(shape: Any) -> str:
+  return f"{shape[1]}x{shape[0]}"
 
 
-def _size(image: np.ndarray) -> str:
-  return f"{image.shape[1]}x{image.shape[0]}"
+def _few(lines: list[str]) -> str:
+  return "; ".join(lines[:3]) + (f"; and {len(lines) - 3} more" if len(lines) > 3 else "")
 
 
 def _round(image: np.ndarray) -> np.ndarray:
@@ -116,20 +175,17 @@ def _round(image: np.ndarray) -> np.ndarray:
 
 
 def _gray(file: Path) -> np.ndarray:
-  try:
-    with Image.open(file) as image:
-      return np.asarray(image.convert("L"))
-  except (OSError, ValueError, Image.DecompressionBombError) as error:
-    raise ImageError(f"{file}: cannot be read as an image ({error}).") from error
+  """Luminance, [H, W] float32 in [0, 1], of any file that `tdfusion fuse` reads."""
+  image = read_image(file)
+  return luminance(image * 255) if image.shape[-1] == 3 else image[..., 0]
 
 
-def _methods(options: argparse.Namespace, names: list[str]) -> dict[str, Callable[[str, Any, Any], np.ndarray]]:
-  """{title: (name, ir, vi) -> fused uint8}."""
+def _methods(options: argparse.Namespace, sizes: Sizes) -> dict[str, Callable[[str, Any, Any], np.ndarray]]:
+  """{title: (name, ir, vi) -> fused luminance}."""
   methods: dict[str, Callable] = {}
 
   def add(text: str, make: Callable[[str], Callable]) -> None:
-    title, equals, value = text.partition("=")
-    title, value = (title, value) if equals else (Path(text.rstrip("/")).name, text)
+    title, value = named(text)
     if title in methods:
       raise ConfigError(f"two methods are called {title!r}; name them: NAME={value}")
     methods[title] = make(value)
@@ -139,7 +195,7 @@ def _methods(options: argparse.Namespace, names: list[str]) -> dict[str, Callabl
   for text in options.weights:
     add(text, lambda value: _network(options, weights=value))
   for text in options.fused:
-    add(text, lambda value: _folder(Path(value), names, options.resize))
+    add(text, lambda value: _folder(Path(value), sizes, options.resize))
   if not methods:
     methods["shipped weights"] = _network(options)
   return methods
@@ -151,20 +207,37 @@ def _network(options: argparse.Namespace, **which) -> Callable[[str, Any, Any], 
 
   def fused(name: str, ir: np.ndarray, vi: np.ndarray) -> np.ndarray:
     del name
-    a, b = (image.astype(np.float32)[None, ..., None] / 255 for image in (ir, vi))
-    return _round(np.clip(np.asarray(fuse(a, b))[0, ..., 0], 0, 1))
+    a, b = (_unit(image)[None, ..., None] for image in (ir, vi))
+    return np.clip(np.asarray(fuse(a, b))[0, ..., 0], 0, 1)
 
   return fused
 
 
-def _folder(folder: Path, names: list[str], resize: bool) -> Callable[[str, Any, Any], np.ndarray]:
+def _unit(image: np.ndarray) -> np.ndarray:
+  return image.astype(np.float32) / 255 if image.dtype == np.uint8 else image
+
+
+def _folder(folder: Path, sizes: Sizes, resize: bool) -> Callable[[str, Any, Any], np.ndarray]:
   if not folder.is_dir():
     raise ImageError(f"{folder}: no such folder of fused images.")
-  there = {file.stem: file for file in sorted(folder.iterdir()) if file.suffix.lower() in _SUFFIXES}
-  missing = [name for name in names if name not in there]
+  there: dict[str, Path] = {}
+  for file in sorted(folder.iterdir()):
+    if file.suffix.lower() in EXTENSIONS and file.stem in sizes:
+      if file.stem in there:
+        raise ImageError(f"{there[file.stem]} and {file} have the same name.")
+      there[file.stem] = file
+  missing = [name for name in sizes if name not in there]
   if missing:
     shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
-    raise ImageError(f"{folder}: no fused image for {len(missing)} of {len(names)} pairs: {shown}")
+    raise ImageError(f"{folder}: no fused image for {len(missing)} of {len(sizes)} pairs: {shown}")
+  found = {name: image_size(file) for name, file in there.items()}
+  wrong = [
+    f"{there[name]} is {_size(found[name])}, its pair {_size(size)}"
+    for name, size in sizes.items()
+    if size and found[name] and found[name] != size
+  ]
+  if wrong and not resize:
+    raise ImageError(f"{_few(wrong)}; --resize would resize them.")
 
   def fused(name: str, ir: np.ndarray, vi: np.ndarray) -> np.ndarray:
     del vi
@@ -172,10 +245,24 @@ def _folder(folder: Path, names: list[str], resize: bool) -> Callable[[str, Any,
     if image.shape == ir.shape:
       return image
     if not resize:
-      raise ImageError(f"{there[name]} is {_size(image)}, its pair {_size(ir)}; --resize would resize it.")
-    return np.asarray(Image.fromarray(image).resize(ir.shape[::-1], Image.Resampling.BICUBIC))
+      raise ImageError(f"{there[name]} is {_size(image.shape)}, its pair {_size(ir.shape)}; --resize would resize it.")
+    resized = Image.fromarray(_unit(image)).resize(ir.shape[::-1], Image.Resampling.BICUBIC)
+    return np.clip(np.asarray(resized), 0, 1)
 
   return fused
+
+
+def named(text: str) -> tuple[str, str]:
+  """("NAME", "PATH") of "NAME=PATH"; a path alone goes by its last part.
+
+  Raises:
+    ConfigError: one of both is empty.
+  """
+  title, equals, value = text.partition("=")
+  title, value = (title.strip(), value) if equals else (Path(text).absolute().name, text)
+  if not title or not value:
+    raise ConfigError(f"{text!r}: write NAME=PATH, or PATH alone.")
+  return title, value
 
 
 def _measure(pairs, methods, names: tuple[str, ...], options: argparse.Namespace) -> dict[str, dict[str, dict]]:

@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from tdfusion_jax.commands.evaluate import named
 from tdfusion_jax.config import ConfigError
 from tdfusion_jax.report import write_report
 
@@ -18,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument("runs", nargs="+", metavar="[NAME=]RUN", help="run folders")
   parser.add_argument("--fused", action="append", default=[], metavar="[NAME=]DIR", help="any method's fused images")
   parser.add_argument("--out", default="report.html", metavar="FILE", help="the page (default report.html)")
-  parser.add_argument("--pairs", type=int, default=6, metavar="N", help="pairs to show (default 6)")
+  parser.add_argument("--pairs", type=int, default=6, metavar="N", help="pairs to show (default 6; 0 for none)")
   parser.add_argument("--root", metavar="DIR", help="the data set, if it has moved")
 
 
@@ -28,7 +29,9 @@ def run(options: argparse.Namespace) -> int:
   runs, fused = _named(options.runs), _named(options.fused)
   if twice := runs.keys() & fused.keys():
     raise ConfigError(f"{min(twice)} names a run and a folder; say NAME=DIR.")
-  write_report(runs, options.out, fused=fused, pairs=max(0, options.pairs), root=options.root, told=told)
+  if options.pairs < 0:
+    raise ConfigError(f"--pairs={options.pairs}: 0 or more.")
+  write_report(runs, options.out, fused=fused, pairs=options.pairs, root=options.root, told=told)
   print(f"{options.out} ({Path(options.out).stat().st_size / 1e6:.1f} MB)")
   return 0
 
@@ -37,9 +40,7 @@ def _named(given: list[str]) -> dict[str, str]:
   """{name: folder}; a folder without a name goes by its own."""
   found: dict[str, str] = {}
   for text in given:
-    name, equals, folder = text.partition("=")
-    if not equals:
-      name, folder = Path(text).absolute().name, text
+    name, folder = named(text)
     if name in found:
       raise ConfigError(f"two are called {name}; say NAME=DIR.")
     found[name] = folder

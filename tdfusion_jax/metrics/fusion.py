@@ -26,9 +26,7 @@ _SEVERAL = ("SSIM", "VIF")
 
 
 def _table(*rows: Metric) -> dict[str, Metric]:
-  return {
-    row.name: row if row.name in _SEVERAL else row._replace(measure=jax.jit(row.measure)) for row in rows
-  }
+  return {row.name: row if row.name in _SEVERAL else row._replace(measure=jax.jit(row.measure)) for row in rows}
 
 
 METRICS = _table(
@@ -65,23 +63,40 @@ METRICS = _table(
 PAPER = ("EN", "SF", "SCD", "VIF", "Qabf", "SSIM")
 """What the paper's table 1 reports."""
 
-PROFILES: dict[str, dict[str, Callable]] = {
-  "tdfusion": {},
-  "sum": {"SSIM": similarity.ssim_sum, "VIF": perceptual.vif_sum},
+
+class Profile(NamedTuple):
+  """A way of measuring."""
+
+  measures: dict[str, Callable]
+  """What differs from `METRICS`."""
+  rounding: str
+  """Of floating-point values to 8 bits, see `fusion_metrics`."""
+  about: str
+
+
+PROFILES = {
+  "tdfusion": Profile({}, "round", "SSIM and VIF averaged over both sources, values rounded to 8 bits"),
+  "sum": Profile(
+    {"SSIM": similarity.ssim_sum, "VIF": perceptual.vif_sum},
+    "round",
+    "SSIM and VIF summed over both sources, as many papers do; values rounded to 8 bits",
+  ),
+  "truncate": Profile({}, "truncate", "as tdfusion, but values cut off to 8 bits, as a cast to uint8 does"),
+  "float": Profile({}, "none", "as tdfusion, but values left as they are, in [0, 255]"),
 }
-"""Where implementations are known to disagree: "sum" adds SSIM and VIF over both sources, as many papers do."""
+"""Where implementations are known to disagree."""
 
 _ROUNDINGS = ("round", "truncate", "none")
 
 
 def _measured(names: Sequence[str], profile: str, a, b, f) -> dict[str, Any]:
   """Scores of one image, still being computed."""
-  how = {name: PROFILES[profile].get(name, METRICS[name].measure) for name in names}
+  how = {name: PROFILES[profile].measures.get(name, METRICS[name].measure) for name in names}
   return {name: measure(a, b, f) for name, measure in how.items()}
 
 
 def fusion_metrics(
-  ir, vi, fused, *, metrics: Sequence[str] = PAPER, profile: str = "tdfusion", rounding: str = "round"
+  ir, vi, fused, *, metrics: Sequence[str] = PAPER, profile: str = "tdfusion", rounding: str | None = None
 ) -> dict[str, np.ndarray]:
   """Measures fused images against their sources; jit-compiled once for each size.
 
@@ -89,7 +104,8 @@ def fusion_metrics(
     ir, vi, fused: [B, H, W] gray images or luminances (BT.601 Y) of equal sizes: uint8, or floating point in [0, 1].
     metrics: names in `METRICS`.
     profile: a key of `PROFILES`.
-    rounding: of floating-point images to 8-bit values: "round", "truncate" (what a cast does), or "none".
+    rounding: of floating-point images to 8-bit values: "round", "truncate" (what a cast does), or "none"; None takes
+      the profile's. Histograms count whole values in any case.
 
   Returns:
     {name: [B] float32}. NaN where an image is too small for a metric. A flat image has defined values (no edges,
@@ -103,6 +119,7 @@ def fusion_metrics(
     raise ValueError(f"unknown metric {', '.join(unknown)}; there are: {', '.join(METRICS)}.")
   if profile not in PROFILES:
     raise ValueError(f"profile {profile!r} is not one of {', '.join(PROFILES)}.")
+  rounding = PROFILES[profile].rounding if rounding is None else rounding
   images = [_bytes(name, image, rounding) for name, image in (("ir", ir), ("vi", vi), ("fused", fused))]
   if len({image.shape for image in images}) > 1 or images[0].ndim != 3 or 0 in images[0].shape:
     raise ValueError(f"ir, vi and fused are [B, H, W] of one size, not {', '.join(str(i.shape) for i in images)}.")
