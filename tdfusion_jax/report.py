@@ -11,11 +11,13 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from flax.errors import ScopeParamShapeError
 from ml_collections import ConfigDict
 from PIL import Image
 
 from tdfusion_jax import build, checkpoint, pictures, tables
 from tdfusion_jax.config import Config, ConfigError, base
+from tdfusion_jax.data import val_batches
 from tdfusion_jax.data.source import Source
 from tdfusion_jax.evaluate import looks, pictures_of
 from tdfusion_jax.imageio import EXTENSIONS, ImageError, read_image, to_bytes
@@ -130,13 +132,26 @@ def _galleries(
   source = build.source(first, "val")
   count = min(count, len(source))
   galleries = [Gallery(source.names[i], {}) for i in range(count)]
+  for run in runs:
+    kind = "segmentation" if run.config.task.kind == "scenic" else run.config.task.kind
+    if kind not in ("none", source.kind):
+      raise ConfigError(
+        f"{run.path} is about {kind}, the pairs of {runs[0].path} are not; --pairs=0 leaves the pictures out."
+      )
   files = {name: _files(name, folder, [gallery.name for gallery in galleries]) for name, folder in fused.items()}
+  sizes = {"task_size": tuple(first.data.task_size), "max_boxes": first.data.max_boxes}
+  for gallery, pair in zip(galleries, val_batches(source, batch_size=1, limit=count, **sizes), strict=True):
+    gallery.layers["infrared"] = pictures.gray(np.asarray(pair.ir)[0, ..., 0])
+    gallery.layers["visible"] = pictures.gray(np.asarray(pair.vi)[0, ..., 0])
   for run in runs:
     told(f"looking at {count} pairs with {run.name}")
-    for gallery, layers in zip(galleries, _layers(run, source, first, count), strict=True):
+    try:
+      every = _layers(run, source, first, count)
+    except ScopeParamShapeError as error:
+      raise ConfigError(f"{run.path} was trained for other classes than {runs[0].path}'s pairs have.") from error
+    for gallery, layers in zip(galleries, every, strict=True):
       for title, image in layers.items():
-        shared = title in ("infrared", "visible", "true")
-        gallery.layers.setdefault(title if shared else f"{run.name}: {title}", image)
+        gallery.layers.setdefault(title if title == "true" else f"{run.name}: {title}", image)
   for name, found in files.items():
     for gallery, file in zip(galleries, found, strict=True):
       height, width = next(iter(gallery.layers.values())).shape[:2]
@@ -178,10 +193,8 @@ def _layers(run: Run, source: Source, first: Config, count: int) -> list[dict[st
   sizes = {"task_size": tuple(first.data.task_size), "max_boxes": first.data.max_boxes}
   found = []
   for pair, seen in looks(method, state, source, limit=count, **sizes):
-    layers = pictures_of(pair, seen)
-    if config.stage == "task":  # its "infrared" is what T was given
-      layers = {title: image for title, image in layers.items() if title not in ("infrared", "visible", "true")}
-    found.append(layers)
+    layers = pictures_of(pair, seen)  # whose "infrared" is, in the task stage, what T was given
+    found.append({title: image for title, image in layers.items() if title not in ("infrared", "visible")})
   return found
 
 

@@ -18,11 +18,11 @@ def columns(rows: Rows) -> list[str]:
 
 
 def ranks(rows: Rows, column: str, higher_is_better: bool) -> dict[str, int]:
-  """{row title: 1 or 2} of the best and second-best distinct scores; nothing for fewer than two rows."""
+  """{row title: 1 or 2} of the best and second-best distinct scores; nothing if there are no two."""
   found = {title: row[column] for title, row in rows.items() if _there(row.get(column))}
-  if len(found) < 2:
-    return {}
   order = sorted(set(found.values()), reverse=higher_is_better)[:2]
+  if len(order) < 2:
+    return {}
   return {title: order.index(score) + 1 for title, score in found.items() if score in order}
 
 
@@ -32,7 +32,7 @@ def markdown(rows: Rows, lower_is_better: Sequence[str] = (), digits: int = 3, t
   names = columns(rows)
   head = [title, *(f"{name} {'↓' if name in lower_is_better else '↑'}" for name in names)]
   lines = [head, ["---"] * len(head), *_cells(rows, names, lower_is_better, digits, marks)]
-  return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+  return "".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |\n" for line in lines)
 
 
 def latex(rows: Rows, lower_is_better: Sequence[str] = (), digits: int = 3, title: str = "method") -> str:

@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 from test_config import load
 
-from tdfusion_jax import cli, report
+from tdfusion_jax import build, cli, report
+from tdfusion_jax.protocol import run_task_stage
 from tdfusion_jax.report import Gallery
 from tdfusion_jax.train import train
 from tests import tiny
@@ -82,6 +83,30 @@ def test_a_page_about_two_runs_and_a_rival(runs, capsys):
   assert (pictures_in(page.read_text())["rival: fused"] == (9, 8, 7)).all()
   second = pictures_in(page.read_text().split("<section id=pair1>")[1])
   assert (second["rival: fused"] == 5).all() and second["rival: fused"].shape == (32, 64, 3)
+
+
+def test_a_page_about_the_task_stage_alone_shows_the_pairs_as_well(tmp_path, monkeypatch, capsys):
+  """A T that was given infrared only: what it saw is the infrared image, and the visible one is there beside it."""
+  from test_protocol import config, pixel_task
+
+  monkeypatch.setitem(build.TASKS, "segmentation", pixel_task)
+  run_task_stage(config(**{"fused.images": "infrared", "train.epochs": 1}), tmp_path / "seen")
+  page = tmp_path / "page.html"
+  command = ["report", str(tmp_path / "seen"), "--pairs=1", f"--out={page}"]
+  assert cli.main(command) == 0
+  images = pictures_in(page.read_text())
+  assert images.keys() == {"infrared", "visible", "true", "seen: fused", "seen: predicted"}
+  np.testing.assert_array_equal(images["infrared"], images["seen: fused"])
+  sample = build.source(config(), "val")[0]
+  expected = np.round(sample.vi @ np.array([0.299, 0.587, 0.114]))
+  assert np.abs(images["visible"][..., 0] - expected).max() <= 1 and expected.std() > 5
+  (tmp_path / "other").mkdir()
+  said = json.loads((tmp_path / "seen" / "config.json").read_text())
+  said["task"]["kind"] = "detection"
+  (tmp_path / "other" / "config.json").write_text(json.dumps(said))
+  capsys.readouterr()
+  assert cli.main(["report", str(tmp_path / "seen"), str(tmp_path / "other"), f"--out={page}"]) == 2
+  assert "other is about detection, the pairs of" in capsys.readouterr().err
 
 
 def test_scores_of_each_class_are_there_to_be_opened():

@@ -16,6 +16,7 @@ def test_ranks_follow_the_direction_and_skip_what_is_missing():
   assert tables.ranks(ROWS, "MSE", False) == {"a_b": 1, "ours": 2}
   assert tables.ranks({"x": {"EN": 1.0}, "y": {"EN": 1.0}, "z": {"EN": 0.5}}, "EN", True) == {"x": 1, "y": 1, "z": 2}
   assert tables.ranks({"x": {"EN": 1.0}}, "EN", True) == {}
+  assert tables.ranks({"x": {"EN": 0.0}, "y": {"EN": 0.0}}, "EN", True) == {}  # nobody is better
 
 
 def test_markdown():
@@ -26,6 +27,7 @@ def test_markdown():
     "| a_b | _6.5_ | **1.0** |",
     "| none |  | 3.0 |",
   ]
+  assert tables.markdown({"a|b": {"EN": 1.0}}, digits=1).splitlines()[2] == r"| a\|b | 1.0 |"
 
 
 def test_latex_marks_and_escapes():
