@@ -151,16 +151,29 @@ def test_without_scenic_the_error_says_which_one_and_how(monkeypatch):
     build.experiment(scenic_config("scenic.projects.baselines.unet:UNetSegmentationModel"))
 
 
-def test_the_other_scenic_is_recognised(monkeypatch, tmp_path):
-  """PyPI's package: same import name, no model_lib."""
+@pytest.mark.parametrize("content", ["", "import a_package_that_it_needs_and_nobody_has"])
+def test_the_other_scenic_is_recognised(monkeypatch, tmp_path, content):
+  """PyPI's package: same import name, no model_lib; without its many dependencies it cannot even be imported."""
   (tmp_path / "scenic").mkdir()
-  (tmp_path / "scenic" / "__init__.py").write_text("")
+  (tmp_path / "scenic" / "__init__.py").write_text(content)
   monkeypatch.syspath_prepend(str(tmp_path))
   for name in [name for name in sys.modules if name.split(".")[0] == "scenic"]:
     monkeypatch.delitem(sys.modules, name)
   with pytest.raises(scenic.ScenicError, match="is not google-research/scenic"):
     scenic.segformer_model_class()
   sys.modules.pop("scenic", None)
+
+
+def test_the_right_scenic_is_used(monkeypatch, tmp_path):
+  (tmp_path / "scenic" / "model_lib").mkdir(parents=True)
+  (tmp_path / "scenic" / "__init__.py").write_text("")
+  (tmp_path / "scenic" / "model_lib" / "__init__.py").write_text("class Model: pass")
+  monkeypatch.syspath_prepend(str(tmp_path))
+  assert scenic.load_model_class("scenic.model_lib:Model").__name__ == "Model"
+  with pytest.raises(scenic.ScenicError, match="cannot be imported"):
+    scenic.load_model_class("scenic.model_lib:Other")
+  for name in ("scenic", "scenic.model_lib"):
+    sys.modules.pop(name, None)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,9 @@ Scenic is optional and imported only where it is needed. What is relied on is it
 """
 
 import importlib
+import importlib.util
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -37,20 +39,18 @@ def require_scenic() -> None:
   Raises:
     ScenicError: there is no such package, or it is PyPI's, which is another project of the same name.
   """
-  try:
-    importlib.import_module("scenic")
-  except ImportError as error:
+  # Looked at, not imported: PyPI's package needs much that is not there, and its errors would hide what it is.
+  spec = importlib.util.find_spec("scenic")
+  if spec is None:
     raise ScenicError(
       "Scenic is not installed. Do not `pip install scenic`: on PyPI that name is an unrelated project.\n"
       + HOW_TO_INSTALL
-    ) from error
-  try:
-    importlib.import_module("scenic.model_lib")
-  except ImportError as error:
+    )
+  if not any((Path(place) / "model_lib").is_dir() for place in spec.submodule_search_locations or ()):
     raise ScenicError(
       "the installed package `scenic` is not google-research/scenic (it has no scenic.model_lib): PyPI's project of "
       "that name, a scenario language, is unrelated. Remove it with `pip uninstall scenic`.\n" + HOW_TO_INSTALL
-    ) from error
+    )
 
 
 def load_model_class(name: str) -> type:
