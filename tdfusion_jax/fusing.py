@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tdfusion_jax import build, compiling
+from tdfusion_jax import build, compiling, native
+from tdfusion_jax.networks import host
 from tdfusion_jax.networks.anysize import Room, fuse_flat, ground_of, lay_out, room_for, take_up
 from tdfusion_jax.ops.image import fuse_chroma, luminance, min_max_stretch, rgb_to_ycbcr, ycbcr_to_rgb
 
@@ -82,9 +83,20 @@ class PairFuser(Protocol):
 
 
 def make_pair_fuser(fuse_fn: Callable, params: Any, *, stretch: bool = False, dtype: Any = None) -> PairFuser:
-  """A fuser of single pairs: one program for all sizes if `fuse_fn` is F, else one a size. See `make_fuse_fn`."""
+  """A fuser of single pairs: one program for all sizes if `fuse_fn` is F, else one a size. See `make_fuse_fn`.
+
+  F in float32 on a CPU is computed by machine code where that is to be had (`networks.host`).
+  """
   if fuse_fn is build.fuse_net:
-    return AnySizeFuser(params, stretch=stretch, dtype=dtype)
+    infer = None
+    if dtype is None and jax.default_backend() == "cpu" and native.ready():
+      weights, one_at_a_time = host.weights_of(params), threading.Lock()
+
+      def infer(ir, vi):
+        with one_at_a_time:  # a run takes all cores; two at once take each other's cache
+          return host.fuse(weights, ir[0], vi[0])[None]
+
+    return AnySizeFuser(params, stretch=stretch, dtype=dtype, infer=infer)
   return _ExactFuser(make_fuse_fn(fuse_fn, params, stretch=stretch, dtype=dtype))
 
 

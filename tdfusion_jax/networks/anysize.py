@@ -19,7 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from tdfusion_jax.networks.restormer import channel_attention, gelu, layer_norm
+from tdfusion_jax.networks.restormer import channel_attention
+from tdfusion_jax.ops.parts import gelu, layer_norm
 
 _STEP = {"cpu": 1 << 13}  # 2 MiB of 64 channels, which stay in cache
 _STEP_ELSEWHERE = 1 << 18

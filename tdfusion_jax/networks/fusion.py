@@ -11,11 +11,10 @@ from tdfusion_jax.networks.restormer import (
   RestormerBlock,
   channel_attention,
   conv3x3,
-  gelu,
-  gram,
   kernel_init,
-  qkv_of_strip,
 )
+from tdfusion_jax.ops import blocks
+from tdfusion_jax.ops.parts import gelu, gram, qkv_of_strip
 from tdfusion_jax.ops.pointwise import pointwise
 from tdfusion_jax.ops.strips import Tiling, over_strips
 
@@ -47,6 +46,9 @@ class FusionModule(nn.Module):
       )
       for i in (1, 2)
     ]
+    side_by_side = jnp.concatenate([x1, x2], axis=-1)
+    if blocks.usable(side_by_side, self.tiling):
+      return _as_one_block(self.tiling, side_by_side, qk, v, temperature, project, gates, filters)
     tiles = {"tiling": self.tiling, "channels": 8 * channels}
     grams = over_strips(grams_of_strip, qk, (x1, x2), total=True, **tiles)
     mixed = [
@@ -55,6 +57,28 @@ class FusionModule(nn.Module):
     ]
     x1, x2 = over_strips(cross_strip, v, (x1, x2), mixed, **tiles)
     return over_strips(gate_strip, (gates, filters), (x1, x2), **tiles)
+
+
+def _as_one_block(tiling, x, qk, v, temperature, project, gates, filters):
+  """The fusion module on both modalities side by side, in the form of a Restormer block.
+
+  Matrices of one modality become blocks of a wider one, with zeros elsewhere. The zeros cost a twelfth of F's
+  arithmetic and spare a second set of machine code.
+  """
+  on_diagonal = jax.scipy.linalg.block_diag
+  (q1, k1), (q2, k2) = (jnp.split(w, 2, axis=-1) for w, _ in qk)
+  nothing = jnp.zeros_like(q1)
+  # The queries of each modality ask the keys of the other: heads of q2 | q1 over those of k1 | k2.
+  wide = jnp.block([[nothing, q1, k1, nothing], [q2, nothing, nothing, k2]])
+  (dq1, dk1), (dq2, dk2) = (jnp.split(kernel, 2, axis=-1) for _, kernel in qk)
+  sums = blocks.sums(tiling, (None, wide, jnp.concatenate([dq2, dq1, dk1, dk2], axis=-1)), x)
+  attention = channel_attention(sums, jnp.concatenate(temperature))
+  mixed = jnp.einsum("bcd,co->bdo", attention, on_diagonal(*project))
+  values = on_diagonal(*(w for w, _ in v)), jnp.concatenate([kernel for _, kernel in v], axis=-1)
+  x = blocks.attend(tiling, (None, *values), mixed, x)
+  wide = jnp.concatenate([gates[0], on_diagonal(*(w for w, _, _ in filters))], axis=-1)
+  kernel = jnp.concatenate([gates[1], *(kernel for _, kernel, _ in filters)], axis=-1)
+  return blocks.feed(tiling, (None, wide, kernel), jnp.concatenate([out for _, _, out in filters]), x)
 
 
 def grams_of_strip(weights, _, strips, inside):

@@ -1,8 +1,8 @@
 """Restormer blocks: attention across channels and a gated feed-forward part, shared by F and G.
 
 No convolution has a bias. All images are NHWC; every sum over pixels runs over the whole image, so these
-networks take any size and must never see padding. Each part is one function of a strip of rows (`ops.strips`), so
-the wide intermediates between its links stay in cache and are not kept for the backward pass.
+networks take any size and must never see padding. Each part works through the image piece by piece (`ops.blocks`), so
+its wide intermediates stay in cache and are not kept for the backward pass.
 """
 
 import flax.linen as nn
@@ -10,12 +10,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from tdfusion_jax.ops.depthwise import depthwise3x3
-from tdfusion_jax.ops.pointwise import outer_sum, pointwise
-from tdfusion_jax.ops.strips import Tiling, over_strips
+from tdfusion_jax.ops import blocks
+from tdfusion_jax.ops.strips import Tiling
 
 HEADS = 8
-_LN_EPS = 1e-5
 kernel_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")  # what PyTorch's layers start from
 
 
@@ -41,29 +39,9 @@ class Norm(nn.Module):
     return scale, self.param("bias", nn.initializers.zeros, (channels,))
 
 
-def layer_norm(x: jax.Array, norm: tuple[jax.Array, jax.Array]) -> jax.Array:
-  """Layer norm over the last axis, eps 1e-5."""
-  scale, bias = (p.reshape(1, 1, 1, -1) for p in norm)
-  centred = x - jnp.mean(x, axis=-1, keepdims=True)
-  variance = jnp.mean(jnp.square(centred), axis=-1, keepdims=True)
-  return centred * (jax.lax.rsqrt(variance + _LN_EPS) * scale) + bias
-
-
-def gelu(x: jax.Array) -> jax.Array:
-  """Exact GELU. By erf, as PyTorch has it; JAX's own goes by erfc, which XLA computes in two branches."""
-  return 0.5 * x * (1 + jax.lax.erf(x * jnp.asarray(0.5**0.5, x.dtype)))
-
-
 def conv3x3(features: int, name: str) -> nn.Conv:
   """3x3 convolution without bias, zero padding 1, kernel [3, 3, C_in, C_out]."""
   return nn.Conv(features, (3, 3), padding=1, use_bias=False, kernel_init=kernel_init, name=name)
-
-
-def gram(q: Float[Array, "p h w c"], k: Float[Array, "p h w c"]) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """What channel attention needs to know of q and k: sums over pixels of q k^T, q^2 and k^2."""
-  ones = jnp.ones((*q.shape[:-1], 1), q.dtype)  # a product with ones is XLA's fastest sum over pixels on CPU
-  q_squares, k_squares = (outer_sum(ones, jnp.square(x))[:, 0] for x in (q, k))
-  return outer_sum(q, k), q_squares, k_squares
 
 
 def channel_attention(
@@ -123,28 +101,9 @@ class ChannelAttention(nn.Module):
     temperature = self.param("temperature", nn.initializers.ones, (HEADS,))
     project = self.param("project_out", kernel_init, (channels, channels))
     qk, v = ((qkv[:, part], dwconv[..., part]) for part in (slice(2 * channels), slice(2 * channels, None)))
-    sums = over_strips(gram_of_strip, (norm, *qk), (x,), channels=3 * channels, tiling=self.tiling, total=True)
+    sums = blocks.sums(self.tiling, (norm, *qk), x)
     mixed = jnp.einsum("bcd,co->bdo", channel_attention(sums, temperature), project)
-    return over_strips(attend_strip, (norm, *v), (x,), mixed, channels=3 * channels, tiling=self.tiling)
-
-
-def qkv_of_strip(weights, strip, inside):
-  """Depthwise 3x3 of 1x1 of LN of a strip, by weights (norm or None, [C, O], [3, 3, O])."""
-  norm, matrix, kernel = weights
-  if norm is not None:
-    strip = layer_norm(strip, norm) * inside
-  return depthwise3x3(pointwise(strip, matrix), kernel, pad_rows=0)
-
-
-def gram_of_strip(weights, _, strips, inside):
-  """`gram` of q and k of a strip (see `over_strips`); weights as for `qkv_of_strip`."""
-  qk = qkv_of_strip(weights, strips[0], inside) * inside[:, 1:-1]
-  return gram(*jnp.split(qk, 2, axis=-1))
-
-
-def attend_strip(weights, mixed, strips, inside):
-  """The attention part of a strip, given attention and projection as one matrix."""
-  return strips[0][:, 1:-1] + pointwise(qkv_of_strip(weights, strips[0], inside), mixed)
+    return blocks.attend(self.tiling, (norm, *v), mixed, x)
 
 
 class FeedForward(nn.Module):
@@ -155,17 +114,5 @@ class FeedForward(nn.Module):
   @nn.compact
   def __call__(self, x: Float[Array, "b h w c"], norm: tuple[jax.Array, jax.Array]) -> Float[Array, "b h w c"]:
     channels = x.shape[-1]
-    weights = (
-      norm,
-      Kernel(name="project_in")(channels, 4 * channels),
-      Kernel(name="dwconv")(3, 3, 4 * channels),
-      Kernel(name="project_out")(2 * channels, channels),
-    )
-    return over_strips(feed_strip, weights, (x,), channels=4 * channels, tiling=self.tiling)
-
-
-def feed_strip(weights, _, strips, inside):
-  """The feed-forward part of a strip."""
-  *into, project_out = weights
-  gate, value = jnp.split(qkv_of_strip(into, strips[0], inside), 2, axis=-1)
-  return strips[0][:, 1:-1] + pointwise(gelu(gate) * value, project_out)
+    weights = (norm, Kernel(name="project_in")(channels, 4 * channels), Kernel(name="dwconv")(3, 3, 4 * channels))
+    return blocks.feed(self.tiling, weights, Kernel(name="project_out")(2 * channels, channels), x)

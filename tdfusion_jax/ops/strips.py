@@ -23,6 +23,8 @@ class Tiling(NamedTuple):
   """Aim for the widest intermediate of a strip. None: 4 MiB on CPU; whole images elsewhere."""
   remat: bool = True
   """Recompute a strip's intermediates in the backward pass: less memory, and on CPU less time."""
+  native: bool = True
+  """Let machine code do the work where it can (`ops.blocks`), which always recomputes."""
 
 
 _CPU_STRIP_BYTES = 4 << 20
