@@ -15,8 +15,8 @@ def get_config(options=""):
   config = base()
   config.name = "starter"
   config.data.name = "synthetic_det"
-  config.data.train_options.update({"size": (192, 256), "count": 600, "seed": 0, "night": 0.6, "noise": 1.0})
-  config.data.val_options.update({"size": (192, 256), "count": 16, "seed": 0, "night": 0.6, "noise": 1.0})
+  config.data.train_options.update({"size": (192, 256), "count": 600, "seed": 0, "night": 0.6, "noise": 0.5})
+  config.data.val_options.update({"size": (192, 256), "count": 16, "seed": 0, "night": 0.6, "noise": 0.5})
   config.data.crop_size = (96, 96)
   config.data.task_size = (192, 256)
   config.data.batch_size = 4
@@ -28,6 +28,6 @@ def get_config(options=""):
   config.meta.steps = 0
   config.optim.f.learning_rate = 2e-3
   config.optim.warmup_steps, config.optim.final_rate = 50, 0.01
-  config.train.epochs = 12
-  config.log.validate_every, config.log.validate_pairs = 4, 16
+  config.train.epochs = 40
+  config.log.validate_every, config.log.validate_pairs = 10, 16
   return finish(config, options, RUNLOCAL)

@@ -286,6 +286,11 @@ def experiment(config: Config, judge: Task | None = None, pairs: tuple[Source, S
   """
   check(config)
   train, val = pairs or (source(config, split, own_task=judge is not None) for split in ("train", "val"))
+  if pairs is None and judge is None and list(train.classes) != list(val.classes):
+    raise ConfigError(
+      f"config.data: training and validation name their classes differently, {list(train.classes)} and "
+      f"{list(val.classes)}; a class would be taken for another."
+    )
   steps = _step_source(config, train)
   how = method(config, judge or task(config, len(train.classes)))
   # Each optimiser counts its own steps; pre-training moves the clocks of F and T on a little.

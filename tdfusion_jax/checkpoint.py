@@ -156,6 +156,9 @@ def load_weights(path: str | Path) -> tuple[dict, dict[str, Any]]:
       metadata = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
       arrays = {tuple(key.split("/")): file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
   except (OSError, SafetensorError, json.JSONDecodeError) as error:
+    if path.suffix in (".pth", ".pt", ".bin"):
+      message = f"{path} is a PyTorch file; `tdfusion convert {path} --out FILE` makes one that can be used here."
+      raise CheckpointError(message) from error
     raise CheckpointError(f"{path} is not a readable .safetensors file: {error}") from error
   return unflatten(arrays), metadata
 

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import os
 import subprocess
 import sys
 from typing import Any
@@ -23,7 +24,12 @@ def main(argv: list[str] | None = None) -> int:
     return _train(arguments[1:])
   module, options = _parse(arguments)
   try:
-    return module.run(options)
+    status = module.run(options)
+    sys.stdout.flush()
+    return status
+  except BrokenPipeError:  # whoever reads our output, such as `head`, has seen enough
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 141
   except _EXPECTED as error:
     print(f"error: {error}", file=sys.stderr)
     return 2
@@ -42,16 +48,19 @@ def _parse(arguments: list[str]):
     description="Trains as `python -m tdfusion_jax.main` does, with the same arguments.",
   )  # fmt: skip
   chosen: Any = None
+  own = None
   for verb, line in VERBS.items():
     if arguments[:1] != [verb]:
       verbs.add_parser(verb, help=line)
       continue
     chosen = importlib.import_module(f"tdfusion_jax.commands.{verb}")
     epilog = f"example: {chosen.EXAMPLE}"
-    chosen.add_arguments(
-      verbs.add_parser(verb, help=line, description=chosen.ABOUT, epilog=epilog, formatter_class=formatter)
-    )
-  return chosen, parser.parse_args(arguments)
+    own = verbs.add_parser(verb, help=line, description=chosen.ABOUT, epilog=epilog, formatter_class=formatter)
+    chosen.add_arguments(own)
+  options, unknown = parser.parse_known_args(arguments)
+  if unknown:  # told with the usage of the verb, which argparse would not show
+    (own or parser).error(f"unrecognized arguments: {' '.join(unknown)}")
+  return chosen, options
 
 
 def _train(arguments: list[str]) -> int:

@@ -46,8 +46,12 @@ class Sweep(NamedTuple):
   scores: list[str]
 
 
-def load_sweep(file: str | Path) -> Sweep:
+def load_sweep(file: str | Path, changes: Mapping[str, Any] | None = None) -> Sweep:
   """Reads a sweep file (TOML); see `configs/sweeps/`.
+
+  Args:
+    file: what to read.
+    changes: {"field": value} for training F, in front of what the file says for all arms.
 
   Raises:
     ConfigError: it cannot be read, or holds an unknown key or arm, naming it.
@@ -71,7 +75,7 @@ def load_sweep(file: str | Path) -> Sweep:
     seeds=said.get("seeds", [0, 1, 2]),
     arms=said["arms"],
     set=said.get("set", {}),
-    fusion=said.get("fusion", {}),
+    fusion={**said.get("fusion", {}), **(changes or {})},
     task=said.get("task", {}),
     best=said.get("best", {}),
     compare_to=str(said.get("compare_to", next(iter(said["arms"])))),
@@ -117,12 +121,12 @@ def _change(config: Config, field: str, value: Any) -> None:
     raise ConfigError(f"config.{field}: {error}") from error
 
 
-def run_one(file: str, arm: str, seed: int, workdir: str) -> dict:
+def run_one(file: str, arm: str, seed: int, workdir: str, changes: Mapping[str, Any] | None = None) -> dict:
   """Trains one arm with one seed and judges it; what `result.json` of its task stage holds.
 
   A finished one is read, an interrupted one goes on.
   """
-  sweep, folder = load_sweep(file), Path(workdir) / arm / f"seed_{seed}"
+  sweep, folder = load_sweep(file, changes), Path(workdir) / arm / f"seed_{seed}"
   done = folder / "task" / "result.json"
   if done.is_file():
     return json.loads(done.read_text())
@@ -141,7 +145,14 @@ def run_one(file: str, arm: str, seed: int, workdir: str) -> dict:
   return run_task_stage(read_config(sweep.config, "task", stages["task"]), folder / "task")
 
 
-def run_sweep(file: str | Path, workdir: str | Path, *, jobs: int = 1, only: list[str] | None = None) -> dict:
+def run_sweep(
+  file: str | Path,
+  workdir: str | Path,
+  *,
+  jobs: int = 1,
+  only: list[str] | None = None,
+  changes: Mapping[str, Any] | None = None,
+) -> dict:
   """Runs what is missing and compares.
 
   Args:
@@ -149,6 +160,7 @@ def run_sweep(file: str | Path, workdir: str | Path, *, jobs: int = 1, only: lis
     workdir: gets ARM/seed_N/fusion and ARM/seed_N/task, `sweep.json` and `sweep.md`.
     jobs: processes at a time.
     only: arms to run; the comparison takes all that are finished.
+    changes: as for `load_sweep`; runs with other changes need another `workdir`.
 
   Returns:
     What `sweep.json` holds.
@@ -156,13 +168,13 @@ def run_sweep(file: str | Path, workdir: str | Path, *, jobs: int = 1, only: lis
   Raises:
     ConfigError: the file, a config or an arm in `only` is wrong.
   """
-  sweep = load_sweep(file)
+  sweep = load_sweep(file, changes)
   strange = sorted(set(only or []) - set(sweep.arms))
   if strange:
     raise ConfigError(f"{file}: no such arm: {', '.join(strange)}; there are: {', '.join(sweep.arms)}.")
   todo = [(arm, seed) for seed in sweep.seeds for arm in sweep.arms if not only or arm in only]
   with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
-    running = {pool.submit(run_one, str(file), arm, seed, str(workdir)): (arm, seed) for arm, seed in todo}
+    running = {pool.submit(run_one, str(file), arm, seed, str(workdir), changes): (arm, seed) for arm, seed in todo}
     for count, future in enumerate(as_completed(running), 1):
       arm, seed = running[future]
       try:

@@ -19,6 +19,7 @@ from scipy.special import erf
 from tdfusion_jax import native
 from tdfusion_jax.networks import host
 from tdfusion_jax.networks.fusion import FusionNet
+from tdfusion_jax.networks.lossgen import LossNet
 from tdfusion_jax.networks.restormer import RestormerBlock
 from tdfusion_jax.ops import blocks
 from tdfusion_jax.ops.strips import Tiling
@@ -72,6 +73,19 @@ def test_parts_and_their_derivatives(head, norm, size, x64):
   if norm and size == (1, 1, 1):
     return close(ways(NATIVE)[0], ways(PLAIN)[0])  # a single pixel: nothing to tell a gradient of zero from
   return close(ways(NATIVE), ways(PLAIN))
+
+
+@pytest.mark.parametrize("net", [FusionNet, LossNet])
+def test_networks_in_float32(net):
+  """Output and gradients of whole networks, as training has them."""
+  ir, vi = (jax.random.uniform(jax.random.key(k), (2, 20, 33, 1)) for k in (0, 1))
+  params = net(PLAIN).init(jax.random.key(2), ir, vi)["params"]
+
+  def run(tiling):
+    out, pull_back = jax.vjp(lambda p: net(tiling).apply({"params": p}, ir, vi), params)
+    return out, pull_back(jnp.sin(jnp.arange(out.size)).reshape(out.shape))
+
+  close(*(jax.jit(run, static_argnums=0)(t) for t in (NATIVE, PLAIN)), tolerance=2e-4)
 
 
 def test_machine_code_is_what_ran(x64):

@@ -15,6 +15,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,7 @@ ON_GPU = [  # beside the rest, where JAX finds a GPU: both precisions over batch
   for name, work in (("float32", "forward"), ("bf16", "forward_bf16"))
   for batch in (1, 4, 16, 64)
 ]
+PIPELINE = "input pipeline"  # rows of tools/benchmark_pipeline.py, a second a pair
 QUICK = ("F forward 256x256", "F forward 480x640", "F step 256x256, batch 2")
 FLOPS_PER_PIXEL = 2 * 59_856  # F applies nearly each of its parameters once per pixel
 FLOATS_PER_PIXEL = 900  # channels that the strips of F must read and write, inputs and outputs of each pass
@@ -117,6 +119,26 @@ def measure(name: str, work: str, size: tuple[str, ...], sides: tuple[str, ...],
     row["gflops"] = FLOPS_PER_PIXEL * pixels / row["ours_s"] / 1e9
     row["gbytes"] = 4 * FLOATS_PER_PIXEL * pixels / row["ours_s"] / 1e9
   return row
+
+
+def pipeline() -> list[dict[str, Any]]:
+  """Rows of the input pipeline: pairs decoded, cropped and resized; `tools/benchmark_pipeline.py` has more options."""
+  with tempfile.TemporaryDirectory() as folder:
+    found = Path(folder) / "rows.json"
+    command = [sys.executable, str(WORKER.with_name("benchmark_pipeline.py")), "--pairs=16", "--seconds=3"]
+    subprocess.run([*command, f"--json={found}"], check=True, stdout=subprocess.DEVNULL)
+    measured = json.loads(found.read_text())["rows"]
+  empty = dict.fromkeys(("eager_s", "compile_s", "ort_s", "ours_mb", "eager_mb"))
+  return [
+    {
+      **empty,
+      "work": f"{PIPELINE}, {row['work'].removeprefix('pipeline ')}, {row['source']}, {row['workers']} workers",
+      "ours_s": 1 / row["pairs_per_s"],
+      "images_per_s": row["pairs_per_s"],
+      "backend": "cpu",
+    }
+    for row in measured
+  ]
 
 
 def on_gpu() -> bool:
@@ -208,6 +230,10 @@ def main() -> None:
     sides = tuple(s for s in sides if s != "compile" or not options.quick)  # its start takes half a minute
     print(f"{name} ...", file=sys.stderr, flush=True)
     rows.append(measure(name, work, size, sides, turns))
+    if options.json:
+      Path(options.json).write_text(json.dumps(rows, indent=1))
+  if not options.quick and (options.only in PIPELINE or PIPELINE in options.only):
+    rows += pipeline()
     if options.json:
       Path(options.json).write_text(json.dumps(rows, indent=1))
   print(table(rows, about))

@@ -2,8 +2,11 @@
 
 import argparse
 import logging
+import tomllib
 from pathlib import Path
+from typing import Any
 
+from tdfusion_jax.config import ConfigError
 from tdfusion_jax.sweep import load_sweep, run_sweep, write_comparison
 
 ABOUT = "Trains the arms of a sweep file over its seeds, judges each, and reports means, spreads and differences."
@@ -17,6 +20,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument("--workdir", required=True, metavar="DIR", help="where the runs and the comparison go")
   parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time (default 1)")
   parser.add_argument("--only", action="append", metavar="ARM", help="run only this arm (repeat for more)")
+  parser.add_argument(
+    "--set", action="append", default=[], metavar="FIELD=VALUE",
+    help="train F with another setting, in all arms, such as loss.alpha=0.1 (repeat for more)",
+  )  # fmt: skip
   parser.add_argument("--table", action="store_true", help="only compare what is finished")
 
 
@@ -28,6 +35,20 @@ def run(options: argparse.Namespace) -> int:
   if options.table:
     write_comparison(load_sweep(options.file), options.workdir)
   else:
-    run_sweep(options.file, options.workdir, jobs=options.jobs, only=options.only)
+    run_sweep(options.file, options.workdir, jobs=options.jobs, only=options.only, changes=_changes(options.set))
   print((Path(options.workdir) / "sweep.md").read_text())
   return 0
+
+
+def _changes(given: list[str]) -> dict[str, Any]:
+  """{"field": value}; values as in TOML, anything else is text."""
+  changes = {}
+  for text in given:
+    field, equals, value = text.partition("=")
+    if not field or not equals:
+      raise ConfigError(f"--set {text}: FIELD=VALUE is needed, such as loss.alpha=0.1.")
+    try:
+      changes[field] = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+      changes[field] = value
+  return changes

@@ -26,7 +26,7 @@ import jax
 
 log = logging.getLogger(__name__)
 
-TARGET = "tdfusion_block"
+TARGET, CONV_TARGET = "tdfusion_block", "tdfusion_conv3x3"
 _HERE = Path(__file__).parent
 _UNITS = ("ffi.cc", "host.cc")
 _HEADERS = ("block.h", "conv.h", "parallel.h", "rows.h", "simd.h")
@@ -45,7 +45,8 @@ def library() -> ctypes.CDLL | None:
     return None
   try:
     loaded = ctypes.CDLL(str(built()))
-    jax.ffi.register_ffi_target(TARGET, jax.ffi.pycapsule(loaded.TdfusionBlock), platform="cpu")
+    for target, symbol in ((TARGET, loaded.TdfusionBlock), (CONV_TARGET, loaded.TdfusionConv3x3)):
+      jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(symbol), platform="cpu")
   except (BuildError, OSError, AttributeError) as error:
     log.warning("Fusing and training take longer than they could on this CPU: no native code (%s).", error)
     return None

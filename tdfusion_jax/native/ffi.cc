@@ -1,5 +1,6 @@
 // What JAX calls: one function for all parts and ways of a block (see block.h), through XLA's foreign functions.
 #include "block.h"
+#include "conv.h"
 #include "parallel.h"
 #include "xla/ffi/api/ffi.h"
 
@@ -20,7 +21,7 @@ ffi::Error run(ffi::ThreadPool pool, Head head, Way way, bool norm, ffi::Remaini
   f.wide = matrix->dimensions()[1];
   const Index c = f.channels, n = f.wide, half = f.half(), pixels = f.batch * f.height * f.width * c;
   const Index of_o = f.o_size() * (head == kAttend ? f.batch : 1);
-  if (c % Simd<T>::kLanes || half % Simd<T>::kLanes)
+  if (c % Simd<T>::kLanes || (head == kAttend ? n : half) % Simd<T>::kLanes)
     return ffi::Error::InvalidArgument("tdfusion: channels do not fill this processor's vectors");
 
   size_t next = 0;
@@ -97,7 +98,56 @@ ffi::Error Block(ffi::ThreadPool pool, int64_t head, int64_t way, bool norm, ffi
   return ffi::Error::InvalidArgument("tdfusion: float32 or float64 is needed");
 }
 
+// x [B, H, W, C] with a kernel [3, 3, C, O] -> [B, H, W, O], or the correlation of x with [B, H, W, O] -> [3, 3, C, O].
+template <typename T>
+ffi::Error convolve(ffi::ThreadPool& pool, bool correlate, ffi::AnyBuffer x, ffi::AnyBuffer y, ffi::AnyBuffer out) {
+  const auto shape = x.dimensions();
+  const Index batch = shape[0], height = shape[1], width = shape[2], inner = shape[3], outer = y.dimensions()[3];
+  const Index lanes = Simd<T>::kLanes, kernel = 9 * inner * outer;
+  const bool vectors = (inner == 1 || inner % lanes == 0) && (outer == 1 || outer % lanes == 0) && inner + outer > 2;
+  const Index image = height * width * outer;
+  if (!vectors || Index(y.element_count()) != (correlate ? batch * image : kernel) ||
+      Index(out.element_count()) != (correlate ? kernel : batch * image))
+    return ffi::Error::InvalidArgument("tdfusion: shapes of a 3x3 convolution do not fit");
+  const T *in = x.typed_data<T>(), *by = y.typed_data<T>();
+  T* to = out.typed_data<T>();
+  constexpr Index rows = 32;
+  const Index strips = (height + rows - 1) / rows, stride = correlate ? (kernel + 15) / 16 * 16 : 0;
+  std::vector<T> totals(stride * batch * strips);
+  parallel(
+      batch * strips, pool.num_threads() - 1,
+      [&](Index lane) {
+        const Index b = lane / strips, first = lane % strips * rows, last = std::min(height, first + rows);
+        const T* from = in + b * height * width * inner;
+        if (correlate)
+          correlate3x3_rows(from, by + b * image, height, width, inner, outer, first, last,
+                            totals.data() + lane * stride);
+        else
+          conv3x3_rows(from, by, height, width, inner, outer, first, last, to + b * image);
+      },
+      [&](auto task) { pool.Schedule(std::move(task)); });
+  if (correlate) add_up(totals, stride, Index(0), batch * strips, Index(0), kernel, to);
+  return ffi::Error::Success();
+}
+
+ffi::Error Conv(ffi::ThreadPool pool, bool correlate, ffi::AnyBuffer x, ffi::AnyBuffer y,
+                ffi::Result<ffi::AnyBuffer> out) {
+  if (x.dimensions().size() != 4 || y.dimensions().size() != 4 || x.element_type() != y.element_type())
+    return ffi::Error::InvalidArgument("tdfusion: two arrays of rank 4 and one type are needed");
+  if (x.element_type() == ffi::DataType::F32) return convolve<float>(pool, correlate, x, y, *out);
+  if (x.element_type() == ffi::DataType::F64) return convolve<double>(pool, correlate, x, y, *out);
+  return ffi::Error::InvalidArgument("tdfusion: float32 or float64 is needed");
+}
+
 }  // namespace tdfusion
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(TdfusionConv3x3, tdfusion::Conv,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Attr<bool>("correlate")
+                                  .Arg<ffi::AnyBuffer>()
+                                  .Arg<ffi::AnyBuffer>()
+                                  .Ret<ffi::AnyBuffer>());
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(TdfusionBlock, tdfusion::Block,
                               ffi::Ffi::Bind()

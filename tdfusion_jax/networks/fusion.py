@@ -7,10 +7,10 @@ from jaxtyping import Array, Float
 
 from tdfusion_jax.networks.restormer import (
   HEADS,
+  Conv3x3,
   Kernel,
   RestormerBlock,
   channel_attention,
-  conv3x3,
   kernel_init,
 )
 from tdfusion_jax.ops import blocks
@@ -127,12 +127,12 @@ class FusionNet(nn.Module):
     """
     features = []
     for i, image in enumerate((ir, vi), start=1):
-      x = conv3x3(_WIDTH, name=f"project_in_{i}")(image)
+      x = Conv3x3(_WIDTH, self.tiling, name=f"project_in_{i}")(image)
       for j in range(2):
         x = RestormerBlock(self.tiling, name=f"encoder{i}_{j}")(x)
       features.append(x)
     x = FusionModule(self.tiling, name="FM")(*features)
     for j in range(2):
       x = RestormerBlock(self.tiling, name=f"decoder_{j}")(x)
-    x = jax.nn.leaky_relu(conv3x3(_WIDTH, name="project_out_0")(x), 0.01)
-    return jax.nn.sigmoid(conv3x3(1, name="project_out_1")(x))
+    x = jax.nn.leaky_relu(Conv3x3(_WIDTH, self.tiling, name="project_out_0")(x), 0.01)
+    return jax.nn.sigmoid(Conv3x3(1, self.tiling, name="project_out_1")(x))

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from tdfusion_jax.networks.restormer import RestormerBlock, conv3x3
+from tdfusion_jax.networks.restormer import Conv3x3, RestormerBlock
 from tdfusion_jax.ops.strips import Tiling
 
 _WIDTH = 16
@@ -28,14 +28,14 @@ class LossNet(nn.Module):
     """
     features = []
     for i, image in enumerate((ir, vi), start=1):
-      x = conv3x3(_WIDTH, name=f"patch_embed{i}")(image)
+      x = Conv3x3(_WIDTH, self.tiling, name=f"patch_embed{i}")(image)
       for j in range(2):
         x = RestormerBlock(self.tiling, name=f"encoder{i}_{j}")(x)
       features.append(x)
     x = jnp.concatenate(features, axis=-1)
     for j in range(2):
       x = RestormerBlock(self.tiling, name=f"encoder3_{j}")(x)
-    x = conv3x3(_WIDTH, name="out1")(x)
+    x = Conv3x3(_WIDTH, self.tiling, name="out1")(x)
     slope = self.param("out2", nn.initializers.constant(0.25), (1,))
     x = jnp.where(x > 0, x, slope.reshape(1, 1, 1, 1) * x)
-    return jax.nn.softmax(conv3x3(2, name="out3")(x), axis=-1)
+    return jax.nn.softmax(Conv3x3(2, self.tiling, name="out3")(x), axis=-1)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from tdfusion_jax.ops import blocks
+from tdfusion_jax.ops.conv import conv3x3
 from tdfusion_jax.ops.strips import Tiling
 
 HEADS = 8
@@ -39,9 +40,15 @@ class Norm(nn.Module):
     return scale, self.param("bias", nn.initializers.zeros, (channels,))
 
 
-def conv3x3(features: int, name: str) -> nn.Conv:
+class Conv3x3(nn.Module):
   """3x3 convolution without bias, zero padding 1, kernel [3, 3, C_in, C_out]."""
-  return nn.Conv(features, (3, 3), padding=1, use_bias=False, kernel_init=kernel_init, name=name)
+
+  features: int
+  tiling: Tiling = Tiling()
+
+  @nn.compact
+  def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w o"]:
+    return conv3x3(x, self.param("kernel", kernel_init, (3, 3, x.shape[-1], self.features)), self.tiling)
 
 
 def channel_attention(

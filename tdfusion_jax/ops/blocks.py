@@ -23,7 +23,7 @@ from jax.interpreters import ad, batching, mlir
 
 from tdfusion_jax import native
 from tdfusion_jax.ops import parts
-from tdfusion_jax.ops.strips import Tiling
+from tdfusion_jax.ops.strips import Tiling, machine_code
 
 _HEADS = ("sums", "attend", "feed")
 _WAYS = ("apply", "along", "back")
@@ -44,10 +44,8 @@ class Part(NamedTuple):
 
 
 def usable(x: jax.Array, tiling: Tiling) -> bool:
-  """Whether machine code can take [B, H, W, C]: on CPU, float32 or float64, 16 or 32 channels, sizes known."""
-  if not tiling.native or jax.default_backend() != "cpu" or x.dtype not in (jnp.float32, jnp.float64):
-    return False
-  return all(isinstance(n, int) and n > 0 for n in x.shape) and x.shape[-1] in (16, 32) and native.ready()
+  """Whether machine code can take [B, H, W, C]: 16 or 32 channels, and what `machine_code` says."""
+  return x.shape[-1] in (16, 32) and machine_code(x, tiling)
 
 
 def sums(tiling: Tiling, weights, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:

@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tdfusion_jax import native
+
 
 class Tiling(NamedTuple):
   """How images are cut, and what the backward pass keeps."""
@@ -28,6 +30,13 @@ class Tiling(NamedTuple):
 
 
 _CPU_STRIP_BYTES = 4 << 20
+
+
+def machine_code(x: jax.Array, tiling: Tiling) -> bool:
+  """Whether machine code can take an image here: on CPU, float32 or float64, sizes known."""
+  if not tiling.native or jax.default_backend() != "cpu" or x.dtype not in (jnp.float32, jnp.float64):
+    return False
+  return all(isinstance(n, int) and n > 0 for n in x.shape) and native.ready()
 
 
 class Cut(NamedTuple):
