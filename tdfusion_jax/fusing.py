@@ -88,16 +88,20 @@ def make_pair_fuser(fuse_fn: Callable, params: Any, *, stretch: bool = False, dt
   F in float32 on a CPU is computed by machine code where that is to be had (`networks.host`).
   """
   if fuse_fn is build.fuse_net:
-    infer = None
-    if dtype is None and jax.default_backend() == "cpu" and native.ready():
-      weights, one_at_a_time = host.weights_of(params), threading.Lock()
-
-      def infer(ir, vi):
-        with one_at_a_time:  # a run takes all cores; two at once take each other's cache
-          return host.fuse(weights, ir[0], vi[0])[None]
-
+    by_machine = dtype is None and jax.default_backend() == "cpu" and native.ready()
+    infer = _machine_infer(params) if by_machine else None
     return AnySizeFuser(params, stretch=stretch, dtype=dtype, infer=infer)
   return _ExactFuser(make_fuse_fn(fuse_fn, params, stretch=stretch, dtype=dtype))
+
+
+def _machine_infer(params: Any) -> Callable:
+  weights, one_at_a_time = host.weights_of(params), threading.Lock()
+
+  def infer(ir, vi):
+    with one_at_a_time:  # a run takes all cores; two at once take each other's cache
+      return host.fuse(weights, ir[0], vi[0])[None]
+
+  return infer
 
 
 class _ExactFuser:

@@ -104,3 +104,25 @@ def test_an_interrupted_training_is_waited_for(tmp_path):
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(timeout=60) == 130
   assert saved.read_text() == "-m tdfusion_jax.main --config=x"
+
+
+def test_an_unknown_option_is_told_with_the_usage_of_its_verb(capsys):
+  with pytest.raises(SystemExit) as ended:
+    cli.main(["fuse", "--ir=a", "--vi=b", "--out=c", "--bogus"])
+  said = capsys.readouterr().err
+  assert ended.value.code == 2 and "usage: tdfusion fuse" in said and "unrecognized arguments: --bogus" in said
+
+
+def test_a_reader_that_has_seen_enough_is_no_error():
+  """As in `tdfusion convert --inspect FILE | head`."""
+  command = [sys.executable, "-m", "tdfusion_jax.cli", "convert", "--inspect", str(build.shipped_weights())]
+  with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    process.stdout.close()
+    said = process.stderr.read().decode()
+    assert process.wait(120) == 141 and said == ""
+
+
+def test_a_pytorch_file_in_place_of_weights(tmp_path, capsys):
+  (tmp_path / "f.pth").write_bytes(b"PK" + bytes(100))
+  assert cli.main(["fuse", "--ir=a", "--vi=b", "--out=c", f"--weights={tmp_path}/f.pth"]) == 2
+  assert "is a PyTorch file; `tdfusion convert" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import importlib.util
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -104,3 +105,11 @@ def test_labels_of_another_task_are_an_error():
   config.data.name = "synthetic_seg"
   with pytest.raises(ConfigError, match="task.kind='detection' does not fit synthetic_seg"):
     build.source(config, "train")
+
+
+def test_both_splits_must_name_their_classes_alike(monkeypatch):
+  """The names of a user's folder may come in another order, which no shape would tell."""
+  sources = {"train": SimpleNamespace(classes=("person", "car")), "val": SimpleNamespace(classes=("car", "person"))}
+  monkeypatch.setattr(build, "source", lambda config, split, own_task: sources[split])
+  with pytest.raises(ConfigError, match="differently"):
+    build.experiment(load("synthetic_det"))

@@ -12,6 +12,7 @@ from PIL import Image
 from test_config import load
 
 from tdfusion_jax import build, sweep
+from tdfusion_jax.commands import sweep as sweep_command
 from tdfusion_jax.config import ConfigError
 from tdfusion_jax.losses.segmentation import cross_entropy
 from tdfusion_jax.protocol import run_task_stage, write_results
@@ -219,6 +220,17 @@ def test_a_sweep_runs_its_arms_and_compares(tmp_path, monkeypatch):
   assert compared["infrared"]["mIoU"]["difference"] == 0
   assert compared["best"]["chosen"] in ("infrared", "both")
   assert (tmp_path / "runs" / "sweep.md").read_text().count("\n") == 7
+
+
+def test_a_sweep_with_another_setting(tmp_path):
+  file = tmp_path / "sweep.toml"
+  file.write_text(SWEEP)
+  changed = sweep.load_sweep(file, {"loss.alpha": 0.1})
+  assert changed.fusion["loss.alpha"] == 0.1 and "loss.alpha" not in sweep.load_sweep(file).fusion
+  given = sweep_command._changes(["loss.alpha=0.1", "data.crop_size=[32, 40]", "meta.rule=equilibrium"])
+  assert given == {"loss.alpha": 0.1, "data.crop_size": [32, 40], "meta.rule": "equilibrium"}
+  with pytest.raises(ConfigError, match="--set loss.alpha: FIELD=VALUE"):
+    sweep_command._changes(["loss.alpha"])
 
 
 def test_differences_are_paired_and_choices_made_elsewhere(tmp_path):

@@ -56,12 +56,14 @@ class HostStages:
   def first_encoders(self, mixed, tile, place):
     """Of the images: the first blocks."""
     x, own = self._inside(tile, place)
-    return self._encoders(mixed, self._begin(x), own, "0", "1")
+    sides = self._encoders(mixed, self._begin(x), "0")
+    sums = [host.sums(self._blocks[f"encoder{i}_1"], side, own) for i, side in enumerate(sides, 1)]
+    return self._kept(np.concatenate(sides, axis=-1), own), sums
 
   def second_encoders(self, mixed, tile, place):
     """The second blocks, and the sums of the fusion module."""
     x, own = self._inside(tile, place)
-    x = self._encoders(mixed, (x[..., :WIDTH], x[..., WIDTH:]), None, "1", None)
+    x = np.concatenate(self._encoders(mixed, (x[..., :WIDTH], x[..., WIDTH:]), "1"), axis=-1)
     return self._kept(x, own), [host.sums(self._weights.fusion, x, own)]
 
   def fusion(self, mixed, tile, place):
@@ -105,16 +107,11 @@ class HostStages:
   def _kept(self, x, own):
     return x[own][None]
 
-  def _encoders(self, mixed, sides, own, block, following):
-    sides = [
+  def _encoders(self, mixed, sides, block):
+    return [
       host.apply(self._blocks[f"encoder{i}_{block}"], m, np.ascontiguousarray(side))
       for i, m, side in zip((1, 2), mixed, sides, strict=True)
     ]
-    x = np.concatenate(sides, axis=-1)
-    if following is None:
-      return x
-    sums = [host.sums(self._blocks[f"encoder{i}_{following}"], side, own) for i, side in enumerate(sides, 1)]
-    return self._kept(x, own), sums
 
 
 class JaxStages:
