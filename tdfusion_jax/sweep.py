@@ -44,6 +44,8 @@ class Sweep(NamedTuple):
   report: str
   """Split that is reported."""
   scores: list[str]
+  changes: dict[str, Any]
+  """{"field": value} in front of all of that."""
 
 
 def load_sweep(file: str | Path, changes: Mapping[str, Any] | None = None) -> Sweep:
@@ -51,7 +53,7 @@ def load_sweep(file: str | Path, changes: Mapping[str, Any] | None = None) -> Sw
 
   Args:
     file: what to read.
-    changes: {"field": value} for training F, in front of what the file says for all arms.
+    changes: {"field": value} for both stages of all arms, in front of what the file says.
 
   Raises:
     ConfigError: it cannot be read, or holds an unknown key or arm, naming it.
@@ -75,13 +77,14 @@ def load_sweep(file: str | Path, changes: Mapping[str, Any] | None = None) -> Sw
     seeds=said.get("seeds", [0, 1, 2]),
     arms=said["arms"],
     set=said.get("set", {}),
-    fusion={**said.get("fusion", {}), **(changes or {})},
+    fusion=said.get("fusion", {}),
     task=said.get("task", {}),
     best=said.get("best", {}),
     compare_to=str(said.get("compare_to", next(iter(said["arms"])))),
     select=said.get("select", "val"),
     report=said.get("report", "test"),
     scores=said.get("scores", []),
+    changes=dict(changes or {}),
   )
   named = [sweep.compare_to] + [arm for body in sweep.best.values() for arm in body["of"]]
   strange = sorted(set(named) - set(sweep.arms) - set(sweep.best))
@@ -135,7 +138,7 @@ def run_one(file: str, arm: str, seed: int, workdir: str, changes: Mapping[str, 
   images = body.get("images", "fusion")
   stages: dict[str, dict[str, Any]] = {name: {"seed": seed} for name in ("fusion", "task")}
   for name, general in (("fusion", sweep.fusion), ("task", sweep.task)):
-    stages[name] |= {**sweep.set, **general, **body.get("set", {}), **body.get(name, {})}
+    stages[name] |= {**sweep.set, **general, **body.get("set", {}), **body.get(name, {}), **sweep.changes}
   stages["task"] |= {"fused.images": images, "fused.folder": body.get("folder", "")}
   if images not in _NO_TRAINING:
     run = folder / "fusion"

@@ -10,7 +10,7 @@ from tdfusion_jax import build
 from tdfusion_jax.config import ConfigError
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
-NAMES = sorted(path.stem for path in CONFIGS.glob("*.py") if path.stem != "starter")
+NAMES = sorted(path.stem for path in CONFIGS.glob("*.py") if not path.stem.startswith("starter"))
 
 
 def load(name, options=""):
@@ -24,11 +24,13 @@ def test_the_six_configs_are_there():
   assert NAMES == ["fmb_seg", "llvip_det", "m3fd_det", "msrs_seg", "synthetic_det", "synthetic_seg"]
 
 
-def test_the_starter_weights_config_is_consistent():
-  for options in ("", "runlocal"):
-    config = load("starter", options)
-    build.check(config)
-    assert config.task.kind == "none" and config.loss.weights == "fixed" and config.loss.alpha == 1.0
+@pytest.mark.parametrize("options", ["", "runlocal"])
+def test_the_configs_of_the_starter_weights_are_consistent(options):
+  f, g = load("starter", options), load("starter_g", options)
+  build.check(f)
+  build.check(g)
+  assert f.task.kind == "none" and f.loss.weights == "fixed"
+  assert g.loss.weights == "learned" and Path(g.init.f) == build.shipped_weights()
 
 
 @pytest.mark.parametrize("name", NAMES)

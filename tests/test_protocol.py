@@ -222,11 +222,14 @@ def test_a_sweep_runs_its_arms_and_compares(tmp_path, monkeypatch):
   assert (tmp_path / "runs" / "sweep.md").read_text().count("\n") == 7
 
 
-def test_a_sweep_with_another_setting(tmp_path):
+def test_a_sweep_with_another_setting(tmp_path, monkeypatch):
+  monkeypatch.chdir(sweep.Path(__file__).resolve().parents[1])
   file = tmp_path / "sweep.toml"
   file.write_text(SWEEP)
-  changed = sweep.load_sweep(file, {"loss.alpha": 0.1})
-  assert changed.fusion["loss.alpha"] == 0.1 and "loss.alpha" not in sweep.load_sweep(file).fusion
+  seen = []
+  monkeypatch.setattr(sweep, "run_task_stage", lambda config, folder: seen.append(config) or {})
+  sweep.run_one(str(file), "both", 0, str(tmp_path / "runs"), {"loss.alpha": 0.1, "train.epochs": 7})
+  assert seen[0].loss.alpha == 0.1 and seen[0].train.epochs == 7  # in front of the arm's own number of epochs
   given = sweep_command._changes(["loss.alpha=0.1", "data.crop_size=[32, 40]", "meta.rule=equilibrium"])
   assert given == {"loss.alpha": 0.1, "data.crop_size": [32, 40], "meta.rule": "equilibrium"}
   with pytest.raises(ConfigError, match="--set loss.alpha: FIELD=VALUE"):

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument("--only", action="append", metavar="ARM", help="run only this arm (repeat for more)")
   parser.add_argument(
     "--set", action="append", default=[], metavar="FIELD=VALUE",
-    help="train F with another setting, in all arms, such as loss.alpha=0.1 (repeat for more)",
+    help="another setting in all arms, such as loss.alpha=0.1 (repeat for more)",
   )  # fmt: skip
   parser.add_argument("--table", action="store_true", help="only compare what is finished")
 
@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
   ours.setLevel(logging.INFO)
   ours.handlers, ours.propagate = [logging.StreamHandler()], False
   if options.table:
-    write_comparison(load_sweep(options.file), options.workdir)
+    write_comparison(load_sweep(options.file, _changes(options.set)), options.workdir)
   else:
     run_sweep(options.file, options.workdir, jobs=options.jobs, only=options.only, changes=_changes(options.set))
   print((Path(options.workdir) / "sweep.md").read_text())

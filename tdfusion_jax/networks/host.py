@@ -156,13 +156,15 @@ def mixture(block: Block, found: Sums) -> np.ndarray:
   return np.ascontiguousarray(attention.reshape(products.shape).T @ block.project, np.float32)
 
 
-def apply(block: Block, mixed: np.ndarray, x: np.ndarray) -> np.ndarray:
-  """The block on x [H, W, C], given its `mixture`."""
-  attended = np.empty_like(x)
-  _run(1, block.v, mixed, x, attended)
-  out = np.empty_like(x)
-  _run(2, block.feed, block.feed.o, attended, out)
-  return out
+def apply(block: Block, mixed: np.ndarray, x: np.ndarray, scratch: np.ndarray | None = None) -> np.ndarray:
+  """The block on x [H, W, C], given its `mixture`, in place of x; `scratch` is shaped like x.
+
+  Fresh memory costs about as much as the arithmetic on it: a page at a time comes from the operating system.
+  """
+  scratch = np.empty_like(x) if scratch is None else scratch
+  _run(1, block.v, mixed, x, scratch)
+  _run(2, block.feed, block.feed.o, scratch, x)
+  return x
 
 
 def conv3x3(x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
@@ -182,7 +184,8 @@ def begin(weights: Weights, ir: np.ndarray, vi: np.ndarray) -> tuple[np.ndarray,
 def finish(weights: Weights, x: np.ndarray) -> np.ndarray:
   """The fused image [H, W, 1] of the last features [H, W, 32]."""
   x = conv3x3(x, weights.end[0])
-  np.maximum(x, 0.01 * x, out=x)
+  for rows in np.array_split(x, max(1, len(x) // 64)):  # leaky ReLU, a little at a time
+    np.maximum(rows, 0.01 * rows, out=rows)
   x = conv3x3(x, weights.end[1])
   with np.errstate(over="ignore"):  # 1 / (1 + inf) is the 0 that it should be
     return 1 / (1 + np.exp(-x))
@@ -209,12 +212,14 @@ def fuse(weights: Weights, ir: np.ndarray, vi: np.ndarray) -> np.ndarray:
   """
   if ir.shape != vi.shape:
     raise ValueError(f"two luminances of equal size are needed, not {ir.shape} and {vi.shape}.")
-  sides = []
-  for x, encoder in zip(begin(weights, ir, vi), weights.encoders, strict=True):
+  sides = begin(weights, ir, vi)
+  scratch = np.empty_like(sides[0])
+  for x, encoder in zip(sides, weights.encoders, strict=True):
     for block in encoder:
-      x = apply(block, mixture(block, sums(block, x)), x)
-    sides.append(x)
+      apply(block, mixture(block, sums(block, x)), x, scratch)
   x = np.concatenate(sides, axis=-1)
+  del sides, scratch
+  scratch = np.empty_like(x)
   for block in (weights.fusion, *weights.decoders):
-    x = apply(block, mixture(block, sums(block, x)), x)
+    apply(block, mixture(block, sums(block, x)), x, scratch)
   return finish(weights, x)
