@@ -20,6 +20,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 import jax
@@ -32,15 +33,21 @@ _UNITS = ("ffi.cc", "host.cc")
 _HEADERS = ("block.h", "conv.h", "parallel.h", "rows.h", "simd.h")
 _FLAGS = ("-O3", "-std=c++17", "-shared", "-fPIC", "-pthread")
 _SECONDS = 300
+_one_at_a_time = threading.Lock()
 
 
 class BuildError(RuntimeError):
   """The compiler is missing or refused; the message says why."""
 
 
-@functools.cache
 def library() -> ctypes.CDLL | None:
   """The machine code, built and registered with JAX by the first call if need be; None where it cannot be had."""
+  with _one_at_a_time:
+    return _loaded()
+
+
+@functools.cache
+def _loaded() -> ctypes.CDLL | None:
   if os.environ.get("TDFUSION_NATIVE", "1") == "0" or not sys.platform.startswith(("linux", "darwin")):
     return None
   try:

@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <type_traits>
 #include <utility>
 
 namespace tdfusion {
@@ -42,7 +43,13 @@ using Vec = typename Simd<T>::V;
 // The sum over all lanes, in every lane.
 template <typename T, int Shift = Simd<T>::kLanes / 2, int... I>
 inline Vec<T> rotated(Vec<T> v, std::integer_sequence<int, I...>) {
+#if defined(__clang__) || __GNUC__ >= 12
   return __builtin_shufflevector(v, v, ((I + Shift) % Simd<T>::kLanes)...);
+#else
+  typedef std::conditional_t<sizeof(T) == 4, int32_t, int64_t> Lane;
+  typedef Lane Order __attribute__((vector_size(kVectorBytes)));
+  return __builtin_shuffle(v, Order{((I + Shift) % Simd<T>::kLanes)...});
+#endif
 }
 
 template <typename T, int Shift = Simd<T>::kLanes / 2>
