@@ -224,6 +224,11 @@ def compare(sweep: Sweep, results: Mapping[str, Mapping[int, dict]]) -> dict:
     {arm: {score: {"mean", "sd", "values" {seed: value}, "difference" and "t" of the paired differences to
     `sweep.compare_to`, "chosen" for a best row}}} on `sweep.report`; sd and t are None for a single seed.
   """
+  for split in (sweep.report, *([sweep.select] if sweep.best else [])):
+    found = [run for runs in results.values() for run in runs.values()]
+    there = {name for run in found for name, part in run.items() if isinstance(part, dict)}
+    if results and split not in there:
+      raise ConfigError(f"the sweep asks for scores on {split!r}; there are scores on: {', '.join(sorted(there))}.")
   rows = {arm: {seed: run[sweep.report] for seed, run in runs.items()} for arm, runs in results.items()}
   chosen = {}
   for name, body in sweep.best.items():

@@ -251,6 +251,8 @@ def test_differences_are_paired_and_choices_made_elsewhere(tmp_path):
   assert both["t"] == pytest.approx(3.0) and both["sd"] == pytest.approx(math.sqrt(0.045))
   assert compared["best"]["chosen"] == "infrared"  # better on val, though not on test
   assert compared["best"]["mIoU"]["mean"] == pytest.approx(0.3)
+  with pytest.raises(ConfigError, match="scores on 'tset'; there are scores on: test, val"):
+    sweep.compare(sweep.load_sweep(file)._replace(report="tset"), results)
 
 
 @pytest.mark.parametrize(
