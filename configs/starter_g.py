@@ -6,8 +6,8 @@ Takes about ten minutes on two idle CPU cores; `runs/starter_g/weights/g.safeten
 is; T learns to segment its images, and G learns what would serve T (`meta.rule=equilibrium`, EXPERIMENTS.md says why).
 """
 
-from tdfusion_jax.build import shipped_weights
 from tdfusion_jax.config import base, finish
+from tdfusion_jax.fusers import shipped_weights
 
 RUNLOCAL = {
   "data.train_options.count": 64,

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from tdfusion_jax import build
+from tdfusion_jax import fusers
 from tdfusion_jax.export import ExportError, onnx_session
 from tdfusion_jax.fusing import AnySizeFuser, PairFuser, make_pair_fuser
 from tdfusion_jax.onnx_graph import fusion_model
@@ -42,14 +42,14 @@ def make_fuser(backend: str, fuse_fn: Callable, params: Any, *, stretch: bool = 
 
   Args:
     backend: "jax", "onnx", or "auto": on a CPU both are timed on the first pair, if ONNX Runtime is installed.
-    fuse_fn, params: from `build.load_fusion`; anything but F runs in JAX, and so does another dtype than float32.
+    fuse_fn, params: from `fusers.load_fusion`; anything but F runs in JAX, and so does another dtype than float32.
     stretch, dtype: as for `fusing.make_fuse_fn`.
 
   Raises:
     ExportError: "onnx" is asked for and cannot be had.
   """
   ours = make_pair_fuser(fuse_fn, params, stretch=stretch, dtype=dtype)
-  fits = fuse_fn is build.fuse_net and dtype is None
+  fits = fuse_fn is fusers.fuse_net and dtype is None
   if backend == "onnx" and not fits:
     raise ExportError("the onnx backend computes F alone, and in float32.")
   if backend == "jax" or not fits or (backend == "auto" and jax.default_backend() != "cpu"):

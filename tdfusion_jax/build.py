@@ -6,25 +6,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
 
-from tdfusion_jax import checkpoint, compiling, meta, optimisers
+from tdfusion_jax import checkpoint, compiling, fusers, meta, optimisers
 from tdfusion_jax.batch import Views
 from tdfusion_jax.config import Config, ConfigError
+from tdfusion_jax.consistency import LABELS, check
 from tdfusion_jax.data import DiskCachedSource, RecordSource, SkippingSource, get_source
-from tdfusion_jax.data.fused import IMAGES
-from tdfusion_jax.data.loader import AUGMENTS, StepSource
+from tdfusion_jax.data.loader import StepSource
 from tdfusion_jax.data.records import plain_options
-from tdfusion_jax.data.skipping import BAD_SAMPLES
 from tdfusion_jax.data.source import CachedSource, Source
 from tdfusion_jax.data.truth import TruthStepSource
 from tdfusion_jax.integrations import scenic
 from tdfusion_jax.losses.fusion import fusion_loss
 from tdfusion_jax.method import Method
-from tdfusion_jax.networks.fusion import FusionNet
 from tdfusion_jax.networks.lossgen import LossNet
 from tdfusion_jax.ops.strips import Tiling
 from tdfusion_jax.state import TrainState
@@ -32,10 +29,7 @@ from tdfusion_jax.tasks import Task
 from tdfusion_jax.tasks.detection import detection
 from tdfusion_jax.tasks.segmentation import segmentation
 
-_TILING = Tiling()
 TASKS = {"detection": detection, "segmentation": segmentation, "scenic": scenic.task_from_names}
-# Kinds of labels that a data set holds, where they are not named like the task.
-_LABELS = {"scenic": "segmentation"}
 
 
 class Experiment(NamedTuple):
@@ -52,119 +46,6 @@ class Experiment(NamedTuple):
   """() -> TrainState."""
 
 
-def fuse_net(f_params, ir: jax.Array, vi: jax.Array, *, tiling: Tiling = _TILING) -> Any:
-  """F: [B, H, W, 1] twice -> fused [B, H, W, 1]."""
-  return FusionNet(tiling).apply({"params": f_params}, ir, vi)
-
-
-def weigh_net(g_params, ir: jax.Array, vi: jax.Array, *, tiling: Tiling = _TILING) -> Any:
-  """G: [B, H, W, 1] twice -> (w_a, w_b) [B, H, W, 2]."""
-  return LossNet(tiling).apply({"params": g_params}, ir, vi)
-
-
-def fuse_average(g_params, ir: jax.Array, vi: jax.Array, *, tiling: Tiling = _TILING) -> jax.Array:
-  """Ablation V: `I_f = w_a a + w_b b` with G's own weights."""
-  weights = weigh_net(g_params, ir, vi, tiling=tiling)
-  return jnp.sum(weights * jnp.concatenate([ir, vi], axis=-1), axis=-1, keepdims=True)
-
-
-def weigh_constant(g_params, ir: jax.Array, vi: jax.Array, *, w_a: float) -> jax.Array:
-  """The same (w_a, 1 - w_a) everywhere; `g_params` is empty."""
-  del g_params, vi
-  return jnp.concatenate([jnp.full_like(ir, w_a), jnp.full_like(ir, 1 - w_a)], axis=-1)
-
-
-def weigh_truth(g_params, ir: jax.Array, vi: jax.Array) -> jax.Array:
-  """The true weights that `TruthStepSource` puts beside `ir`, [B, H, W, 2]."""
-  del g_params, vi
-  return jnp.concatenate([ir[..., 1:], 1 - ir[..., 1:]], axis=-1)
-
-
-def _first_of_ir(function):
-  """`function(first, ir, ...)` with ir's first channel: what is an image where `TruthStepSource` made it."""
-  return function and (lambda first, ir, *rest: function(first, ir[..., :1], *rest))
-
-
-def finished(f_params, ir: jax.Array, vi: jax.Array) -> jax.Array:
-  """The task stage: images that are fused already come as `ir`."""
-  del f_params, vi
-  return ir
-
-
-def two_channels(f_params, ir: jax.Array, vi: jax.Array) -> jax.Array:
-  """The task stage without fusion: both images as channels, [B, H, W, 2]."""
-  del f_params
-  return jnp.concatenate([ir, vi], axis=-1)
-
-
-FUSERS = {"fusion": (FusionNet, fuse_net), "average": (LossNet, fuse_average)}
-
-
-def check(config: Config) -> None:
-  """Raises ConfigError, naming the field, for settings that contradict each other."""
-  rules = [
-    (config.stage not in ("fusion", "task"), f"stage={config.stage!r}: fusion or task."),
-    (config.fused.images not in IMAGES, f"fused.images={config.fused.images!r}: one of {', '.join(IMAGES)}."),
-    (
-      (config.fused.images == "folder") != bool(config.fused.folder),
-      f"fused.images={config.fused.images!r} with fused.folder={config.fused.folder!r}: give both or neither.",
-    ),
-    (config.stage == "task" and config.task.kind == "none", "stage='task' needs a task."),
-    (config.data.augment not in AUGMENTS, f"data.augment={config.data.augment!r}: one of {', '.join(AUGMENTS)}."),
-    (config.meta.rule not in meta.RULES, f"meta.rule={config.meta.rule!r}: one of {', '.join(meta.RULES)}."),
-    (
-      config.task.kind not in (*TASKS, "none"),
-      f"task.kind={config.task.kind!r}: one of {', '.join(TASKS)}, none.",
-    ),
-    (
-      config.loss.weights not in ("learned", "fixed", "truth"),
-      f"loss.weights={config.loss.weights!r}: learned, fixed or truth.",
-    ),
-    (
-      config.loss.weights == "truth" and bool(config.log.validate_every),
-      "loss.weights='truth' needs log.validate_every=0: it is known for training pairs only.",
-    ),
-    (not 0 <= config.loss.fixed_w_a <= 1, f"loss.fixed_w_a={config.loss.fixed_w_a}: must be in [0, 1]."),
-    (
-      config.loss.weights == "fixed" and config.loss.fixed_w_a != 0.5 and config.data.swap != "none",
-      "loss.fixed_w_a other than 0.5 needs data.swap='none': a constant would follow the exchanged images.",
-    ),
-    (
-      config.meta.steps > 0 and (config.loss.weights != "learned" or config.task.kind == "none"),
-      "meta.steps > 0 needs loss.weights='learned' and a task: nothing else can teach G. Set meta.steps=0.",
-    ),
-    (
-      config.loss.weights == "learned" and config.task.kind == "none",
-      "task.kind='none' leaves G without a teacher: set loss.weights='fixed'.",
-    ),
-    (
-      config.task.frozen and not config.init.t,
-      "task.frozen needs a pretrained T: give its weights as init.t.",
-    ),
-    (
-      config.loss.none and not config.meta.fuse_in_outer,
-      "loss.none needs meta.fuse_in_outer: without a fusion loss only the task can teach.",
-    ),
-    (
-      config.meta.inner_task not in ("sgd", "adam"),
-      f"meta.inner_task={config.meta.inner_task!r}: sgd or adam.",
-    ),
-    (
-      config.task.kind == "detection" and any(s % 32 for s in config.data.task_size),
-      f"data.task_size={tuple(config.data.task_size)}: detection needs multiples of 32.",
-    ),
-    (
-      config.data.bad_samples not in BAD_SAMPLES,
-      f"data.bad_samples={config.data.bad_samples!r}: one of {', '.join(BAD_SAMPLES)}.",
-    ),
-    (config.data.cache_disk_mb < 0, f"data.cache_disk_mb={config.data.cache_disk_mb}: at least 0."),
-    (config.data.batch_size < 1, f"data.batch_size={config.data.batch_size}: at least 1."),
-  ]
-  for broken, message in rules:
-    if broken:
-      raise ConfigError("config." + message)
-
-
 def task(config: Config, num_classes: int) -> Task | None:
   """The downstream task, or None."""
   if config.task.kind == "none":
@@ -178,21 +59,27 @@ def task(config: Config, num_classes: int) -> Task | None:
     raise ConfigError(f"config.task: {error}") from error
 
 
+def _first_of_ir(function):
+  """`function(first, ir, ...)` with ir's first channel: what is an image where `TruthStepSource` made it."""
+  return function and (lambda first, ir, *rest: function(first, ir[..., :1], *rest))
+
+
 def method(config: Config, judge: Task | None) -> Method:
   """The functions and switches of the learning steps."""
   tiling = Tiling(remat=config.train.remat)
   loss = None
   if config.stage == "task":
-    fuse = two_channels if config.fused.images == "both" else finished
-    return Method(fuse, partial(weigh_constant, w_a=0.5), None, judge, fuse_in_outer=True, dropout=config.task.dropout)
+    fuse = fusers.two_channels if config.fused.images == "both" else fusers.finished
+    halves = partial(fusers.weigh_constant, w_a=0.5)
+    return Method(fuse, halves, None, judge, fuse_in_outer=True, dropout=config.task.dropout)
   if not config.loss.none:
     loss = partial(fusion_loss, alpha=config.loss.alpha, intensity=config.loss.intensity)
-  fuse = partial(fuse_average if config.loss.none else fuse_net, tiling=tiling)
-  weigh = partial(weigh_constant, w_a=config.loss.fixed_w_a)
+  fuse = partial(fusers.fuse_average if config.loss.none else fusers.fuse_net, tiling=tiling)
+  weigh = partial(fusers.weigh_constant, w_a=config.loss.fixed_w_a)
   if config.loss.weights == "learned":
-    weigh = partial(weigh_net, tiling=tiling)
+    weigh = partial(fusers.weigh_net, tiling=tiling)
   elif config.loss.weights == "truth":
-    weigh = weigh_truth
+    weigh = fusers.weigh_truth
     fuse, loss = _first_of_ir(fuse), _first_of_ir(loss)
   return Method(
     fuse=fuse,
@@ -221,7 +108,7 @@ def source(config: Config, split: str, *, own_task: bool = False) -> Source:
     found: Source = RecordSource(data.records_dir, data.name, data[f"{split}_split"], **options)
   else:
     found = get_source(data.name, root=data.root or None, split=data[f"{split}_split"], **options)
-  kind = None if config.task.kind == "none" else _LABELS.get(config.task.kind, config.task.kind)
+  kind = LABELS[config.task.kind]
   if kind is not None and found.kind != kind and not own_task:
     raise ConfigError(f"config.task.kind={kind!r} does not fit {data.name}, which holds labels for: {found.kind}.")
   if data.bad_samples == "skip" and split == "train":
@@ -311,15 +198,15 @@ def experiment(config: Config, judge: Task | None = None, pairs: tuple[Source, S
 def init_state(config: Config, how: Method, rules: dict, task_size: tuple[int, int]) -> TrainState:
   """Where training starts: fresh or given weights, optimisers `rules` ("f", "g", "t") at rest."""
   key, f_key, g_key, t_key = jax.random.split(jax.random.key(config.seed), 4)
-  fuser, _ = FUSERS[fuser_name(config)]
+  fuser, _ = fusers.FUSERS[fuser_name(config)]
   image = jnp.zeros((1, *task_size, 1))
   if config.stage == "task":
     f_params, image = {}, how.fuse({}, image, image)
   else:
-    f_params = _start(config, "f", partial(_init, fuser(), f_key))["params"]
+    f_params = _start(config, "f", partial(fusers.init_variables, fuser(), f_key))["params"]
   g_params: Any = {}
   if config.loss.weights == "learned":
-    g_params = _start(config, "g", partial(_init, LossNet(), g_key))["params"]
+    g_params = _start(config, "g", partial(fusers.init_variables, LossNet(), g_key))["params"]
   t_params, t_stats = {}, {}
   if how.task:
     judge, names = how.task, ("params", "batch_stats")
@@ -338,11 +225,6 @@ def init_state(config: Config, how: Method, rules: dict, task_size: tuple[int, i
   )
 
 
-def _init(network: nn.Module, key) -> dict:
-  image = jnp.zeros((1, 16, 16, 1))
-  return {"params": jax.jit(network.init)(key, image, image)["params"]}
-
-
 def _start(config: Config, letter: str, make: Callable[[], dict]) -> dict:
   """What `make` makes, {"params": ...} and the like, or what the file in `init.<letter>` holds in its place."""
   path = config.init[letter]
@@ -355,48 +237,6 @@ def _start(config: Config, letter: str, make: Callable[[], dict]) -> dict:
 def fuser_name(config: Config) -> str:
   """Which of `FUSERS` this config trains."""
   return "average" if config.loss.none else "fusion"
-
-
-def shipped_weights() -> Path:
-  """The weights of F that come with the package."""
-  return Path(__file__).with_name("weights") / "f.safetensors"
-
-
-def fusion_file(*, checkpoint_dir: str | Path | None = None, weights: str | Path | None = None) -> Path:
-  """The weight file that `load_fusion` reads.
-
-  Raises:
-    CheckpointError: no such run.
-  """
-  if checkpoint_dir is None:
-    return shipped_weights() if weights is None else Path(weights)
-  inside = Path("weights") / "f.safetensors"
-  if not (Path(checkpoint_dir) / inside).is_file():
-    raise checkpoint.CheckpointError(f"{checkpoint_dir} is not a run folder with {inside}.")
-  return Path(checkpoint_dir) / inside
-
-
-def load_fusion(*, checkpoint_dir: str | Path | None = None, weights: str | Path | None = None):
-  """The fusion function of a run folder, of a weight file, or of the weights that ship with the package.
-
-  Args:
-    checkpoint_dir: a run's workdir; its newest exported weights are taken.
-    weights: a `.safetensors` file of F.
-
-  Returns:
-    (fuse_fn, params) with `fuse_fn(params, ir, vi)` on [B, H, W, 1] in [0, 1].
-
-  Raises:
-    CheckpointError: no such run or file, or it holds something else.
-  """
-  weights = fusion_file(checkpoint_dir=checkpoint_dir, weights=weights)
-  loaded, metadata = checkpoint.load_weights(weights)
-  name = metadata.get("arch", "fusion")
-  if name not in FUSERS:
-    raise checkpoint.CheckpointError(f"{weights} holds {name!r}, not a fusion network.")
-  network, fuse_fn = FUSERS[name]
-  shapes = jax.eval_shape(lambda: _init(network(), jax.random.key(0)))
-  return fuse_fn, checkpoint.match(loaded, shapes, str(weights))["params"]
 
 
 def config_to_json(config: Config) -> dict:

@@ -14,7 +14,7 @@ import numpy as np
 from jax import export
 
 import tdfusion_jax
-from tdfusion_jax import build
+from tdfusion_jax import fusers
 from tdfusion_jax.checkpoint import CheckpointError
 from tdfusion_jax.networks.anysize import Room, fuse_flat, ground_of
 from tdfusion_jax.onnx_graph import fusion_model
@@ -46,7 +46,7 @@ def export_fusion(
   All take `ir`, `vi` [batch, height, width, 1] float32 in [0, 1], any sizes, and return `fused`, equally shaped.
 
   Args:
-    fuse_fn, params: from `build.load_fusion`.
+    fuse_fn, params: from `fusers.load_fusion`.
     out_dir: made if needed.
     weights_file: where `params` come from; its hash goes into the cards.
     formats: of `FORMATS`.
@@ -54,7 +54,7 @@ def export_fusion(
   Raises:
     ExportError: not F, a missing package, or a difference above 1e-5; nothing of that format is left then.
   """
-  if fuse_fn is not build.fuse_net:
+  if fuse_fn is not fusers.fuse_net:
     raise ExportError(f"{weights_file} does not hold F; only F can be exported.")
   makers = {"stablehlo": (_stablehlo, _run_stablehlo), "onnx": (_onnx, _run_onnx)}
   references = _references(fuse_fn, params)
@@ -87,7 +87,7 @@ def _stablehlo(params: Any) -> bytes:
 
   def fuse(ir, vi):
     """In steps that stay in cache on a CPU; in one piece on a GPU."""
-    whole = lambda ir, vi: build.fuse_net(params, ir, vi)  # noqa: E731
+    whole = lambda ir, vi: fusers.fuse_net(params, ir, vi)  # noqa: E731
     in_steps = lambda ir, vi: jax.lax.map(lambda pair: _any_size(params, *pair), (ir, vi))  # noqa: E731
     return jax.lax.platform_dependent(ir, vi, cpu=in_steps, default=whole)
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tdfusion_jax import build, compiling, native
+from tdfusion_jax import compiling, fusers, native
 from tdfusion_jax.networks import host
 from tdfusion_jax.networks.anysize import Room, fuse_flat, ground_of, lay_out, room_for, take_up
 from tdfusion_jax.ops.image import fuse_chroma, luminance, min_max_stretch, rgb_to_ycbcr, ycbcr_to_rgb
@@ -87,7 +87,7 @@ def make_pair_fuser(fuse_fn: Callable, params: Any, *, stretch: bool = False, dt
 
   F in float32 on a CPU is computed by machine code where that is to be had (`networks.host`).
   """
-  if fuse_fn is build.fuse_net:
+  if fuse_fn is fusers.fuse_net:
     by_machine = dtype is None and jax.default_backend() == "cpu" and native.ready()
     infer = _machine_infer(params) if by_machine else None
     return AnySizeFuser(params, stretch=stretch, dtype=dtype, infer=infer)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tdfusion_jax import build
+from tdfusion_jax import build, consistency, fusers
 from tdfusion_jax.config import Config, ConfigError
 from tdfusion_jax.data import CachedSource, FusedSource, Source
 from tdfusion_jax.fusing import make_fuse_fn
@@ -39,7 +39,7 @@ def run_task_stage(config: Config, workdir: str | Path) -> dict:
   Raises:
     ConfigError, DatasetError, CheckpointError: as in training; images missing or of another size, naming the file.
   """
-  build.check(config)
+  consistency.check(config)
   workdir = Path(workdir)
   splits = ["train", "val"] + (["test"] if config.data.test_split else [])
   pairs = {split: build.source(config, split) for split in splits}
@@ -63,7 +63,7 @@ def run_task_stage(config: Config, workdir: str | Path) -> dict:
       state.t_params,
       state.t_stats,
       images[split],
-      fuse=build.two_channels if config.fused.images == "both" else build.finished,
+      fuse=fusers.two_channels if config.fused.images == "both" else fusers.finished,
       task_size=tuple(config.data.task_size),
       max_boxes=config.data.max_boxes,
     )
@@ -127,8 +127,8 @@ def _fuse_all(config: Config, pairs: dict[str, Source], folder: Path) -> str:
   run, file = config.fused.run, config.init.f
   if run and file:
     raise ConfigError(f"config.fused.run={run!r} and config.init.f={file!r}: give one of them.")
-  weights = Path(run) / "weights" / "f.safetensors" if run else Path(file or build.shipped_weights())
-  fuse_fn, params = build.load_fusion(weights=weights)
+  weights = Path(run) / "weights" / "f.safetensors" if run else Path(file or fusers.shipped_weights())
+  fuse_fn, params = fusers.load_fusion(weights=weights)
   digest = hashlib.sha256(weights.read_bytes()).hexdigest()
   mark = folder / "weights.sha256"
   if mark.is_file() and mark.read_text().strip() != digest:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tdfusion_jax import build
+from tdfusion_jax import fusers
 from tdfusion_jax.fusing import PairFuser, make_pair_fuser
 from tdfusion_jax.imageio import LINEAR, ImageError, Scale, from_pil, parse_scale, read_image, to_unit
 
@@ -29,7 +29,7 @@ def fuse(
   if a.shape[:2] != b.shape[:2]:
     sizes = " and ".join(f"{x.shape[1]}x{x.shape[0]}" for x in (a, b))
     raise ImageError(f"ir and vi differ in size ({sizes}); register them first.")
-  file = build.fusion_file(checkpoint_dir=checkpoint, weights=weights)
+  file = fusers.fusion_file(checkpoint_dir=checkpoint, weights=weights)
   fused = _fuser(file, file.stat().st_mtime if file.exists() else 0.0, stretch).start(a, b)()
   if not np.isfinite(fused).all():
     raise ImageError("the fused image is not finite; are the weights damaged?")
@@ -39,7 +39,7 @@ def fuse(
 @lru_cache(maxsize=4)
 def _fuser(file: Path, changed: float, stretch: bool) -> PairFuser:
   del changed  # part of the key: a file may be replaced, and a run exports anew
-  return make_pair_fuser(*build.load_fusion(weights=file), stretch=stretch)
+  return make_pair_fuser(*fusers.load_fusion(weights=file), stretch=stretch)
 
 
 def _unit(image: Any, name: str, scale: Scale = LINEAR) -> np.ndarray:

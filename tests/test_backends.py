@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from random_fusion import random_params
 
-from tdfusion_jax import backends, build
+from tdfusion_jax import backends, fusers
 from tdfusion_jax.export import ExportError
 from tdfusion_jax.fusing import AnySizeFuser, make_fuse_fn
 
@@ -21,13 +21,13 @@ def params():
 def test_both_backends_agree(params):
   """With each other and with `make_fuse_fn`, compiled for the size; one program serves gray and colour."""
   pytest.importorskip("onnxruntime")
-  fusers = [backends.make_fuser(name, build.fuse_net, params) for name in ("jax", "onnx")]
+  fusers = [backends.make_fuser(name, fusers.fuse_net, params) for name in ("jax", "onnx")]
   for kinds in ((3, 3), (1, 1), (1, 3)):
     ir, vi = (RNG.random((19, 33, channels)).astype(np.float32) for channels in kinds)
     ours, theirs = (fuser.start(ir, vi)() for fuser in fusers)
     assert ours.shape == theirs.shape == (19, 33, max(kinds)) and np.ptp(ours) > 1e-2
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
-  np.testing.assert_allclose(ours, make_fuse_fn(build.fuse_net, params)(ir[None], vi[None])[0], atol=1e-5)
+  np.testing.assert_allclose(ours, make_fuse_fn(fusers.fuse_net, params)(ir[None], vi[None])[0], atol=1e-5)
   assert [len(fuser.compiled) for fuser in fusers] == [1, 1]
 
 
@@ -64,8 +64,8 @@ def test_the_faster_is_taken(monkeypatch):
 
 def test_without_onnx_runtime(params, monkeypatch):
   monkeypatch.setitem(sys.modules, "onnxruntime", None)
-  assert isinstance(backends.make_fuser("auto", build.fuse_net, params), AnySizeFuser)
+  assert isinstance(backends.make_fuser("auto", fusers.fuse_net, params), AnySizeFuser)
   with pytest.raises(ExportError, match="pip install"):
-    backends.make_fuser("onnx", build.fuse_net, params)
+    backends.make_fuser("onnx", fusers.fuse_net, params)
   with pytest.raises(ExportError, match="F alone"):
-    backends.make_fuser("onnx", build.fuse_average, params)
+    backends.make_fuser("onnx", fusers.fuse_average, params)

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from tdfusion_jax import build, cli
+from tdfusion_jax import cli, fusers
 from tdfusion_jax.commands import fuse as fuse_command
 from tdfusion_jax.imageio import read_image, write_image
 
@@ -115,7 +115,7 @@ def test_an_unknown_option_is_told_with_the_usage_of_its_verb(capsys):
 
 def test_a_reader_that_has_seen_enough_is_no_error():
   """As in `tdfusion convert --inspect FILE | head`."""
-  command = [sys.executable, "-m", "tdfusion_jax.cli", "convert", "--inspect", str(build.shipped_weights())]
+  command = [sys.executable, "-m", "tdfusion_jax.cli", "convert", "--inspect", str(fusers.shipped_weights())]
   with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
     process.stdout.close()
     said = process.stderr.read().decode()

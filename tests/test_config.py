@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tdfusion_jax import build
+from tdfusion_jax import build, consistency, fusers
 from tdfusion_jax.config import ConfigError
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
@@ -27,10 +27,10 @@ def test_the_six_configs_are_there():
 @pytest.mark.parametrize("options", ["", "runlocal"])
 def test_the_configs_of_the_starter_weights_are_consistent(options):
   f, g = load("starter", options), load("starter_g", options)
-  build.check(f)
-  build.check(g)
+  consistency.check(f)
+  consistency.check(g)
   assert f.task.kind == "none" and f.loss.weights == "fixed"
-  assert g.loss.weights == "learned" and Path(g.init.f) == build.shipped_weights()
+  assert g.loss.weights == "learned" and Path(g.init.f) == fusers.shipped_weights()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -39,7 +39,7 @@ def test_the_configs_of_the_starter_weights_are_consistent(options):
   ["", "runlocal", "upstream", "weights=0.9", *(f"ablation={n}" for n in ("I", "II", "III", "IV", "V"))],
 )
 def test_every_option_of_every_config_is_consistent(name, option):
-  build.check(load(name, option))
+  consistency.check(load(name, option))
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if "synthetic" not in n])
@@ -99,7 +99,7 @@ def test_contradictions_name_the_field(changes, field):
   config = load("synthetic_det")
   config.update_from_flattened_dict(changes)
   with pytest.raises(ConfigError, match=field):
-    build.check(config)
+    consistency.check(config)
 
 
 def test_labels_of_another_task_are_an_error():

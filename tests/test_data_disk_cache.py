@@ -12,7 +12,7 @@ from test_config import load
 from test_data_verify import masked, picture, save, voc
 from test_loader import assert_same
 
-from tdfusion_jax import build
+from tdfusion_jax import build, consistency
 from tdfusion_jax.config import ConfigError
 from tdfusion_jax.data import DatasetError, DiskCachedSource, SkippingSource, StepSource, get_source
 
@@ -108,7 +108,7 @@ def test_the_config_gives_the_same_batches_with_and_without(root, tmp_path):
   assert len(entries(tmp_path)) == PAIRS
   config.data.cache_disk_mb = -1
   with pytest.raises(ConfigError, match="cache_disk_mb=-1"):
-    build.check(config)
+    consistency.check(config)
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "empty", "other", "folder"])

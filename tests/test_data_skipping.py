@@ -11,7 +11,7 @@ import pytest
 from test_config import load
 from test_data_verify import picture, save, voc
 
-from tdfusion_jax import build
+from tdfusion_jax import build, consistency
 from tdfusion_jax.config import ConfigError
 from tdfusion_jax.data import DatasetError, SkippingSource, get_source
 
@@ -57,7 +57,7 @@ def test_the_config_chooses(root):
     build.source(config, "val")[1]
   config.data.bad_samples = "ignore"
   with pytest.raises(ConfigError, match="bad_samples='ignore': one of stop, skip"):
-    build.check(config)
+    consistency.check(config)
 
 
 WORKERS = """

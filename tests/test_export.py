@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from random_fusion import random_params
 
-from tdfusion_jax import build, cli, export, fusing
+from tdfusion_jax import cli, export, fusers, fusing
 from tdfusion_jax.checkpoint import save_weights
 from tdfusion_jax.imageio import read_image, write_image
 
@@ -57,7 +57,7 @@ def run_elsewhere(exported, tmp_path, kind, sizes):
 
 
 def check(results, params):
-  fuse = jax.jit(build.fuse_net)
+  fuse = jax.jit(fusers.fuse_net)
   for (ir, vi), out in results:
     assert out.shape == ir.shape and out.dtype == np.float32
     np.testing.assert_allclose(out, fuse(params, ir, vi), atol=1e-5)
@@ -100,7 +100,7 @@ def test_the_loader_colours_as_the_package_does(exported, tmp_path):
   paths = [str(tmp_path / f"{name}.png") for name in ("ir", "vi", "out")]
   command = [sys.executable, str(TOOLS / "load_onnx.py"), str(exported / "fusion.onnx"), *paths]
   subprocess.run(command, check=True)
-  ours = fusing.make_fuse_fn(*build.load_fusion(weights=exported / "f.safetensors"))
+  ours = fusing.make_fuse_fn(*fusers.load_fusion(weights=exported / "f.safetensors"))
   expected = ours(*(read_image(path)[None] for path in paths[:2]))[0]
   np.testing.assert_allclose(read_image(paths[2]), expected, atol=0.51 / 255)
   with Image.open(paths[2]) as image:
@@ -113,14 +113,14 @@ def test_a_wrong_graph_is_not_written(params, tmp_path, monkeypatch):
   monkeypatch.setattr(export, "_references", lambda *_: [])
   monkeypatch.setitem(sys.modules, "onnx", None)
   with pytest.raises(export.ExportError, match="pip install"):
-    export.export_fusion(build.fuse_net, params, tmp_path, weights_file=file, formats=("onnx",))
+    export.export_fusion(fusers.fuse_net, params, tmp_path, weights_file=file, formats=("onnx",))
   monkeypatch.undo()
   ir = np.zeros((1, 2, 2, 1), np.float32)
   monkeypatch.setattr(export, "_references", lambda *_: [(ir, ir, ir + 2e-5)])
   monkeypatch.setattr(export, "_run_onnx", lambda data: lambda ir, vi: ir)
   monkeypatch.setattr(export, "_onnx", lambda params: b"x")
   with pytest.raises(export.ExportError, match="onnx: differs from F by 2.0e-05"):
-    export.export_fusion(build.fuse_net, params, tmp_path, weights_file=file, formats=("onnx",))
+    export.export_fusion(fusers.fuse_net, params, tmp_path, weights_file=file, formats=("onnx",))
   assert [p.name for p in tmp_path.iterdir()] == ["f.safetensors"]
   with pytest.raises(export.ExportError, match="only F"):
-    export.export_fusion(build.fuse_average, params, tmp_path, weights_file=file)
+    export.export_fusion(fusers.fuse_average, params, tmp_path, weights_file=file)

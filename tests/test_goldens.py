@@ -12,7 +12,7 @@ import optax
 import pytest
 from helpers import goldens, load_rule_weights, real_weights
 
-from tdfusion_jax import build, convert, meta
+from tdfusion_jax import convert, fusers, meta
 from tdfusion_jax.batch import DetTarget, Pair, SegTarget, Views
 from tdfusion_jax.convert.pth import read_pth
 from tdfusion_jax.convert.restormer import torch_key
@@ -70,8 +70,8 @@ def close(ours, theirs, tolerance):
 @pytest.mark.parametrize(
   ("arch", "spec", "file", "out", "apply"),
   [
-    ("fusion", "fusion_net.spec.json", "fusion_net_rule.npz", "fused", build.fuse_net),
-    ("lossgen", "loss_net.spec.json", "loss_net.npz", "weights", build.weigh_net),
+    ("fusion", "fusion_net.spec.json", "fusion_net_rule.npz", "fused", fusers.fuse_net),
+    ("lossgen", "loss_net.spec.json", "loss_net.npz", "weights", fusers.weigh_net),
   ],
 )
 def test_f_and_g_with_rule_weights(x64, arch, spec, file, out, apply, dtype, tolerance):
@@ -91,7 +91,7 @@ def test_f_with_real_weights_on_real_pairs():
   for file in files:
     data = np.load(file)
     ir, vi = (jnp.asarray(data[k] / 255, jnp.float32)[None, ..., None] for k in ("ir", "vi"))
-    fused = jax.jit(build.fuse_net)(params, ir, vi)[0, ..., 0]
+    fused = jax.jit(fusers.fuse_net)(params, ir, vi)[0, ..., 0]
     assert np.abs(fused - data["fused"]).max() < 2e-5 and data["fused"].std() > 0.01
 
 
@@ -192,7 +192,7 @@ def start(kind, data, optimisers=None):
 
 def method_of(task, form, derivative="forward_over_reverse"):
   loss = lambda *args: fusion_loss(*args, intensity=form)  # noqa: E731
-  return Method(build.fuse_net, build.weigh_net, loss, task, dropout=False, derivative=derivative)
+  return Method(fusers.fuse_net, fusers.weigh_net, loss, task, dropout=False, derivative=derivative)
 
 
 @pytest.mark.slow  # compiles the whole meta-gradient with a real task network, eight times in all

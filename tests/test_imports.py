@@ -14,8 +14,9 @@ LEVELS = [
   {"data", "networks", "losses", "metrics", "optimisers", "imageio", "onnx_graph", "pictures", "progress", "tables"},
   {"tasks", "convert", "registration", "runfolder", "video"},
   {"method", "checkpoint"},
-  {"derivative", "equilibrium", "porting", "integrations"},
+  {"fusers", "derivative", "equilibrium", "porting", "integrations"},
   {"meta"},
+  {"consistency"},
   {"build"},
   {"fusing", "export"},
   {"single", "folders", "backends", "streaming"},
@@ -76,8 +77,8 @@ def test_only_a_few_modules_read_a_config():
   readers = {room(p) for p in FILES if {"ml_collections", "tdfusion_jax.config"} & set(imports(p))}
   # Some for its error alone; a Scenic model takes a ConfigDict of its own.
   assert readers <= {
-    "config", "build", "train", "main", "runfolder", "cli", "integrations", "protocol", "sweep", "report",
-    "commands",
+    "config", "consistency", "build", "train", "main", "runfolder", "cli", "integrations", "protocol", "sweep",
+    "report", "commands",
   }
 
 

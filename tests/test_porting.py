@@ -68,12 +68,12 @@ def fusion_state_dict(arch="fusion"):
 
 
 def test_fuse_takes_converted_weights(tmp_path):
-  from tdfusion_jax import build
+  from tdfusion_jax import fusers
 
   variables, state_dict = fusion_state_dict()
   write_pth(tmp_path / "in.pth", state_dict)
   porting.convert(tmp_path / "in.pth", tmp_path / "f.safetensors")
-  _, params = build.load_fusion(weights=tmp_path / "f.safetensors")
+  _, params = fusers.load_fusion(weights=tmp_path / "f.safetensors")
   ours = flatten(variables["params"])
   for path, value in flatten(params).items():
     np.testing.assert_array_equal(value, ours[path])

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from test_config import load
 
-from tdfusion_jax import build, sweep
+from tdfusion_jax import build, consistency, sweep
 from tdfusion_jax.commands import sweep as sweep_command
 from tdfusion_jax.config import ConfigError
 from tdfusion_jax.losses.segmentation import cross_entropy
@@ -162,7 +162,7 @@ def test_mosaics_have_room_for_the_boxes_of_four_images(tmp_path, monkeypatch):
 )
 def test_contradictions_name_the_field(changes, message):
   with pytest.raises(ConfigError, match=message):
-    build.check(config(**changes))
+    consistency.check(config(**changes))
 
 
 def test_results_mark_the_best_of_each_split(tmp_path):
@@ -298,5 +298,5 @@ def test_the_sweeps_that_come_along_are_sound(monkeypatch):
         changes = {**found.set, **getattr(found, stage), **body.get("set", {}), **body.get(stage, {})}
         if stage == "task" or "images" not in body:
           made = sweep.read_config(found.config, options, changes)
-          build.check(made)
+          consistency.check(made)
           assert made.seed == 0, arm

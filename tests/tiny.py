@@ -3,7 +3,7 @@
 import flax.linen as nn
 import jax.numpy as jnp
 
-from tdfusion_jax import build, compiling
+from tdfusion_jax import compiling, fusers
 
 
 class One(nn.Module):
@@ -23,7 +23,7 @@ def install(monkeypatch):
   def run(features):
     return lambda params, ir, vi, tiling=None: One(features).apply({"params": params}, ir, vi)
 
-  monkeypatch.setitem(build.FUSERS, "fusion", (lambda: One(1), run(1)))
+  monkeypatch.setitem(fusers.FUSERS, "fusion", (lambda: One(1), run(1)))
   monkeypatch.setattr(build, "fuse_net", run(1))
   monkeypatch.setattr(build, "weigh_net", run(2))
   monkeypatch.setattr(build, "LossNet", lambda: One(2))

@@ -35,12 +35,12 @@ def files(folder: Path, side: int) -> tuple[Path, Path]:
 
 def work(how: str, ir: str, vi: str, keep: str) -> None:
   """In a process of its own: fuses, keeps every 64th pixel, prints {"s", "mb"}."""
-  from tdfusion_jax import build
+  from tdfusion_jax import fusers
   from tdfusion_jax.fusing import make_fuse_fn
   from tdfusion_jax.imageio import pixels, read_image, read_pixels, to_bytes
   from tdfusion_jax.streaming import finish, fuse_streamed
 
-  fuse_fn, params = build.load_fusion()
+  fuse_fn, params = fusers.load_fusion()
   if how == "streamed":
     width = read_pixels(ir).array.shape[1]
     fuse_streamed(params, *(pixels(np.zeros((128, min(width, 2048)), np.uint8), "x") for _ in range(2)))

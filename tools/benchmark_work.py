@@ -21,7 +21,7 @@ def ours(work: str, height: int, width: int, batch: int) -> Callable[[], object]
   import jax
   import jax.numpy as jnp
 
-  from tdfusion_jax import build, compiling, meta
+  from tdfusion_jax import compiling, fusers, meta
   from tdfusion_jax.batch import DetTarget, Pair, SegTarget, Views
   from tdfusion_jax.losses.fusion import fusion_loss
   from tdfusion_jax.method import Method
@@ -38,13 +38,13 @@ def ours(work: str, height: int, width: int, batch: int) -> Callable[[], object]
   if work == "forward_bf16":
     f_params, ir, vi = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), (f_params, ir, vi))
   if work in ("forward", "forward_bf16"):
-    return _ready(compiling.jit(build.fuse_net), f_params, ir, vi)
+    return _ready(compiling.jit(fusers.fuse_net), f_params, ir, vi)
   if work == "f_step":
 
     def loss(f_params, weights):
-      return fusion_loss(build.fuse_net(f_params, ir, vi), ir, vi, weights)[0]
+      return fusion_loss(fusers.fuse_net(f_params, ir, vi), ir, vi, weights)[0]
 
-    step = compiling.jit(lambda f, g: jax.grad(loss)(f, jax.lax.stop_gradient(build.weigh_net(g, ir, vi))))
+    step = compiling.jit(lambda f, g: jax.grad(loss)(f, jax.lax.stop_gradient(fusers.weigh_net(g, ir, vi))))
     return _ready(step, f_params, g_params)
   if work in ("g_step", "ft_step"):
     raise ValueError("steps of a config go through `config_step`")
@@ -58,7 +58,7 @@ def ours(work: str, height: int, width: int, batch: int) -> Callable[[], object]
     "yolov8n": lambda: (detection(1), DetTarget(boxes, jnp.zeros((batch, 4), jnp.int32), ok)),
   }[kind]()
   t_params, t_stats = task.init(jax.random.key(4), small if kind == "small" else jnp.zeros((1, height, width, 1)))
-  method = Method(build.fuse_net, build.weigh_net, fusion_loss, task, dropout=False)
+  method = Method(fusers.fuse_net, fusers.weigh_net, fusion_loss, task, dropout=False)
   key = jax.random.key(0)
   state = TrainState(jnp.zeros((), jnp.int32), key, f_params, g_params, t_params, t_stats, {}, {}, {})
   views = Views(Pair(ir, vi), Pair(ir, vi, target))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tdfusion_jax import build, tables
+from tdfusion_jax import fusers, tables
 from tdfusion_jax.config import ConfigError
 from tdfusion_jax.data import SOURCES, get_source
 from tdfusion_jax.data.transforms import luminance
@@ -202,7 +202,7 @@ def _methods(options: argparse.Namespace, sizes: Sizes) -> dict[str, Callable[[s
 
 
 def _network(options: argparse.Namespace, **which) -> Callable[[str, Any, Any], np.ndarray]:
-  fuse_fn, params = build.load_fusion(**which)
+  fuse_fn, params = fusers.load_fusion(**which)
   fuse = make_fuse_fn(fuse_fn, params, stretch=options.stretch)
 
   def fused(name: str, ir: np.ndarray, vi: np.ndarray) -> np.ndarray:

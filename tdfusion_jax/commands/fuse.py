@@ -14,7 +14,7 @@ from rich import progress as bars
 from rich.console import Console
 from rich.text import Text
 
-from tdfusion_jax import build, compiling
+from tdfusion_jax import compiling, fusers
 from tdfusion_jax.backends import BACKENDS, make_fuser
 from tdfusion_jax.folders import Huge, Reading, fuse_folder, unequal
 from tdfusion_jax.fusing import PairFuser, make_fuse_fn
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument("--ir", required=True, metavar="DIR", help="infrared images")
   parser.add_argument("--vi", required=True, metavar="DIR", help="visible images of the same names and sizes")
   parser.add_argument("--out", required=True, metavar="DIR", help="where the PNG files go")
-  which = parser.add_mutually_exclusive_group(required=not build.shipped_weights().is_file())
+  which = parser.add_mutually_exclusive_group(required=not fusers.shipped_weights().is_file())
   which.add_argument("--checkpoint", metavar="RUN", help="run folder of a training")
   which.add_argument("--weights", metavar="FILE", help=".safetensors file of F")
   parser.add_argument("--stretch", action="store_true", help="stretch each fused image to the full range")
@@ -78,11 +78,11 @@ def run(options: argparse.Namespace) -> int:
     align=aligner(options.align), check=None if options.no_check else doubt,
   )  # fmt: skip
   compiling.use_cache(options.cache)
-  fuse_fn, params = build.load_fusion(checkpoint_dir=options.checkpoint, weights=options.weights)
+  fuse_fn, params = fusers.load_fusion(checkpoint_dir=options.checkpoint, weights=options.weights)
   how = {"stretch": options.stretch, "dtype": jnp.bfloat16 if options.dtype == "bfloat16" else None}
   fuser = make_fuser(options.backend, fuse_fn, params, **how)
   huge = None
-  if fuse_fn is build.fuse_net and options.dtype == "float32":
+  if fuse_fn is fusers.fuse_net and options.dtype == "float32":
     if options.scratch and not Path(options.scratch).is_dir():
       raise ImageError(f"--scratch {options.scratch} is not a folder.")
     fuse_huge = partial(_fuse_huge, params, options.scratch, options.stretch)

@@ -6,7 +6,7 @@ import time
 
 import jax.numpy as jnp
 
-from tdfusion_jax import build, compiling
+from tdfusion_jax import compiling, fusers
 from tdfusion_jax.commands.fuse import CACHE
 from tdfusion_jax.fusing import make_fuse_fn
 from tdfusion_jax.imageio import parse_scale
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument("--ir", required=True, metavar="SOURCE", help="infrared: a file, a folder, or a camera's number")
   parser.add_argument("--vi", required=True, metavar="SOURCE", help="visible, likewise")
   parser.add_argument("--out", required=True, metavar="FILE", help=".mp4, .mkv, .mov, .avi or .webm")
-  which = parser.add_mutually_exclusive_group(required=not build.shipped_weights().is_file())
+  which = parser.add_mutually_exclusive_group(required=not fusers.shipped_weights().is_file())
   which.add_argument("--checkpoint", metavar="RUN", help="run folder of a training")
   which.add_argument("--weights", metavar="FILE", help=".safetensors file of F")
   parser.add_argument("--rate", type=float, metavar="FPS", help="of folders (default 25)")
@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
   compiling.use_cache(options.cache)
   scale, align = parse_scale(options.scale), aligner(options.align)
   ir, vi = Footage(options.ir, options.rate), Footage(options.vi, options.rate)
-  fuse_fn, params = build.load_fusion(checkpoint_dir=options.checkpoint, weights=options.weights)
+  fuse_fn, params = fusers.load_fusion(checkpoint_dir=options.checkpoint, weights=options.weights)
   fuse = make_fuse_fn(fuse_fn, params, dtype=jnp.bfloat16 if options.dtype == "bfloat16" else None)
   totals = [n for n in (ir.total, vi.total, options.frames) if n]
   progress = _Progress(min(totals) if totals else None, float(vi.rate))

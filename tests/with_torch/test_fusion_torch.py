@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tdfusion_jax import build, meta
+from tdfusion_jax import fusers, meta
 from tdfusion_jax.batch import Pair, Views
 from tdfusion_jax.losses.fusion import fusion_loss
 from tdfusion_jax.method import Method
@@ -49,7 +49,7 @@ def nets(x64):
 
 def test_networks_and_loss(nets):
   params, modules, (ir, vi, *_) = nets
-  fused, weights = build.fuse_net(params["f"], ir, vi), build.weigh_net(params["g"], ir, vi)
+  fused, weights = fusers.fuse_net(params["f"], ir, vi), fusers.weigh_net(params["g"], ir, vi)
   with torch.no_grad():
     expected = modules["f"](to_torch(ir), to_torch(vi))
     their_weights = modules["g"](to_torch(ir), to_torch(vi))
@@ -82,7 +82,7 @@ def test_meta_gradient_equals_double_backward(nets):
     predict=lambda p, stats, x: x,
   )
   t, stats = task.init(None, None)
-  method = Method(build.fuse_net, build.weigh_net, fusion_loss, task, dropout=False)
+  method = Method(fusers.fuse_net, fusers.weigh_net, fusion_loss, task, dropout=False)
   state = TrainState(
     jnp.zeros((), jnp.int32), jax.random.key(0), params["f"], params["g"], t, stats, {}, {}, {}
   )  # fmt: skip

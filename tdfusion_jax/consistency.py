@@ -1,0 +1,75 @@
+"""Settings that contradict each other."""
+
+from tdfusion_jax.config import Config, ConfigError
+from tdfusion_jax.data.fused import IMAGES
+from tdfusion_jax.data.loader import AUGMENTS
+from tdfusion_jax.data.skipping import BAD_SAMPLES
+from tdfusion_jax.meta import RULES
+
+# What labels a kind of task needs.
+LABELS = {"detection": "detection", "segmentation": "segmentation", "scenic": "segmentation", "none": None}
+
+
+def check(config: Config) -> None:
+  """Raises ConfigError, naming the field, for settings that contradict each other."""
+  rules = [
+    (config.stage not in ("fusion", "task"), f"stage={config.stage!r}: fusion or task."),
+    (config.fused.images not in IMAGES, f"fused.images={config.fused.images!r}: one of {', '.join(IMAGES)}."),
+    (
+      (config.fused.images == "folder") != bool(config.fused.folder),
+      f"fused.images={config.fused.images!r} with fused.folder={config.fused.folder!r}: give both or neither.",
+    ),
+    (config.stage == "task" and config.task.kind == "none", "stage='task' needs a task."),
+    (config.data.augment not in AUGMENTS, f"data.augment={config.data.augment!r}: one of {', '.join(AUGMENTS)}."),
+    (config.meta.rule not in RULES, f"meta.rule={config.meta.rule!r}: one of {', '.join(RULES)}."),
+    (
+      config.task.kind not in LABELS,
+      f"task.kind={config.task.kind!r}: one of {', '.join(LABELS)}.",
+    ),
+    (
+      config.loss.weights not in ("learned", "fixed", "truth"),
+      f"loss.weights={config.loss.weights!r}: learned, fixed or truth.",
+    ),
+    (
+      config.loss.weights == "truth" and bool(config.log.validate_every),
+      "loss.weights='truth' needs log.validate_every=0: it is known for training pairs only.",
+    ),
+    (not 0 <= config.loss.fixed_w_a <= 1, f"loss.fixed_w_a={config.loss.fixed_w_a}: must be in [0, 1]."),
+    (
+      config.loss.weights == "fixed" and config.loss.fixed_w_a != 0.5 and config.data.swap != "none",
+      "loss.fixed_w_a other than 0.5 needs data.swap='none': a constant would follow the exchanged images.",
+    ),
+    (
+      config.meta.steps > 0 and (config.loss.weights != "learned" or config.task.kind == "none"),
+      "meta.steps > 0 needs loss.weights='learned' and a task: nothing else can teach G. Set meta.steps=0.",
+    ),
+    (
+      config.loss.weights == "learned" and config.task.kind == "none",
+      "task.kind='none' leaves G without a teacher: set loss.weights='fixed'.",
+    ),
+    (
+      config.task.frozen and not config.init.t,
+      "task.frozen needs a pretrained T: give its weights as init.t.",
+    ),
+    (
+      config.loss.none and not config.meta.fuse_in_outer,
+      "loss.none needs meta.fuse_in_outer: without a fusion loss only the task can teach.",
+    ),
+    (
+      config.meta.inner_task not in ("sgd", "adam"),
+      f"meta.inner_task={config.meta.inner_task!r}: sgd or adam.",
+    ),
+    (
+      config.task.kind == "detection" and any(s % 32 for s in config.data.task_size),
+      f"data.task_size={tuple(config.data.task_size)}: detection needs multiples of 32.",
+    ),
+    (
+      config.data.bad_samples not in BAD_SAMPLES,
+      f"data.bad_samples={config.data.bad_samples!r}: one of {', '.join(BAD_SAMPLES)}.",
+    ),
+    (config.data.cache_disk_mb < 0, f"data.cache_disk_mb={config.data.cache_disk_mb}: at least 0."),
+    (config.data.batch_size < 1, f"data.batch_size={config.data.batch_size}: at least 1."),
+  ]
+  for broken, message in rules:
+    if broken:
+      raise ConfigError("config." + message)
