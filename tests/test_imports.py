@@ -12,8 +12,8 @@ LEVELS = [
   {"native"},
   {"batch", "ops", "state", "config", "compiling"},
   {"data", "networks", "losses", "metrics", "optimisers", "imageio", "onnx_graph", "pictures", "progress", "tables"},
-  {"tasks", "convert", "registration", "runfolder", "video"},
-  {"method", "checkpoint"},
+  {"tasks", "convert", "registration", "runfolder", "footage"},
+  {"method", "checkpoint", "video"},
   {"fusers", "derivative", "equilibrium", "porting", "integrations"},
   {"meta"},
   {"consistency"},
@@ -23,7 +23,8 @@ LEVELS = [
   {"evaluate", "judge"},
   {"train"},
   {"protocol"},
-  {"sweep", "report"},
+  {"sweep", "report_page"},
+  {"report"},
   {"main", "commands"},
   {"cli"},
 ]
@@ -78,7 +79,7 @@ def test_only_a_few_modules_read_a_config():
   # Some for its error alone; a Scenic model takes a ConfigDict of its own.
   assert readers <= {
     "config", "consistency", "build", "train", "main", "runfolder", "cli", "integrations", "protocol", "sweep",
-    "report", "commands",
+    "report", "report_page", "commands",
   }
 
 

@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 from test_config import load
 
-from tdfusion_jax import build, cli, report
+from tdfusion_jax import build, cli, report, report_page
 from tdfusion_jax.protocol import run_task_stage
-from tdfusion_jax.report import Gallery
+from tdfusion_jax.report_page import Gallery
 from tdfusion_jax.train import train
 from tests import tiny
 
@@ -112,7 +112,7 @@ def test_a_page_about_the_task_stage_alone_shows_the_pairs_as_well(tmp_path, mon
 def test_scores_of_each_class_are_there_to_be_opened():
   scores = {"mIoU": 0.25, "IoU/car": 0.75, "IoU/sign": 0.125}
   run = report.Run("one", Path("one"), load("synthetic_seg"), [], {"name": "one", "test": scores})
-  page = report._numbers([run])
+  page = report_page.numbers([run])
   main, details = page.split("<details>")
   assert "0.2500" in main and "IoU/car" not in main
   assert "IoU/car" in details and "0.7500" in details and "0.1250" in details
@@ -150,7 +150,7 @@ def test_the_slider_in_a_browser(tmp_path):
   """Red left of the slider and blue right of it, in a screenshot; every name in the page is shown as it is."""
   layers = {"visible": flat((255, 0, 0)), "<b>&: fused": flat((0, 0, 255))}
   page = tmp_path / "page.html"
-  page.write_text(report._page([], [Gallery("first", dict(layers)), Gallery("second", layers)]))
+  page.write_text(report_page.page_html([], [Gallery("first", dict(layers)), Gallery("second", layers)]))
   script = Path(__file__).with_name("browser_script.py")
   command = [sys.executable, str(script), str(page), "pair1", str(tmp_path), "10", "50", "85"]
   ran = subprocess.run(command, capture_output=True, text=True, timeout=120)

@@ -8,8 +8,9 @@ from PIL import Image
 
 from tdfusion_jax import cli
 from tdfusion_jax.data import get_source
+from tdfusion_jax.footage import Footage, VideoError
 from tdfusion_jax.imageio import Scale
-from tdfusion_jax.video import Footage, SteadyRange, VideoError, fuse_video
+from tdfusion_jax.video import SteadyRange, fuse_video
 
 av = pytest.importorskip("av", reason="PyAV is not installed")
 

@@ -3,7 +3,7 @@
 import flax.linen as nn
 import jax.numpy as jnp
 
-from tdfusion_jax import compiling, fusers
+from tdfusion_jax import build, compiling, fusers
 
 
 class One(nn.Module):
@@ -24,7 +24,7 @@ def install(monkeypatch):
     return lambda params, ir, vi, tiling=None: One(features).apply({"params": params}, ir, vi)
 
   monkeypatch.setitem(fusers.FUSERS, "fusion", (lambda: One(1), run(1)))
-  monkeypatch.setattr(build, "fuse_net", run(1))
-  monkeypatch.setattr(build, "weigh_net", run(2))
+  monkeypatch.setattr(fusers, "fuse_net", run(1))
+  monkeypatch.setattr(fusers, "weigh_net", run(2))
   monkeypatch.setattr(build, "LossNet", lambda: One(2))
   monkeypatch.setattr(compiling, "settings", lambda: {"xla_backend_optimization_level": 0})
