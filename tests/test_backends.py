@@ -21,14 +21,14 @@ def params():
 def test_both_backends_agree(params):
   """With each other and with `make_fuse_fn`, compiled for the size; one program serves gray and colour."""
   pytest.importorskip("onnxruntime")
-  fusers = [backends.make_fuser(name, fusers.fuse_net, params) for name in ("jax", "onnx")]
+  both = [backends.make_fuser(name, fusers.fuse_net, params) for name in ("jax", "onnx")]
   for kinds in ((3, 3), (1, 1), (1, 3)):
     ir, vi = (RNG.random((19, 33, channels)).astype(np.float32) for channels in kinds)
-    ours, theirs = (fuser.start(ir, vi)() for fuser in fusers)
+    ours, theirs = (fuser.start(ir, vi)() for fuser in both)
     assert ours.shape == theirs.shape == (19, 33, max(kinds)) and np.ptp(ours) > 1e-2
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
   np.testing.assert_allclose(ours, make_fuse_fn(fusers.fuse_net, params)(ir[None], vi[None])[0], atol=1e-5)
-  assert [len(fuser.compiled) for fuser in fusers] == [1, 1]
+  assert [len(fuser.compiled) for fuser in both] == [1, 1]
 
 
 class Fake:

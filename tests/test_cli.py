@@ -16,7 +16,7 @@ from tdfusion_jax.imageio import read_image, write_image
 @pytest.fixture
 def folders(tmp_path, monkeypatch):
   """Arguments for two gray pairs of 0.2 and 0.6, and an F that takes their mean."""
-  monkeypatch.setattr(build, "load_fusion", lambda **_: (lambda params, ir, vi: (ir + vi) / 2, {}))
+  monkeypatch.setattr(fusers, "load_fusion", lambda **_: (lambda params, ir, vi: (ir + vi) / 2, {}))
   for side, value in (("ir", 0.2), ("vi", 0.6)):
     for name in ("a", "b"):
       write_image(tmp_path / side / f"{name}.png", np.full((3, 4, 1), value))

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from test_config import load
 
-from tdfusion_jax import build, consistency, sweep
+from tdfusion_jax import build, consistency, fusers, sweep
 from tdfusion_jax.commands import sweep as sweep_command
 from tdfusion_jax.config import ConfigError
 from tdfusion_jax.losses.segmentation import cross_entropy
@@ -107,7 +107,7 @@ def test_images_of_f_are_made_once_and_belong_to_their_weights(tmp_path, monkeyp
     fused.append(weights)
     return (lambda params, ir, vi: (ir + vi) / 2), {}
 
-  monkeypatch.setattr(build, "load_fusion", load_fusion)
+  monkeypatch.setattr(fusers, "load_fusion", load_fusion)
   weights = tmp_path / "f.safetensors"
   weights.write_bytes(b"some")
   changes = {"init.f": str(weights)}

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import tdfusion_jax
-from tdfusion_jax import build, single
+from tdfusion_jax import fusers, single
 from tdfusion_jax.imageio import ImageError, write_image
 
 RNG = np.random.default_rng(0)
@@ -18,7 +18,7 @@ RNG = np.random.default_rng(0)
 @pytest.fixture
 def mean(monkeypatch):
   """A fusion whose answer is known: the mean of both luminances."""
-  monkeypatch.setattr(build, "load_fusion", lambda **_: (lambda params, ir, vi: (ir + vi) / 2, {}))
+  monkeypatch.setattr(fusers, "load_fusion", lambda **_: (lambda params, ir, vi: (ir + vi) / 2, {}))
   single._fuser.cache_clear()
   yield
   single._fuser.cache_clear()
@@ -93,7 +93,7 @@ def test_weights_are_loaded_once_and_again_when_replaced(monkeypatch, tmp_path):
     loads.append(places)
     return (lambda params, ir, vi: ir), {}
 
-  monkeypatch.setattr(build, "load_fusion", load)
+  monkeypatch.setattr(fusers, "load_fusion", load)
   single._fuser.cache_clear()
   gray, file = np.zeros((2, 2)), tmp_path / "f.safetensors"
   for text in ("one", "two"):
