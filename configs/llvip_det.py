@@ -18,6 +18,7 @@ RUNLOCAL = {
   # A few minutes at the paper's rates leave F gray: ten times the rate, and first some steps without G.
   "optim.f.learning_rate": 1e-3,
   "optim.t.learning_rate": 1e-3,
+  "task.options.assigner_eps": 1e-30,  # objects are small at this size and T is fresh
   "train.pretrain_steps": 120,
   "train.epochs": 2,
   "log.every": 4,
@@ -34,4 +35,5 @@ def get_config(options=""):
   config.data.val_options.update({"every": 10, "split_file": ""})
   config.data.cache_mb = 4096
   config.task.kind, config.task.variant = "detection", "n"
+  config.task.options.assigner_eps = 1e-9
   return finish(config, options, RUNLOCAL)

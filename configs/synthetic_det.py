@@ -39,6 +39,7 @@ def get_config(options=""):
   config.data.flip = True
   config.data.cache_mb = 512
   config.task.kind, config.task.variant = "detection", "n"
+  config.task.options.assigner_eps = 1e-30  # objects are small and T is fresh
   config.loss.alpha = 0.02
   config.meta.pairs, config.meta.steps = 200, 50
   config.meta.eta_f = config.meta.eta_t = 0.1

@@ -32,6 +32,7 @@ def assign(
   true_boxes: Float[Array, "b m 4"],
   true_classes: Int[Array, "b m"],
   valid: Bool[Array, "b m"],
+  eps: float = 1e-9,
 ) -> Assignment:
   """Task-aligned assignment (TOOD, ICCV 2021, in YOLOv8's form), without gradient.
 
@@ -46,6 +47,8 @@ def assign(
     points: anchor centres (x, y) in pixels.
     true_boxes, true_classes, valid: as in `DetTarget`. Overlaps are computed in the dtype of `true_boxes`, as the
       reference does: a float64 network with float32 boxes still assigns in float32.
+    eps: added to a box's best metric before it divides. The metric of a box that is overlapped little is far smaller
+      than 1e-9 (an overlap of 0.01 to the sixth power is 1e-12), so the box then teaches next to nothing.
   """
   low, high = true_boxes[:, :, None, :2], true_boxes[:, :, None, 2:]
   centre = points[None, None]
@@ -64,19 +67,22 @@ def assign(
   metric = jnp.where(claimed, metric, 0)
   best_metric = metric.max(axis=2, keepdims=True)
   best_overlap = jnp.where(claimed, overlap, 0).max(axis=2, keepdims=True)
-  level = (metric * best_overlap / (best_metric + 1e-9)).max(axis=1)
+  level = (metric * best_overlap / (best_metric + eps)).max(axis=1)
   owner = jnp.argmax(claimed, axis=1)
   classes = jnp.take_along_axis(true_classes, owner, axis=1)
   target = jax.nn.one_hot(classes, scores.shape[-1], dtype=scores.dtype) * level[..., None]
   return Assignment(target, jnp.take_along_axis(true_boxes, owner[..., None], axis=1))
 
 
-def yolo_loss(outputs: Detections, target: DetTarget) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+def yolo_loss(
+  outputs: Detections, target: DetTarget, *, assigner_eps: float = 1e-9
+) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
   """YOLOv8's loss. Images without a box, and batches without any, contribute their class term only.
 
   Args:
     outputs: of the network, for a batch of B images.
     target: padded boxes in pixels of those images.
+    assigner_eps: `eps` of `assign`; the default is the reference's.
 
   Returns:
     (box + class + dfl, {"box", "class", "dfl"}), scalars with their gains (7.5, 0.5, 1.5), each normalised by
@@ -96,6 +102,7 @@ def yolo_loss(outputs: Detections, target: DetTarget) -> tuple[Float[Array, ""],
       target.boxes,
       target.classes,
       target.valid,
+      assigner_eps,
     )
   )
   known = ~target.valid | ((target.classes >= 0) & (target.classes < outputs.class_logits.shape[-1]))

@@ -1,5 +1,6 @@
 """Object detection as a task: YOLOv8 and its loss."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -21,6 +22,7 @@ def detection(
   score_threshold: float = 0.25,
   iou_threshold: float = 0.7,
   max_detections: int = 100,
+  assigner_eps: float = 1e-9,
 ) -> Task:
   """A `Task` with YOLOv8 as network and its loss.
 
@@ -31,6 +33,9 @@ def detection(
     score_threshold: least class probability of a prediction.
     iou_threshold: of non-maximum suppression within a class.
     max_detections: rows of a prediction.
+    assigner_eps: see `losses.detection.assign`. The boxes of a fresh network are 15 strides wide. If objects are much
+      smaller, 1e-9 (the reference's) lets the class scores die out before a box has been learned: the loss falls to
+      nearly zero and nothing is ever found. 1e-30 prevents that.
 
   Returns:
     Task; `outputs` are `Detections`, `predict` gives {"boxes" [B, K, 4] xyxy pixels, "scores" [B, K],
@@ -74,4 +79,4 @@ def detection(
     outputs, _ = apply(params, stats, images, train=False)
     return jax.vmap(select)(decode_boxes(outputs), jax.nn.sigmoid(outputs.class_logits))
 
-  return Task(init, apply, yolo_loss, predict)
+  return Task(init, apply, partial(yolo_loss, assigner_eps=assigner_eps), predict)
