@@ -71,6 +71,11 @@ def run_task_stage(config: Config, workdir: str | Path) -> dict:
   write_results(workdir.absolute().parent)
   looked_at = {split: _main_scores(scores) for split, scores in result.items() if isinstance(scores, dict)}
   log.info("%s: %s", workdir.name, json.dumps(looked_at))
+  if any(scores.get("AP50", 1) < 1e-3 for scores in looked_at.values()):
+    log.warning(
+      "T has found nothing. If its training loss fell to nearly zero, its class scores died out before it had learned "
+      "small objects: --config.task.options.assigner_eps=1e-30 prevents that, pretrained weights (init.t) do too"
+    )
   return result
 
 

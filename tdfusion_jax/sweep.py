@@ -6,7 +6,7 @@ import logging
 import math
 import statistics
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
@@ -48,12 +48,19 @@ class Sweep(NamedTuple):
   """{"field": value} in front of all of that."""
 
 
-def load_sweep(file: str | Path, changes: Mapping[str, Any] | None = None) -> Sweep:
+def load_sweep(
+  file: str | Path,
+  changes: Mapping[str, Any] | None = None,
+  seeds: Sequence[int] | None = None,
+  compare_to: str | None = None,
+) -> Sweep:
   """Reads a sweep file (TOML); see `configs/sweeps/`.
 
   Args:
     file: what to read.
     changes: {"field": value} for both stages of all arms, in front of what the file says.
+    seeds: in place of the file's.
+    compare_to: in place of the file's; an arm or a best row.
 
   Raises:
     ConfigError: it cannot be read, or holds an unknown key or arm, naming it.
@@ -74,13 +81,13 @@ def load_sweep(file: str | Path, changes: Mapping[str, Any] | None = None) -> Sw
     raise ConfigError(f"{file}: {' and '.join(missing)} missing.")
   sweep = Sweep(
     config=said["config"],
-    seeds=said.get("seeds", [0, 1, 2]),
+    seeds=list(seeds or said.get("seeds", [0, 1, 2])),
     arms=said["arms"],
     set=said.get("set", {}),
     fusion=said.get("fusion", {}),
     task=said.get("task", {}),
     best=said.get("best", {}),
-    compare_to=str(said.get("compare_to", next(iter(said["arms"])))),
+    compare_to=str(compare_to or said.get("compare_to", next(iter(said["arms"])))),
     select=said.get("select", "val"),
     report=said.get("report", "test"),
     scores=said.get("scores", []),
@@ -155,6 +162,8 @@ def run_sweep(
   jobs: int = 1,
   only: list[str] | None = None,
   changes: Mapping[str, Any] | None = None,
+  seeds: Sequence[int] | None = None,
+  compare_to: str | None = None,
 ) -> dict:
   """Runs what is missing and compares.
 
@@ -164,6 +173,8 @@ def run_sweep(
     jobs: processes at a time.
     only: arms to run; the comparison takes all that are finished.
     changes: as for `load_sweep`; runs with other changes need another `workdir`.
+    seeds: as for `load_sweep`; further seeds may go into the same `workdir`.
+    compare_to: as for `load_sweep`.
 
   Returns:
     What `sweep.json` holds.
@@ -171,7 +182,7 @@ def run_sweep(
   Raises:
     ConfigError: the file, a config or an arm in `only` is wrong.
   """
-  sweep = load_sweep(file, changes)
+  sweep = load_sweep(file, changes, seeds, compare_to)
   strange = sorted(set(only or []) - set(sweep.arms))
   if strange:
     raise ConfigError(f"{file}: no such arm: {', '.join(strange)}; there are: {', '.join(sweep.arms)}.")

@@ -53,6 +53,19 @@ def test_the_best_anchor_gets_the_best_overlap_not_its_own():
   np.testing.assert_allclose(scores[:, 0], [1, near**7 / near**6], rtol=1e-3)  # 1e-9 beside a metric of 2.4e-4
 
 
+def test_eps_decides_whether_a_hardly_overlapped_box_teaches():
+  """Predicted ten times as large, centred: CIoU 0.01, metric sqrt(1/4) 1e-12; its target is `0.01 m / (m + eps)`."""
+  args = jnp.asarray([[[0.25]]]), jnp.asarray([[[0.0, 0, 100, 100]]]), jnp.asarray([[50.0, 50]])
+  true = jnp.asarray([[[45.0, 45, 55, 55]]]), jnp.asarray([[0]]), jnp.asarray([[True]])
+  np.testing.assert_allclose(assign(*args, *true).scores, 0.01 * 5e-13 / (5e-13 + 1e-9), rtol=1e-4)
+  np.testing.assert_allclose(assign(*args, *true, eps=1e-30).scores, 0.01, rtol=1e-4)
+  outputs = Detections(jnp.zeros((1, 1, 4 * BINS)), jnp.zeros((1, 1, 1)), args[2], jnp.asarray([8.0]))
+  # All bins alike: a box of 15 strides, 120 pixels; its target is its overlap, (10 / 120)^2.
+  loss, parts = detection.yolo_loss(outputs, DetTarget(*true), assigner_eps=1e-30)
+  np.testing.assert_allclose(parts["box"], 7.5 * (1 / 144) * (1 - 1 / 144), rtol=1e-4)
+  assert detection.yolo_loss(outputs, DetTarget(*true))[1]["box"] < 1e-4 * parts["box"] < loss
+
+
 @pytest.mark.parametrize(("point", "inside"), [((0, 4), False), ((4, 8), False), ((0.1, 7.9), True)])
 def test_centres_lie_strictly_inside(point, inside):
   scores, _ = assigned([[0.5]], [[0, 0, 8, 8]], [point], [[0, 0, 8, 8]])

@@ -82,6 +82,17 @@ def test_a_fresh_task_network_is_trained_and_judged(tmp_path):
 
 
 @pytest.mark.usefixtures("quick")
+def test_a_detector_that_finds_nothing_is_pointed_out(tmp_path, monkeypatch, caplog):
+  from tdfusion_jax import protocol
+
+  for found, told in ((0.0, True), (0.2, False)):
+    caplog.clear()
+    monkeypatch.setattr(protocol, "judge", lambda *args, found=found, **named: {"AP50": found, "AP50/car": found})
+    run_task_stage(config(**{"fused.images": "infrared"}), tmp_path / str(found))
+    assert ("assigner_eps" in caplog.text) == told
+
+
+@pytest.mark.usefixtures("quick")
 def test_the_judges_scores_are_those_of_its_predictions(tmp_path):
   result = run_task_stage(config(**{"fused.images": "infrared"}), tmp_path / "run")
   from tdfusion_jax.checkpoint import load_weights
@@ -219,6 +230,8 @@ def test_a_sweep_runs_its_arms_and_compares(tmp_path, monkeypatch):
   assert list(compared) == ["infrared", "both", "best"]
   assert compared["infrared"]["mIoU"]["difference"] == 0
   assert compared["best"]["chosen"] in ("infrared", "both")
+  of_one = sweep.write_comparison(sweep.load_sweep(file, seeds=[1]), tmp_path / "runs")
+  assert list(of_one["both"]["mIoU"]["values"]) == [1] and len(compared["both"]["mIoU"]["values"]) == 2
   assert (tmp_path / "runs" / "sweep.md").read_text().count("\n") == 7
 
 
@@ -249,6 +262,10 @@ def test_differences_are_paired_and_choices_made_elsewhere(tmp_path):
   # By hand: differences 0.1 and 0.2, their standard deviation 0.0707, t = 0.15 / (0.0707 / sqrt(2)) = 3.
   assert both["mean"] == pytest.approx(0.45) and both["difference"] == pytest.approx(0.15)
   assert both["t"] == pytest.approx(3.0) and both["sd"] == pytest.approx(math.sqrt(0.045))
+  other = sweep.compare(sweep.load_sweep(file, compare_to="best"), results)  # the best on val is infrared
+  assert other["both"]["mIoU"]["difference"] == pytest.approx(0.15) and other["infrared"]["mIoU"]["difference"] == 0
+  with pytest.raises(ConfigError, match="no such arm: wrost"):
+    sweep.load_sweep(file, compare_to="wrost")
   assert compared["best"]["chosen"] == "infrared"  # better on val, though not on test
   assert compared["best"]["mIoU"]["mean"] == pytest.approx(0.3)
   with pytest.raises(ConfigError, match="scores on 'tset'; there are scores on: test, val"):

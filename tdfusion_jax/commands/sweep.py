@@ -24,6 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     "--set", action="append", default=[], metavar="FIELD=VALUE",
     help="another setting in all arms, such as loss.alpha=0.1 (repeat for more)",
   )  # fmt: skip
+  parser.add_argument(
+    "--seeds", nargs="+", type=int, metavar="N", help="in place of the file's seeds, such as --seeds 0 1 2 3 4 5"
+  )
+  parser.add_argument("--compare-to", metavar="ARM", help="what differences are to, such as 'best constant'")
   parser.add_argument("--table", action="store_true", help="only compare what is finished")
 
 
@@ -32,10 +36,11 @@ def run(options: argparse.Namespace) -> int:
   ours = logging.getLogger("tdfusion_jax")
   ours.setLevel(logging.INFO)
   ours.handlers, ours.propagate = [logging.StreamHandler()], False
+  chosen = {"changes": _changes(options.set), "seeds": options.seeds, "compare_to": options.compare_to}
   if options.table:
-    write_comparison(load_sweep(options.file, _changes(options.set)), options.workdir)
+    write_comparison(load_sweep(options.file, **chosen), options.workdir)
   else:
-    run_sweep(options.file, options.workdir, jobs=options.jobs, only=options.only, changes=_changes(options.set))
+    run_sweep(options.file, options.workdir, jobs=options.jobs, only=options.only, **chosen)
   print((Path(options.workdir) / "sweep.md").read_text())
   return 0
 
