@@ -90,6 +90,7 @@ def method(config: Config, judge: Task | None) -> Method:
     inner_task=config.meta.inner_task,
     task_weight=config.loss.task_weight,
     fuse_in_outer=config.meta.fuse_in_outer,
+    f_weighs=config.loss.none,
     dropout=config.task.dropout,
     derivative=config.meta.derivative,
     rule=config.meta.rule,

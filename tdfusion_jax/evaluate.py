@@ -20,10 +20,11 @@ def _look(method: Method, state: TrainState, pair: Pair) -> dict[str, Any]:
   """One pair [1, H, W, 1]: losses, fused image, weights and T's predictions, with running statistics."""
   fused = method.fuse(state.f_params, pair.ir, pair.vi)
   seen: dict[str, Any] = {"fused": fused}
+  if method.fusion_loss is not None or method.f_weighs:
+    seen["weights"] = method.weigh(state.f_params if method.f_weighs else state.g_params, pair.ir, pair.vi)
   if method.fusion_loss is not None:
-    weights = method.weigh(state.g_params, pair.ir, pair.vi)
-    loss, _ = method.fusion_loss(fused, pair.ir, pair.vi, weights)
-    seen |= {"weights": weights, "losses": {"fusion_loss": loss}}
+    loss, _ = method.fusion_loss(fused, pair.ir, pair.vi, seen["weights"])
+    seen["losses"] = {"fusion_loss": loss}
   if method.task is not None:
     outputs, _ = method.task.apply(state.t_params, state.t_stats, fused, train=False, key=None)
     losses = dict(seen.get("losses", {}))

@@ -25,6 +25,8 @@ class Method(NamedTuple):
   """Adds this much of L_t to F's own loss (ablation III)."""
   fuse_in_outer: bool = False
   """F takes dL_t/dF' in the outer step and has no phase of its own (ablations IV and V)."""
+  f_weighs: bool = False
+  """F is G's network and averages the images by its own weights, `weigh(f_params, ...)` (ablation V)."""
   rule: str = "lookahead"
   """What teaches G: "lookahead", one step of F (Eq. 6), or "equilibrium", see `equilibrium.py`."""
   dropout: bool = True
