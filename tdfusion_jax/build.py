@@ -94,6 +94,7 @@ def method(config: Config, judge: Task | None) -> Method:
     dropout=config.task.dropout,
     derivative=config.meta.derivative,
     rule=config.meta.rule,
+    anchor=config.meta.anchor,
   )
 
 

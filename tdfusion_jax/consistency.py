@@ -22,6 +22,11 @@ def check(config: Config) -> None:
     (config.stage == "task" and config.task.kind == "none", "stage='task' needs a task."),
     (config.data.augment not in AUGMENTS, f"data.augment={config.data.augment!r}: one of {', '.join(AUGMENTS)}."),
     (config.meta.rule not in RULES, f"meta.rule={config.meta.rule!r}: one of {', '.join(RULES)}."),
+    (config.meta.anchor < 0, f"meta.anchor={config.meta.anchor}: at least 0."),
+    (
+      config.meta.anchor > 0 and config.meta.rule != "equilibrium",
+      f"meta.anchor={config.meta.anchor} needs meta.rule='equilibrium'.",
+    ),
     (
       config.task.kind not in LABELS,
       f"task.kind={config.task.kind!r}: one of {', '.join(LABELS)}.",

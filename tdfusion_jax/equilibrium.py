@@ -1,6 +1,8 @@
 """A teacher for G beside the paper's: judge the image that L_f would lead to, not one step towards it."""
 
+import jax
 import jax.numpy as jnp
+from jax.scipy.special import xlogy
 
 from tdfusion_jax.batch import Views
 from tdfusion_jax.method import Method, task_loss
@@ -19,6 +21,14 @@ def equilibrium_objective(g_params, method: Method, state: TrainState, mts: View
   credits each pixel for its own choice, without second order and at the cost of one pass through G and T. The
   gradient term of L_f is left out (its share is alpha), and so is whatever F cannot follow.
 
+  With `method.anchor` = lambda > 0 each pixel also has to say why it leaves w = 1/2. G then lowers
+
+      L_t(T(I*)) / [L_t(T(I*))] + lambda mean_pixels KL(w || 1/2),    KL(w || 1/2) = sum_k w_k log(2 w_k)
+
+  where [.] is taken as a constant, so that lambda means the same for every task loss. A pixel's weights rest where
+  `log(w_a / w_b) = -(pixels / lambda) dlog L_t/dI* (a - b)`: at 1/2 where the task does not care. Without it a slight
+  common advantage of one modality takes G to that modality everywhere, if G learns faster than T.
+
   Args:
     g_params: of G.
     method, state: functions and where F, G, T stand; T is taken as it is.
@@ -26,10 +36,15 @@ def equilibrium_objective(g_params, method: Method, state: TrainState, mts: View
     key: PRNG key of T's dropout.
 
   Returns:
-    (loss, (T's optimiser state, None, {name: scalar})), like `meta.meta_objective`.
+    (what G is to lower, (T's optimiser state, None, {name: scalar})), like `meta.meta_objective`.
   """
   pair = mts.whole
   weights = method.weigh(g_params, pair.ir, pair.vi)
   image = jnp.sum(weights * jnp.concatenate([pair.ir, pair.vi], axis=-1), axis=-1, keepdims=True)
   loss, (_, parts) = task_loss(method, state.t_params, state.t_stats, image, pair.target, key)
-  return loss, (state.t_opt, None, {"task_loss_outer": loss, "w_a": weights[..., 0].mean(), **parts})
+  objective = loss
+  if method.anchor:
+    departure = jnp.mean(jnp.sum(xlogy(weights, 2 * weights), axis=-1))
+    objective = loss / jax.lax.stop_gradient(loss) + method.anchor * departure
+    parts = {**parts, "departure": departure}
+  return objective, (state.t_opt, None, {"task_loss_outer": loss, "w_a": weights[..., 0].mean(), **parts})
