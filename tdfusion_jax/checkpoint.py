@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from orbax.checkpoint import v1 as ocp
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from tdfusion_jax.atomic import atomic_write
 from tdfusion_jax.convert.rules import flatten, unflatten
 from tdfusion_jax.state import TrainState
 
@@ -130,16 +130,12 @@ def save_weights(path: str | Path, variables: Mapping, metadata: Mapping[str, An
     metadata: {"arch": ..., ...}, JSON values.
   """
   path = Path(path)
-  path.parent.mkdir(parents=True, exist_ok=True)
   arrays = {"/".join(k): np.ascontiguousarray(v) for k, v in flatten(jax.device_get(variables)).items()}
-  temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
   try:
-    temporary.write_bytes(save(arrays, {key: json.dumps(value) for key, value in metadata.items()}))
-    os.replace(temporary, path)
+    with atomic_write(path) as temporary:
+      temporary.write_bytes(save(arrays, {key: json.dumps(value) for key, value in metadata.items()}))
   except (OSError, SafetensorError) as error:
     raise CheckpointError(f"could not write {path}: {error}") from error
-  finally:
-    temporary.unlink(missing_ok=True)
 
 
 def load_weights(path: str | Path) -> tuple[dict, dict[str, Any]]:

@@ -3,7 +3,6 @@
 import hashlib
 import importlib.metadata
 import json
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +14,7 @@ from jax import export
 
 import tdfusion_jax
 from tdfusion_jax import fusers
+from tdfusion_jax.atomic import atomic_write
 from tdfusion_jax.checkpoint import CheckpointError
 from tdfusion_jax.networks.anysize import Room, fuse_flat, ground_of
 from tdfusion_jax.onnx_graph import fusion_model
@@ -168,10 +168,5 @@ def _card(name: str, data: bytes, weights_file: Path, difference: float) -> dict
 
 def _write(path: Path, data: bytes) -> None:
   """Whole or not at all."""
-  path.parent.mkdir(parents=True, exist_ok=True)
-  temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-  try:
+  with atomic_write(path) as temporary:
     temporary.write_bytes(data)
-    os.replace(temporary, path)
-  finally:
-    temporary.unlink(missing_ok=True)

@@ -1,5 +1,6 @@
 """Video files, folders of frames and cameras, to be read; video files, to be written. Needs PyAV (FFmpeg)."""
 
+import re
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 from tdfusion_jax.imageio import EXTENSIONS, ImageError, Scale, read_pixels
 
 _DEFAULT_RATE = Fraction(25)
+_TICKS = Fraction(1, 90000)  # of a second: frame times that fit all usual rates
 _AS_STORED = Scale("range", 0, 1)  # the numbers are not looked at yet
 
 CODECS = {
@@ -43,7 +45,7 @@ class Frame(NamedTuple):
 
 
 class Footage:
-  """Frames of a video file, of a folder of images in name order, or of a camera.
+  """Frames of a video file, of a folder of images in the order of names and numbers in them, or of a camera.
 
   Args:
     source: a file, a folder, or a camera's number (as text).
@@ -61,10 +63,13 @@ class Footage:
     """Frames, where known."""
     path = Path(source)
     if path.is_dir():
-      self._files = sorted(p for p in path.iterdir() if p.suffix.lower() in EXTENSIONS and not p.name.startswith("."))
+      found = [p for p in path.iterdir() if p.suffix.lower() in EXTENSIONS and not p.name.startswith(".")]
+      self._files = sorted(found, key=_by_number)
       if not self._files:
         raise VideoError(f"{path} holds no image ({', '.join(EXTENSIONS)}).")
-      self.rate = Fraction(rate).limit_denominator(1001) if rate else _DEFAULT_RATE
+      if rate is not None and not 0.01 <= rate <= 1000:
+        raise VideoError(f"{rate:g} frames per second: from 0.01 to 1000.")
+      self.rate = _DEFAULT_RATE if rate is None else Fraction(rate).limit_denominator(1001)
       self.total = len(self._files)
       return
     camera = self.name.isdecimal() and not path.exists()
@@ -81,6 +86,16 @@ class Footage:
     self._stream.thread_type = "AUTO"
     self.rate = self._stream.average_rate or self._stream.guessed_rate or _DEFAULT_RATE
     self.total = self._stream.frames or None
+
+  @property
+  def names(self) -> list[str]:
+    """Of the frames in a folder, without endings; of a file or camera, none."""
+    return [file.stem for file in self._files]
+
+  def holds(self, path: Path) -> bool:
+    """Whether `path` is this file, or lies in this folder."""
+    own, path = Path(self.name).resolve(), path.resolve()
+    return own in (path, path.parent) or (path.exists() and own.exists() and own.samefile(path))
 
   def __iter__(self) -> Iterator[Frame]:
     """Frames in order; VideoError at the first that is damaged, naming its number."""
@@ -104,6 +119,12 @@ class Footage:
       self._container.close()
 
 
+def _by_number(file: Path) -> list:
+  """frame2 before frame10."""
+  parts = re.split(r"(\d+)", file.name)
+  return [int(part) if part.isdecimal() else part for part in parts]
+
+
 def _array(frame: Any) -> np.ndarray:
   deep = frame.format.components and frame.format.components[0].bits > 8
   if frame.format.name.startswith("gray"):
@@ -117,7 +138,7 @@ class Writer:
   Args:
     path: its ending, one of `CODECS`, says how it is coded.
     size: height and width of all frames.
-    vi: gives the frame rate, and its sound if it has any.
+    vi: gives its sound if it has any, and the frame rate of .avi, which knows no other times.
     ir: gives its sound otherwise.
     notes: gets what the user should know.
 
@@ -138,22 +159,27 @@ class Writer:
     self._stream.pix_fmt = "yuv420p"
     if size[0] % 2 or size[1] % 2:
       notes.append("the last row or column is doubled, since video files want even sizes")
-    self._frames = 0
+    self._ticks = 1 / self._rate if path.suffix.lower() == ".avi" else _TICKS
+    self._stream.codec_context.time_base = self._ticks
+    self._frames, self._last = 0, -1
     self._sound = _Sound(self._av, self._out, [vi, ir], notes)
 
-  def add(self, image: np.ndarray) -> None:
-    """The next frame, [H, W, 1 or 3] uint8, and the sound up to its end."""
+  def add(self, image: np.ndarray, seconds: float) -> None:
+    """The next frame, [H, W, 1 or 3] uint8, shown from `seconds` on, and the sound up to its end."""
     height, width = image.shape[:2]
     if height % 2 or width % 2:
       image = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
     if image.shape[-1] == 1:
       image = np.repeat(image, 3, axis=-1)
     frame = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-    frame.pts, frame.time_base = self._frames, 1 / self._rate
+    if self._ticks != _TICKS:
+      seconds = float(self._frames / self._rate)
+    self._last = max(self._last + 1, round(seconds / self._ticks))
+    frame.pts, frame.time_base = self._last, self._ticks
     self._frames += 1
     try:
       self._out.mux(self._stream.encode(frame))
-      self._sound.until(float(self._frames / self._rate))
+      self._sound.until(seconds + float(1 / self._rate))
     except (self._av.error.FFmpegError, OSError) as error:
       raise VideoError(f"{self._path} cannot be written: {error}") from error
 

@@ -1,11 +1,12 @@
 """Reading and writing image files for fusion: gray, RGB, RGBA and palette of 8 to 32 bits, paired by name."""
 
-import os
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+
+from tdfusion_jax.atomic import atomic_write
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 _MAX_PIXELS = 150_000_000  # Pillow refuses on its own from 179 million
@@ -173,16 +174,12 @@ def write_image(path: str | Path, image: np.ndarray) -> None:
   """
   path = Path(path)
   byte = image if image.dtype == np.uint8 else to_bytes(image)
-  temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
   try:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Pillow's own level 6 takes three times as long for files 4 % smaller.
-    Image.fromarray(byte[..., 0] if byte.shape[-1] == 1 else byte).save(temporary, compress_level=3)
-    os.replace(temporary, path)
+    with atomic_write(path) as temporary:
+      # Pillow's own level 6 takes three times as long for files 4 % smaller.
+      Image.fromarray(byte[..., 0] if byte.shape[-1] == 1 else byte).save(temporary, compress_level=3)
   except OSError as error:
-    raise ImageError(f"{path} cannot be written: {error}") from error
-  finally:
-    temporary.unlink(missing_ok=True)
+    raise ImageError(f"{path} cannot be written: {error.strerror or error}.") from error
 
 
 def to_bytes(image: np.ndarray) -> np.ndarray:

@@ -1,12 +1,13 @@
 """Pictures of a run: contact sheets of validation pairs and curves of its metrics."""
 
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
+
+from tdfusion_jax.atomic import atomic_write
 
 _TITLE = 14  # height of the line of text above each column, pixels
 _GAP = 4
@@ -68,10 +69,8 @@ def sheet(rows: Sequence[Mapping[str, np.ndarray]]) -> np.ndarray:
 
 def save(path: Path, image: np.ndarray) -> None:
   """Writes a PNG atomically."""
-  path.parent.mkdir(parents=True, exist_ok=True)
-  temporary = path.with_name(f".{path.name}.tmp")
-  Image.fromarray(image).save(temporary, format="PNG")
-  os.replace(temporary, path)
+  with atomic_write(path) as temporary:
+    Image.fromarray(image).save(temporary, format="PNG")
 
 
 def read_metrics(path: Path) -> list[dict]:
@@ -109,7 +108,6 @@ def curves(path: Path, rows: Iterable[Mapping]) -> None:
     axis.set(title=title, xlabel="step")
     axis.grid(alpha=0.3)
     axis.legend(fontsize=8)
-  temporary = path.with_name(f".{path.name}.tmp")
-  figure.savefig(temporary, format="png", dpi=110)
+  with atomic_write(path) as temporary:
+    figure.savefig(temporary, format="png", dpi=110)
   pyplot.close(figure)
-  os.replace(temporary, path)

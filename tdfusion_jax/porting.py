@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +11,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from tdfusion_jax.atomic import atomic_write
 from tdfusion_jax.checkpoint import CheckpointError, load_weights, save_weights
 from tdfusion_jax.convert import adopt, naming, rules
 from tdfusion_jax.convert.adopt import Changes, Ported
@@ -231,15 +231,12 @@ def _write_theirs(out: Path, variables: dict, ported: Ported, to: str) -> None:
       return write_pth(out, state_dict)
   except ValueError as error:
     raise CheckpointError(f"{out}: {error}") from error
-  out.parent.mkdir(parents=True, exist_ok=True)
-  temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+  arrays = {key: np.asarray(value, order="C") for key, value in state_dict.items()}
   try:
-    save_file({key: np.asarray(value, order="C") for key, value in state_dict.items()}, temporary, {"format": "pt"})
-    os.replace(temporary, out)
+    with atomic_write(out) as temporary:
+      save_file(arrays, temporary, {"format": "pt"})
   except SafetensorError as error:
     raise CheckpointError(f"could not write {out}: {error}") from error
-  finally:
-    temporary.unlink(missing_ok=True)
 
 
 def _is_backbone(ported: Ported) -> bool:

@@ -3,12 +3,12 @@
 import hashlib
 import json
 import logging
-import os
 from pathlib import Path
 
 import numpy as np
 
 from tdfusion_jax import build, consistency, fusers
+from tdfusion_jax.atomic import atomic_write
 from tdfusion_jax.config import Config, ConfigError
 from tdfusion_jax.data import CachedSource, FusedSource, Source
 from tdfusion_jax.fusing import make_fuse_fn
@@ -178,6 +178,5 @@ def _gray(image: np.ndarray) -> np.ndarray:
 
 
 def _replace(file: Path, text: str) -> None:
-  temporary = file.with_name(f".{file.name}.tmp")
-  temporary.write_text(text)
-  os.replace(temporary, file)
+  with atomic_write(file) as temporary:
+    temporary.write_text(text)

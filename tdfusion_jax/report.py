@@ -1,7 +1,6 @@
 """One page about one or several runs, to be opened in a browser: curves, tables, and pictures to compare."""
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from tdfusion_jax import build, checkpoint, pictures
+from tdfusion_jax.atomic import atomic_write
 from tdfusion_jax.config import Config, ConfigError, base
 from tdfusion_jax.data import val_batches
 from tdfusion_jax.data.source import Source
@@ -52,15 +52,11 @@ def write_report(
   galleries = _galleries(opened, {name: Path(path) for name, path in fused.items()}, pairs, root, told) if pairs else []
   told("drawing curves")
   page = page_html(opened, galleries)
-  temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
   try:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary.write_text(page, encoding="utf-8")
-    os.replace(temporary, out)
+    with atomic_write(out) as temporary:
+      temporary.write_text(page, encoding="utf-8")
   except OSError as error:
     raise ConfigError(f"{out} cannot be written: {error.strerror}.") from error
-  finally:
-    temporary.unlink(missing_ok=True)
 
 
 def _open(name: str, path: Path) -> Run:

@@ -3,13 +3,13 @@
 import contextlib
 import importlib.metadata
 import json
-import os
 import platform
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from tdfusion_jax.atomic import atomic_write
 from tdfusion_jax.config import ConfigError
 from tdfusion_jax.pictures import read_metrics
 
@@ -43,9 +43,8 @@ class RunFolder:
 
     file = self.path / "metrics.jsonl"
     kept = [row for row in read_metrics(file) if row["step"] <= step] if step else []
-    temporary = file.with_name(".metrics.jsonl.tmp")
-    temporary.write_text("".join(json.dumps(row) + "\n" for row in kept))
-    os.replace(temporary, file)
+    with atomic_write(file) as temporary:
+      temporary.write_text("".join(json.dumps(row) + "\n" for row in kept))
     self._metrics = file.open("a")
     self._board = SummaryWriter(str(self.path / "tensorboard"), purge_step=step + 1 if step else None)
 
@@ -109,6 +108,5 @@ def _read(file: Path) -> dict:
 
 
 def _write(file: Path, value: Mapping[str, Any]) -> None:
-  temporary = file.with_name(f".{file.name}.tmp")
-  temporary.write_text(json.dumps(value, indent=2) + "\n")
-  os.replace(temporary, file)
+  with atomic_write(file) as temporary:
+    temporary.write_text(json.dumps(value, indent=2) + "\n")

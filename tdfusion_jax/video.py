@@ -4,6 +4,7 @@ F itself has no memory of earlier frames and none is needed: what flickers in fu
 frame by itself. Here each range, of the thermal input and of the result, follows the scene slowly (`SteadyRange`).
 """
 
+import contextlib
 import itertools
 import os
 import time
@@ -15,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tdfusion_jax.footage import CODECS, Footage, VideoError, Writer
-from tdfusion_jax.imageio import Pixels, Scale, pixels, to_bytes
+from tdfusion_jax.imageio import ImageError, Pixels, Scale, pixels, to_bytes
 
 _SECONDS = 2.0  # after which a range has followed a sudden change by two thirds
 _OUTSIDE = 0.5  # percent of the pixels darker than black and brighter than white, so that single ones do not count
@@ -62,7 +63,7 @@ def fuse_video(
   frames: int | None = None,
   told: Callable[[int], None] = lambda done: None,
 ) -> Done:
-  """Fuses two videos frame by frame into one with the frame rate and the sound of the visible one, else infrared's.
+  """Fuses two videos frame by frame into one with the frame times and the sound of the visible one, else infrared's.
 
   A frame of the visible video meets the infrared frame nearest to it in time. Colour as in `fusing.make_fuse_fn`.
 
@@ -77,26 +78,39 @@ def fuse_video(
     told: called with the number of finished frames.
 
   Raises:
-    VideoError: frames that cannot be read, written, or differ in size.
+    VideoError: `out` is a source; frames that cannot be read, written, or differ in size. What was fused before that
+      is in `out`.
   """
   out, notes = Path(out), []
   if out.suffix.lower() not in CODECS:
     raise VideoError(f"{out} should end in one of {', '.join(CODECS)}.")
-  out.parent.mkdir(parents=True, exist_ok=True)
-  temporary = out.with_name(f".{out.stem}.{os.getpid()}.tmp{out.suffix}")
+  for source in (ir, vi):
+    if source.holds(out):
+      raise VideoError(f"{out} is part of {source.name}, which the result would replace; name another file.")
+  _check_names(ir, vi)
+  try:
+    out.parent.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise VideoError(f"{out.parent} cannot be made: {error.strerror}.") from error
+  temporary = out.with_name(f".{os.getpid()}.tmp{out.suffix}")
   unit = _Units(scale, float(vi.rate))
   bright = SteadyRange(float(vi.rate)) if stretch else None
   count, began = 0, time.monotonic()
   writer: Writer | None = None
+  broken: ImageError | None = None
   try:
     with ThreadPoolExecutor(1) as decoder:
       pairs = itertools.islice(_pairs(ir, vi), frames)
       waiting, following = None, decoder.submit(next, pairs, None)
+      seconds = now = 0.0
       while True:
-        pair = following.result()
+        try:
+          pair = following.result()
+        except ImageError as error:
+          pair, broken = None, error  # the frame before it is still to be written
         if pair is not None:
           following = decoder.submit(next, pairs, None)
-          a, b = unit(pair[0]), pixels(pair[1], vi.name).whole()
+          a, b, now = unit(pair[0]), pixels(pair[1], vi.name).whole(), pair[2]
           if align is not None:
             a, b = align(a, b)
           if a.shape[:2] != b.shape[:2]:
@@ -109,23 +123,32 @@ def fuse_video(
           image = _bytes(np.asarray(waiting)[0], bright)
           if writer is None:
             writer, began = Writer(temporary, image.shape[:2], vi, ir, notes), time.monotonic()
-          writer.add(image)
+          writer.add(image, seconds)
           count += 1
           told(count)
         if pair is None:
+          if broken is not None:
+            raise broken
           break
-        waiting = started
+        waiting, seconds = started, now
     if writer is None:
       raise VideoError(f"{ir.name} and {vi.name} have no frames in common.")
     writer.close()
     os.replace(temporary, out)
-  except KeyboardInterrupt:
-    if writer is not None:  # what is done can be looked at
+  except (KeyboardInterrupt, ImageError) as error:
+    if writer is None:
+      raise
+    try:  # what is done can be looked at
       writer.close()
       os.replace(temporary, out)
-    raise
+    except (VideoError, OSError):
+      raise error from None
+    if isinstance(error, KeyboardInterrupt):
+      raise
+    raise VideoError(f"{error} (The {count} frames before it are in {out}.)") from error
   finally:
-    temporary.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+      temporary.unlink(missing_ok=True)
     ir.close()
     vi.close()
   return Done(count, time.monotonic() - began, notes)
@@ -152,8 +175,18 @@ def _bytes(fused: np.ndarray, bright: SteadyRange | None) -> np.ndarray:
   return to_bytes(fused)
 
 
-def _pairs(ir: Footage, vi: Footage) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-  """Of every visible frame, the infrared frame nearest in time; ends with the shorter of the two."""
+def _check_names(ir: Footage, vi: Footage) -> None:
+  """Frames in two folders belong together by place; where they share names, a missing one would shift all others."""
+  names = [set(source.names) for source in (ir, vi)]
+  shared, lonely = names[0] & names[1], sorted(names[0] ^ names[1])
+  if shared and lonely:
+    where = [ir.name if name in names[0] else vi.name for name in lonely]
+    shown = ", ".join(f"{name} (in {folder} only)" for name, folder in zip(lonely[:3], where, strict=False))
+    raise VideoError(f"{len(lonely)} frames have no partner: {shown}{', ...' if len(lonely) > 3 else ''}.")
+
+
+def _pairs(ir: Footage, vi: Footage) -> Iterator[tuple[np.ndarray, np.ndarray, float]]:
+  """Of every visible frame, the infrared frame nearest in time, and the time; ends with the shorter of the two."""
   half = 0.5 / float(ir.rate)
   others = iter(ir)
   here = next(others, None)
@@ -169,4 +202,4 @@ def _pairs(ir: Footage, vi: Footage) -> Iterator[tuple[np.ndarray, np.ndarray]]:
       here, following = following, next(others, None)
     if following is None and now - (here.seconds - first[0]) > 2 * half:
       return
-    yield here.array, frame.array
+    yield here.array, frame.array, now

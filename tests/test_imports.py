@@ -9,7 +9,7 @@ PACKAGE = Path(tdfusion_jax.__file__).parent
 
 # A module may import modules of lower levels, and of its own level within one folder.
 LEVELS = [
-  {"native"},
+  {"native", "atomic"},
   {"batch", "ops", "state", "config", "compiling"},
   {"data", "networks", "losses", "metrics", "optimisers", "imageio", "onnx_graph", "pictures", "progress", "tables"},
   {"tasks", "convert", "registration", "runfolder", "footage"},

@@ -1,6 +1,7 @@
 """Videos in and out, with PyAV."""
 
 import sys
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -95,6 +96,71 @@ def test_another_frame_rate_meets_the_nearest_frame_in_time(tmp_path):
   fuse_video(lambda ir, vi: ir, Footage(tmp_path / "ir.mp4"), Footage(tmp_path / "vi.mp4"), tmp_path / "out.mp4")
   bright = [frame.mean() > 120 for frame in decoded(tmp_path / "out.mp4")]
   assert len(bright) in (20, 21) and bright.index(True) in (9, 10) and all(bright[10:])
+
+
+def gray_frames(folder, levels, first=1):
+  """frame1.png, frame2.png, ..., numbers without leading zeros."""
+  folder.mkdir()
+  for i, level in enumerate(levels, first):
+    Image.fromarray(np.full(SIZE, level, np.uint8)).save(folder / f"frame{i}.png")
+
+
+def test_numbered_frames_come_in_order_and_a_missing_one_is_told(tmp_path):
+  levels = [10 + 15 * i for i in range(12)]
+  for side in ("ir", "vi"):
+    gray_frames(tmp_path / side, levels)
+  fuse_video(mean, Footage(tmp_path / "ir"), Footage(tmp_path / "vi"), tmp_path / "out.mp4")
+  np.testing.assert_allclose([f.mean() for f in decoded(tmp_path / "out.mp4")], levels, atol=2)
+  (tmp_path / "ir" / "frame5.png").unlink()
+  with pytest.raises(VideoError, match=r"1 frames have no partner: frame5 \(in .*vi only\)"):
+    fuse_video(mean, Footage(tmp_path / "ir"), Footage(tmp_path / "vi"), tmp_path / "other.mp4")
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mkv", "webm"])
+def test_uneven_frame_times_stay(tmp_path, ending):
+  """As a phone records them: ten a second, then two a second."""
+  times = [0.1 * i for i in range(6)] + [0.5 + 0.5 * i for i in range(1, 5)]
+  with av.open(str(tmp_path / "vi.mkv"), "w") as out:
+    stream = out.add_stream("libx264", rate=10)
+    stream.height, stream.width, stream.pix_fmt = *SIZE, "yuv420p"
+    stream.codec_context.time_base = Fraction(1, 1000)
+    for i, time in enumerate(times):
+      frame = av.VideoFrame.from_ndarray(np.full((*SIZE, 3), 10 * i, np.uint8), format="rgb24")
+      frame.pts, frame.time_base = round(1000 * time), Fraction(1, 1000)
+      out.mux(stream.encode(frame))
+    out.mux(stream.encode(None))
+  write(tmp_path / "ir.mp4", [np.full((*SIZE, 3), 50, np.uint8)] * 30)
+  fuse_video(mean, Footage(tmp_path / "ir.mp4"), Footage(tmp_path / "vi.mkv"), tmp_path / f"out.{ending}")
+  with av.open(str(tmp_path / f"out.{ending}")) as container:
+    np.testing.assert_allclose([frame.time for frame in container.decode(video=0)], times, atol=0.002)
+
+
+def test_a_result_never_replaces_a_source(tmp_path):
+  write(tmp_path / "vi.mp4", [np.zeros((*SIZE, 3), np.uint8)] * 2)
+  gray_frames(tmp_path / "ir", [1, 2])
+  (tmp_path / "link.mp4").symlink_to(tmp_path / "vi.mp4")
+  for out in ("vi.mp4", "link.mp4", "ir/out.mp4"):
+    with pytest.raises(VideoError, match="which the result would replace"):
+      fuse_video(mean, Footage(tmp_path / "ir"), Footage(tmp_path / "vi.mp4"), tmp_path / out)
+  assert len(decoded(tmp_path / "vi.mp4")) == 2
+
+
+def test_what_came_before_a_damaged_frame_is_kept(tmp_path):
+  for side in ("ir", "vi"):
+    gray_frames(tmp_path / side, [40, 80, 120, 160])
+  damaged = tmp_path / "vi" / "frame4.png"
+  damaged.write_bytes(damaged.read_bytes()[:60])
+  with pytest.raises(VideoError, match=r"frame4\.png.*The 3 frames before it are in .*out\.mp4"):
+    fuse_video(mean, Footage(tmp_path / "ir"), Footage(tmp_path / "vi"), tmp_path / "out.mp4")
+  np.testing.assert_allclose([f.mean() for f in decoded(tmp_path / "out.mp4")], [40, 80, 120], atol=2)
+  assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("rate", [0.0, -1.0, float("nan"), 1e-4])
+def test_impossible_rates_of_folders(tmp_path, rate):
+  gray_frames(tmp_path / "ir", [1, 2])
+  with pytest.raises(VideoError, match=r"frames per second: from 0\.01"):
+    Footage(tmp_path / "ir", rate)
 
 
 def test_thermal_frames_of_16_bits_get_a_range_that_follows_slowly(tmp_path):

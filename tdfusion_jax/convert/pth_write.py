@@ -1,6 +1,5 @@
 """Writes a state_dict as `torch.save` would, without PyTorch: `torch.load(weights_only=True)` reads it."""
 
-import os
 import struct
 import zipfile
 from collections.abc import Mapping
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tdfusion_jax.atomic import atomic_write
 from tdfusion_jax.convert.unpickle import STORAGES
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # equal weights give equal files
@@ -26,19 +26,13 @@ def write_pth(path: str | Path, state_dict: Mapping[str, np.ndarray]) -> None:
   for key, array in arrays.items():
     if array.dtype not in STORAGES:
       raise ValueError(f"{key} has dtype {array.dtype}, which PyTorch does not have.")
-  path.parent.mkdir(parents=True, exist_ok=True)
-  temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-  try:
-    with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
-      write = lambda name, data: archive.writestr(zipfile.ZipInfo(f"archive/{name}", _EPOCH), data)  # noqa: E731
-      write("data.pkl", _pickle(arrays))
-      write("byteorder", b"little")
-      for number, array in enumerate(arrays.values()):
-        write(f"data/{number}", array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
-      write("version", b"3\n")
-    os.replace(temporary, path)
-  finally:
-    temporary.unlink(missing_ok=True)
+  with atomic_write(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+    write = lambda name, data: archive.writestr(zipfile.ZipInfo(f"archive/{name}", _EPOCH), data)  # noqa: E731
+    write("data.pkl", _pickle(arrays))
+    write("byteorder", b"little")
+    for number, array in enumerate(arrays.values()):
+      write(f"data/{number}", array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
+    write("version", b"3\n")
 
 
 def _pickle(arrays: Mapping[str, np.ndarray]) -> bytes:
