@@ -1,5 +1,7 @@
 """Settings that contradict each other."""
 
+from functools import reduce
+
 from tdfusion_jax.config import Config, ConfigError
 from tdfusion_jax.data.fused import IMAGES
 from tdfusion_jax.data.loader import AUGMENTS
@@ -8,6 +10,30 @@ from tdfusion_jax.meta import RULES
 
 # What labels a kind of task needs.
 LABELS = {"detection": "detection", "segmentation": "segmentation", "scenic": "segmentation", "none": None}
+
+_LEAST = {
+  "data.batch_size": 1,
+  "data.cache_disk_mb": 0,
+  "data.cache_mb": 0,
+  "data.max_boxes": 1,
+  "data.prefetch": 0,
+  "data.workers": 0,
+  "log.checkpoint_every": 1,
+  "log.every": 1,
+  "log.keep": 1,
+  "log.pictures": 0,
+  "log.validate_every": 0,
+  "loss.alpha": 0,
+  "meta.anchor": 0,
+  "meta.eta_f": 0,
+  "meta.eta_t": 0,
+  "meta.steps": 0,
+  "optim.f.learning_rate": 0,
+  "optim.g.learning_rate": 0,
+  "optim.t.learning_rate": 0,
+  "train.epochs": 0,
+  "train.pretrain_steps": 0,
+}
 
 
 def check(config: Config) -> None:
@@ -22,7 +48,6 @@ def check(config: Config) -> None:
     (config.stage == "task" and config.task.kind == "none", "stage='task' needs a task."),
     (config.data.augment not in AUGMENTS, f"data.augment={config.data.augment!r}: one of {', '.join(AUGMENTS)}."),
     (config.meta.rule not in RULES, f"meta.rule={config.meta.rule!r}: one of {', '.join(RULES)}."),
-    (config.meta.anchor < 0, f"meta.anchor={config.meta.anchor}: at least 0."),
     (
       config.meta.anchor > 0 and config.meta.rule != "equilibrium",
       f"meta.anchor={config.meta.anchor} needs meta.rule='equilibrium'.",
@@ -65,16 +90,22 @@ def check(config: Config) -> None:
       f"meta.inner_task={config.meta.inner_task!r}: sgd or adam.",
     ),
     (
-      config.task.kind == "detection" and any(s % 32 for s in config.data.task_size),
-      f"data.task_size={tuple(config.data.task_size)}: detection needs multiples of 32.",
-    ),
-    (
       config.data.bad_samples not in BAD_SAMPLES,
       f"data.bad_samples={config.data.bad_samples!r}: one of {', '.join(BAD_SAMPLES)}.",
     ),
-    (config.data.cache_disk_mb < 0, f"data.cache_disk_mb={config.data.cache_disk_mb}: at least 0."),
-    (config.data.batch_size < 1, f"data.batch_size={config.data.batch_size}: at least 1."),
   ]
+  for field, least in _LEAST.items():
+    *above, name = field.split(".")
+    value = reduce(getattr, above, config)[name]
+    rules.append((not value >= least, f"{field}={value}: at least {least}."))
+  for field in ("crop_size", "task_size"):
+    size = config.data[field]
+    fits = (size is None and field == "crop_size") or (
+      isinstance(size, (tuple, list)) and len(size) == 2 and all(isinstance(s, int) and s >= 1 for s in size)
+    )
+    rules.append((not fits, f"data.{field}={size!r}: (height, width) is needed, such as '(256, 320)'."))
   for broken, message in rules:
     if broken:
       raise ConfigError("config." + message)
+  if config.task.kind == "detection" and any(s % 32 for s in config.data.task_size):
+    raise ConfigError(f"config.data.task_size={tuple(config.data.task_size)}: detection needs multiples of 32.")

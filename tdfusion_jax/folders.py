@@ -89,6 +89,10 @@ def fuse_folder(
   """
   if Path(out_dir).resolve() in (Path(ir_dir).resolve(), Path(vi_dir).resolve()):
     raise ImageError(f"{out_dir} holds inputs, which the results would replace; name another folder.")
+  try:
+    Path(out_dir).mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise ImageError(f"{out_dir} cannot be made: {error.strerror}.") from error
   report = Report([], [], [], [])
   jobs = []
   for name, ir, vi in list_pairs(ir_dir, vi_dir):

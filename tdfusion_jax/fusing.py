@@ -32,7 +32,7 @@ def make_fuse_fn(fuse_fn: Callable, params: Any, *, stretch: bool = False, dtype
 
   Returns:
     (ir, vi) -> fused in [0, 1]: [B, H, W, 1 or 3] each, equal B, H, W; any size, never padded, since F's
-    attention sums over all pixels.
+    attention sums over all pixels. ValueError for other shapes, and for images that are not floats.
   """
 
   @compiling.jit
@@ -45,6 +45,8 @@ def make_fuse_fn(fuse_fn: Callable, params: Any, *, stretch: bool = False, dtype
       raise ValueError(f"pairs are [B, H, W, 1 or 3] of equal size, not {ir.shape} and {vi.shape}.")
     if ir.shape[-1] not in (1, 3) or vi.shape[-1] not in (1, 3):
       raise ValueError(f"images have 1 or 3 channels, not {ir.shape[-1]} and {vi.shape[-1]}.")
+    if not all(jnp.issubdtype(image.dtype, jnp.floating) for image in (ir, vi)):
+      raise ValueError(f"images are floats in [0, 1], not {ir.dtype} and {vi.dtype}; divide 8 bits by 255.")
     return fuse(params, jnp.asarray(ir), jnp.asarray(vi))
 
   params = jax.tree.map(lambda x: _in(dtype, jnp.asarray(x)), params)

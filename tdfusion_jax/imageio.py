@@ -10,6 +10,7 @@ from tdfusion_jax.atomic import atomic_write
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 _MAX_PIXELS = 150_000_000  # Pillow refuses on its own from 179 million
+_ORIENTATION = 0x0112  # EXIF
 
 
 class ImageError(ValueError):
@@ -111,14 +112,16 @@ def image_size(path: str | Path) -> tuple[int, int] | None:
   """(height, width) as the file's head says, upright; None if it cannot be read."""
   try:
     with Image.open(path) as image:
-      turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+      turned = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
       return (image.width, image.height) if turned else (image.height, image.width)
   except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
     return None
 
 
 def from_pil(image: Image.Image, name: str, scale: Scale = LINEAR) -> np.ndarray:
-  """A PIL image as `read_image` gives it; `name` is for errors."""
+  """A PIL image as `read_image` gives it; `name` is for errors. The image itself stays as it is."""
+  if image.getexif().get(_ORIENTATION, 1) != 1:
+    image = ImageOps.exif_transpose(image)
   return _pixels_of(image, name, scale).whole()
 
 

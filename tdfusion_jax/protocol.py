@@ -48,7 +48,7 @@ def run_task_stage(config: Config, workdir: str | Path) -> dict:
   if config.fused.images == "fusion":
     about["weights"] = _fuse_all(config, pairs, folder)
   images = {split: finished_images(config, source, folder, split) for split, source in pairs.items()}
-  state = train(_with_room(config), workdir, pairs=(images["train"], images["val"]))
+  state = train(with_room(config), workdir, pairs=(images["train"], images["val"]))
   low = config.copy_and_resolve_references()
   if config.task.kind == "detection":
     with low.unlocked():
@@ -79,8 +79,11 @@ def run_task_stage(config: Config, workdir: str | Path) -> dict:
   return result
 
 
-def _with_room(config: Config) -> Config:
-  """Rows in the targets for all boxes of a mosaic's four images, or training would stop at the first crowded one."""
+def with_room(config: Config) -> Config:
+  """The config that T is trained with: `config`, with targets that have room for all boxes of a mosaic's four images.
+
+  Otherwise training would stop at the first crowded one.
+  """
   if config.task.kind != "detection" or config.data.augment != "task":
     return config
   roomy = config.copy_and_resolve_references()

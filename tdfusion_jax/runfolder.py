@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tdfusion_jax.atomic import atomic_write
-from tdfusion_jax.config import ConfigError
+from tdfusion_jax.config import ConfigError, base
 from tdfusion_jax.pictures import read_metrics
 
 # What may differ between the run that made a folder and the one that goes on in it.
@@ -32,7 +32,7 @@ class RunFolder:
     self._board: Any = None
     file = self.path / "config.json"
     if file.is_file():
-      _require_same(_read(file), config, self.path)
+      require_same(config, self.path)
     else:
       _write(file, config)
       _write(self.path / "versions.json", versions())
@@ -84,8 +84,17 @@ def versions() -> dict[str, str]:
   return found
 
 
-def _require_same(old: Mapping[str, Any], new: Mapping[str, Any], folder: Path) -> None:
-  old, new = _flat(old), _flat(json.loads(json.dumps(new)))
+def require_same(config: Mapping[str, Any], folder: Path) -> None:
+  """Raises ConfigError if `folder` holds a run of another config, naming the fields; whatever may change may differ.
+
+  Fields that are newer than the run had their defaults.
+  """
+  file = folder / "config.json"
+  if not file.is_file():
+    return
+  said, new = _flat(_read(file)), _flat(json.loads(json.dumps(config)))
+  defaults = _flat(json.loads(base().to_json()))
+  old = {key: value for key, value in defaults.items() if key in new} | said
   changed = [k for k in sorted(old.keys() | new.keys()) if old.get(k) != new.get(k)]
   changed = [k for k in changed if not any(k == free or k.startswith(free + ".") for free in _FREE)]
   if changed:

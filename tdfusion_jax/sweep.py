@@ -14,8 +14,10 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
+from tdfusion_jax.build import config_to_json
 from tdfusion_jax.config import Config, ConfigError
-from tdfusion_jax.protocol import run_task_stage
+from tdfusion_jax.protocol import run_task_stage, with_room
+from tdfusion_jax.runfolder import require_same
 from tdfusion_jax.train import train
 
 log = logging.getLogger(__name__)
@@ -134,12 +136,9 @@ def _change(config: Config, field: str, value: Any) -> None:
 def run_one(file: str, arm: str, seed: int, workdir: str, changes: Mapping[str, Any] | None = None) -> dict:
   """Trains one arm with one seed and judges it; what `result.json` of its task stage holds.
 
-  A finished one is read, an interrupted one goes on.
+  A finished one is read, an interrupted one goes on; ConfigError if it was made with other settings.
   """
-  sweep, folder = load_sweep(file, changes), Path(workdir) / arm / f"seed_{seed}"
-  done = folder / "task" / "result.json"
-  if done.is_file():
-    return json.loads(done.read_text())
+  sweep, folder = load_sweep(file, changes), Path(workdir).absolute() / arm / f"seed_{seed}"
   logging.getLogger("tdfusion_jax").setLevel(logging.WARNING)
   body = sweep.arms[arm]
   images = body.get("images", "fusion")
@@ -148,11 +147,14 @@ def run_one(file: str, arm: str, seed: int, workdir: str, changes: Mapping[str, 
     stages[name] |= {**sweep.set, **general, **body.get("set", {}), **body.get(name, {}), **sweep.changes}
   stages["task"] |= {"fused.images": images, "fused.folder": body.get("folder", "")}
   if images not in _NO_TRAINING:
-    run = folder / "fusion"
+    run, config = folder / "fusion", read_config(sweep.config, body.get("options", ""), stages["fusion"])
+    require_same(config_to_json(config), run)
     if not (run / "weights" / "f.safetensors").is_file():
-      train(read_config(sweep.config, body.get("options", ""), stages["fusion"]), run)
+      train(config, run)
     stages["task"]["fused.run"] = str(run)
-  return run_task_stage(read_config(sweep.config, "task", stages["task"]), folder / "task")
+  config, done = read_config(sweep.config, "task", stages["task"]), folder / "task" / "result.json"
+  require_same(config_to_json(with_room(config)), folder / "task")
+  return json.loads(done.read_text()) if done.is_file() else run_task_stage(config, folder / "task")
 
 
 def run_sweep(

@@ -48,9 +48,10 @@ def train(
   """
   compiling.use_cache(config.train.compile_cache)
   experiment = build.experiment(config, task, pairs)
+  shapes = jax.eval_shape(experiment.init)  # a wrong init.* ends here, before it can mark the folder
   folder = RunFolder(workdir, build.config_to_json(config))
   checkpoints = checkpoint.Checkpoints(folder.path / "checkpoints", keep=config.log.keep)
-  state = checkpoints.restore(jax.eval_shape(experiment.init)) if checkpoints.steps() else None
+  state = checkpoints.restore(shapes) if checkpoints.steps() else None
   resumed = state is not None
   state = experiment.init() if state is None else state
   start, total = int(state.step), len(experiment.steps)

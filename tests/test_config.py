@@ -71,11 +71,28 @@ def test_upstream_departs_where_the_spec_says():
     ("runlokal", "'runlokal' is not known"),
     ("ablation=VI", "'ablation=VI' is not known"),
     ("weights=x", "weights=x"),
+    ("runlocal=1", "'runlocal=1' is not known"),
+    ("weights", "'weights' is not known"),
   ],
 )
 def test_unknown_options_are_errors(option, message):
   with pytest.raises(ConfigError, match=message):
     load("synthetic_det", option)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_options_may_come_in_any_order(name):
+  for options in ("runlocal,weights=0.3", "runlocal,ablation=I", "upstream,runlocal", "runlocal,task"):
+    config = load(name, options)
+    consistency.check(config)
+    assert config == load(name, ",".join(reversed(options.split(","))))
+    assert config.train.epochs <= 3
+  assert load(name, "task").train.epochs == 300
+
+
+def test_one_option_cannot_have_two_values():
+  with pytest.raises(ConfigError, match=r"weights: 0\.3 or 0\.4"):
+    load("synthetic_seg", "weights=0.3,weights=0.4")
 
 
 def test_unknown_fields_are_errors():
@@ -93,6 +110,14 @@ def test_unknown_fields_are_errors():
     ({"loss.none": True}, "meta.fuse_in_outer"),
     ({"data.task_size": (100, 128)}, "data.task_size"),
     ({"task.kind": "none", "meta.steps": 0}, "loss.weights"),
+    ({"meta.anchor": 0.1}, "meta.rule='equilibrium'"),
+    ({"log.every": 0}, "log.every=0: at least 1"),
+    ({"log.checkpoint_every": 0}, "log.checkpoint_every"),
+    ({"train.epochs": -1}, "train.epochs"),
+    ({"optim.f.learning_rate": -1.0}, "optim.f.learning_rate"),
+    ({"meta.eta_f": float("nan")}, "meta.eta_f=nan"),
+    ({"data.task_size": (96,)}, r"data.task_size=\(96,\): \(height, width\)"),
+    ({"data.crop_size": (0, 64)}, "data.crop_size"),
   ],
 )
 def test_contradictions_name_the_field(changes, field):

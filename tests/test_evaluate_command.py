@@ -125,6 +125,29 @@ def test_deep_turned_and_colour_files_are_read_as_fusing_reads_them(folders, cap
   assert "profile tdfusion: SSIM and VIF averaged" in capsys.readouterr().out
 
 
+def test_values_in_kelvin_are_measured_by_the_scale_they_were_fused_with(folders, capsys):
+  """The same images in other units have the same scores."""
+  folder, images = folders
+  for index, image in enumerate(images["ir"]):
+    (folder / "ir" / f"n{index}.png").unlink()
+    Image.fromarray(image.astype(np.float32) + 273).save(folder / "ir" / f"n{index}.tiff")
+  assert evaluate(folder, "--fused", folder / "mean") == 2
+  assert "give a scale" in capsys.readouterr().err
+  out = folder / "alpha=0.1" / "scores"
+  assert evaluate(folder, "--fused", folder / "mean", "--scale", "273:528", "--out", out) == 0
+  expected = fusion_metrics(images["ir"], images["vi"], images["mean"])
+  report = json.loads((folder / "alpha=0.1" / "scores.json").read_text())
+  for name, values in expected.items():
+    assert report["means"]["mean"][name] == pytest.approx(values.mean(), rel=1e-3)
+
+
+def test_a_path_may_hold_an_equals_sign(folders, capsys):
+  folder, _ = folders
+  (folder / "mean").rename(folder / "alpha=0.1")
+  assert evaluate(folder, "--fused", folder / "alpha=0.1", "--fused", f"b={folder / 'odd'}", "--metrics=EN") == 0
+  assert "| alpha=0.1 |" in (shown := capsys.readouterr().out) and "| b |" in shown
+
+
 def test_what_has_no_value_is_said_and_left_out(folders, capsys):
   """Six rows are too few for SSIM's windows of seven."""
   folder, images = folders

@@ -107,6 +107,23 @@ def test_the_loader_colours_as_the_package_does(exported, tmp_path):
     assert image.mode == "RGB"
 
 
+def test_the_loader_reads_16_bits_and_says_how_it_is_used(exported, tmp_path):
+  """The same picture in 8 and in 16 bits."""
+  rng, outs = np.random.default_rng(3), []
+  image = rng.integers(0, 256, (9, 11), np.uint8)
+  Image.fromarray(rng.integers(0, 256, (9, 11), np.uint8)).save(tmp_path / "vi.png")
+  tool = [sys.executable, str(TOOLS / "load_onnx.py")]
+  for bits, array in ((8, image), (16, image.astype(np.uint16) * 257)):
+    Image.fromarray(array).save(tmp_path / f"ir{bits}.png")
+    paths = [str(tmp_path / name) for name in (f"ir{bits}.png", "vi.png", f"out{bits}.png")]
+    subprocess.run([*tool, str(exported / "fusion.onnx"), *paths], check=True)
+    outs.append(read_image(paths[2]))
+  np.testing.assert_allclose(outs[0], outs[1], atol=1.01 / 255)
+  assert np.ptp(outs[0]) > 0.1
+  said = subprocess.run(tool, capture_output=True, text=True)
+  assert said.returncode == 1 and said.stderr.startswith("usage: ")
+
+
 def test_a_wrong_graph_is_not_written(params, tmp_path, monkeypatch):
   file = tmp_path / "f.safetensors"
   file.write_bytes(b"")

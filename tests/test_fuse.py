@@ -65,6 +65,13 @@ def test_wrong_shapes_are_errors(fuse, a, b):
     fuse(images(*a), images(*b))
 
 
+def test_whole_numbers_are_an_error(fuse):
+  """They would be taken for [0, 255] where [0, 1] is meant."""
+  whole = np.full((1, 4, 4, 1), 200, np.uint8)
+  with pytest.raises(ValueError, match="floats in .0, 1., not uint8"):
+    fuse(whole, whole)
+
+
 def folders(tmp_path, sizes):
   for side in ("ir", "vi"):
     for name, (height, width) in sizes.items():
@@ -85,6 +92,19 @@ def test_a_folder_of_many_sizes_with_broken_files(tmp_path):
   assert np.median(np.abs(fused - expected)) < 0.01  # clipping of strong colours may move single pixels
   again = fuse_folder(fuse, ir, vi, out, skip_existing=True)
   assert len(again.skipped) == 2 and not again.written
+
+
+def test_results_that_cannot_be_written_are_listed(tmp_path):
+  """A name of 254 bytes is allowed, and so is its result; a file in the place of the folder is told at once."""
+  long = "x" * 250
+  ir, vi, out = folders(tmp_path, {"a": (4, 4), long: (4, 4)})
+  report = fuse_folder(make_pair_fuser(mean_fuse, {}), ir, vi, out)
+  assert [p.stem for p in report.written] == ["a", long] and not report.failed
+  (tmp_path / "file").write_text("")
+  with pytest.raises(ImageError, match="file cannot be made"):
+    fuse_folder(make_pair_fuser(mean_fuse, {}), ir, vi, tmp_path / "file")
+  with pytest.raises(ImageError, match=r"cannot be written: (Not a directory|File exists)\."):
+    write_image(tmp_path / "file" / "a.png", images(4, 4, 1))
 
 
 class Recorder:

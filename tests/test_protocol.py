@@ -226,6 +226,8 @@ def test_a_sweep_runs_its_arms_and_compares(tmp_path, monkeypatch):
       result = sweep.run_one(str(file), arm, seed, str(tmp_path / "runs"))
       assert result["seed"] == seed and result["epochs"] == (1 if arm == "infrared" else 2)
       assert sweep.run_one(str(file), arm, seed, str(tmp_path / "runs")) == result
+  with pytest.raises(ConfigError, match="seed_0/task holds a run with another config.*\n.*optim.t.learning_rate"):
+    sweep.run_one(str(file), "both", 0, str(tmp_path / "runs"), {"optim.t.learning_rate": 0.5})
   compared = sweep.write_comparison(sweep.load_sweep(file), tmp_path / "runs")
   assert list(compared) == ["infrared", "both", "best"]
   assert compared["infrared"]["mIoU"]["difference"] == 0

@@ -63,6 +63,15 @@ def test_paths_and_pil_images_come_back_as_pil_images(mean, tmp_path):
   assert colour.mode == "RGB" and np.asarray(colour).max() == 26  # half of 51, rounded up
 
 
+def test_a_turned_image_is_fused_upright_and_stays_as_it_was(mean, tmp_path):
+  exif = Image.Exif()
+  exif[0x0112] = 6
+  Image.fromarray(np.arange(12, dtype=np.uint8).reshape(4, 3)).save(tmp_path / "vi.png", exif=exif)
+  given = Image.open(tmp_path / "vi.png")
+  fused = tdfusion_jax.fuse(np.zeros((3, 4), np.uint8), given)
+  assert fused.size == (4, 3) and given.size == (3, 4) and given.getexif()[0x0112] == 6
+
+
 def test_radiometric_values_are_scaled(mean):
   ir = np.array([[29000, 30000], [31000, 40000]], np.uint16)
   vi = np.zeros((2, 2), np.float64)

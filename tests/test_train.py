@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from test_config import load
 
-from tdfusion_jax.checkpoint import load_weights
+from tdfusion_jax.checkpoint import CheckpointError, load_weights
 from tdfusion_jax.config import ConfigError
 from tdfusion_jax.convert.rules import flatten
 from tdfusion_jax.pictures import read_metrics
@@ -110,6 +110,24 @@ def test_a_finished_run_has_nothing_left_to_do(finished):
 def test_another_config_in_the_same_folder_is_an_error_naming_the_field(finished):
   with pytest.raises(ConfigError, match=r"optim\.f\.learning_rate: 0\.001 there, 0\.5 now"):
     train(config(**{"optim.f.learning_rate": 0.5}), finished)
+
+
+def test_a_field_that_is_newer_than_the_run_had_its_default(finished, tmp_path):
+  from tdfusion_jax.build import config_to_json
+  from tdfusion_jax.runfolder import require_same
+
+  said = json.loads((finished / "config.json").read_text())
+  del said["meta"]["anchor"]
+  (tmp_path / "config.json").write_text(json.dumps(said))
+  require_same(config_to_json(config()), tmp_path)
+  with pytest.raises(ConfigError, match=r"meta\.anchor: 0\.0 there, 0\.2 now"):
+    require_same(config_to_json(config(**{"meta.anchor": 0.2})), tmp_path)
+
+
+def test_a_mistyped_weight_file_leaves_no_mark(tmp_path):
+  with pytest.raises(CheckpointError, match="does not exist"):
+    train(config(**{"init.f": str(tmp_path / "nope")}), tmp_path / "run")
+  assert not (tmp_path / "run").exists()
 
 
 def test_a_diverging_run_names_the_quantity(tmp_path):

@@ -19,9 +19,14 @@ def load(path):
 
 
 def read(path):
-  """[1, H, W, 1 or 3] float32 in [0, 1], gray or RGB."""
+  """[1, H, W, 1 or 3] float32 in [0, 1], gray or RGB, of 8 bits, or gray of 16."""
   with Image.open(path) as image:
-    array = np.asarray(image.convert("L" if image.mode == "L" else "RGB"), np.float32) / 255
+    if image.mode in ("I", "F"):
+      sys.exit(f"{path}: 8 or 16 bits are needed; scale its values to [0, 1] yourself")
+    if image.mode.startswith("I;16"):
+      array = np.asarray(image, np.float32) / 65535
+    else:
+      array = np.asarray(image.convert("L" if image.mode == "L" else "RGB"), np.float32) / 255
   return array.reshape(1, *array.shape[:2], -1)
 
 
@@ -35,6 +40,8 @@ def fuse(model, ir, vi):
 
 
 if __name__ == "__main__":
+  if len(sys.argv) != 5:
+    sys.exit(f"usage: python {sys.argv[0]} MODEL INFRARED VISIBLE FUSED.png")
   model_path, ir_path, vi_path, out_path = sys.argv[1:]
   result = fuse(load(model_path), read(ir_path), read(vi_path))[0]
   byte = np.round(result * 255).astype(np.uint8)

@@ -17,7 +17,16 @@ from tdfusion_jax.config import ConfigError
 from tdfusion_jax.data import SOURCES, get_source
 from tdfusion_jax.data.transforms import luminance
 from tdfusion_jax.fusing import make_fuse_fn
-from tdfusion_jax.imageio import EXTENSIONS, ImageError, image_size, list_pairs, read_image
+from tdfusion_jax.imageio import (
+  EXTENSIONS,
+  LINEAR,
+  ImageError,
+  Scale,
+  image_size,
+  list_pairs,
+  parse_scale,
+  read_image,
+)
 from tdfusion_jax.metrics.fusion import METRICS, PAPER, PROFILES, fusion_metrics
 
 ABOUT = """Measures fused images against their sources: a trained run, a weight file, the weights that ship, or any
@@ -46,6 +55,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument("--metrics", default=",".join(PAPER), help=f"comma separated, or all (default {','.join(PAPER)})")
   whose = "; ".join(f"{name}: {profile.about}" for name, profile in PROFILES.items())
   parser.add_argument("--profile", default="tdfusion", metavar="NAME", help=f"where implementations disagree: {whose}")
+  parser.add_argument(
+    "--scale", default="linear", metavar="HOW", help="range of infrared values, as it was for tdfusion fuse"
+  )
+  parser.add_argument("--vi-scale", default="linear", metavar="HOW", help="the same for visible values")
   parser.add_argument("--resize", action="store_true", help="resize fused images of another size than their pair")
   parser.add_argument("--out", metavar="STEM", help="write STEM.md, .csv (per image), .json and .tex")
 
@@ -141,11 +154,14 @@ def _pairs(options: argparse.Namespace) -> tuple[list[tuple[str, Read]], Sizes]:
   if options.dataset:
     if options.ir or options.vi:
       raise ConfigError("give --dataset, or --ir and --vi, not both.")
+    if (options.scale, options.vi_scale) != ("linear", "linear"):
+      raise ConfigError("--scale and --vi-scale are for --ir and --vi; a data set has its own.")
     source = get_source(options.dataset, root=options.root, split=options.split)
     read: list = [(name, lambda i=i: _of_sample(source[i])) for i, name in enumerate(source.names)]
     return read, dict.fromkeys(source.names)
   if not (options.ir and options.vi):
     raise ConfigError("give --ir and --vi, or --dataset.")
+  scale, vi_scale = parse_scale(options.scale), parse_scale(options.vi_scale)
   found = list_pairs(options.ir, options.vi)
   sizes: Sizes = {}
   wrong = []
@@ -155,7 +171,7 @@ def _pairs(options: argparse.Namespace) -> tuple[list[tuple[str, Read]], Sizes]:
       wrong.append(f"{ir} is {_size(sizes[name])}, {vi} {_size(other)}")
   if wrong:
     raise ImageError(f"the images of a pair differ in size: {_few(wrong)}")
-  return [(name, lambda ir=ir, vi=vi: (_gray(ir), _gray(vi))) for name, ir, vi in found], sizes
+  return [(name, lambda ir=ir, vi=vi: (_gray(ir, scale), _gray(vi, vi_scale))) for name, ir, vi in found], sizes
 
 
 def _of_sample(sample) -> tuple[np.ndarray, np.ndarray]:
@@ -174,9 +190,9 @@ def _round(image: np.ndarray) -> np.ndarray:
   return np.round(image * 255).astype(np.uint8)
 
 
-def _gray(file: Path) -> np.ndarray:
+def _gray(file: Path, scale: Scale = LINEAR) -> np.ndarray:
   """Luminance, [H, W] float32 in [0, 1], of any file that `tdfusion fuse` reads."""
-  image = read_image(file)
+  image = read_image(file, scale)
   return luminance(image * 255) if image.shape[-1] == 3 else image[..., 0]
 
 
@@ -253,13 +269,14 @@ def _folder(folder: Path, sizes: Sizes, resize: bool) -> Callable[[str, Any, Any
 
 
 def named(text: str) -> tuple[str, str]:
-  """("NAME", "PATH") of "NAME=PATH"; a path alone goes by its last part.
+  """("NAME", "PATH") of "NAME=PATH"; a path alone goes by its last part, and so does one that exists and holds a "=".
 
   Raises:
     ConfigError: one of both is empty.
   """
   title, equals, value = text.partition("=")
-  title, value = (title.strip(), value) if equals else (Path(text).absolute().name, text)
+  alone = not equals or (Path(text).exists() and not Path(value).exists())
+  title, value = (Path(text).absolute().name, text) if alone else (title.strip(), value)
   if not title or not value:
     raise ConfigError(f"{text!r}: write NAME=PATH, or PATH alone.")
   return title, value

@@ -73,6 +73,8 @@ def run(options: argparse.Namespace) -> int:
   """Fuses; 1 if some pairs failed."""
   if options.batch < 1:
     raise ImageError(f"--batch {options.batch}: at least 1.")
+  if not options.stream_from >= 0:
+    raise ImageError(f"--stream-from {options.stream_from:g}: at least 0.")
   reading = Reading(
     scale=parse_scale(options.scale), vi_scale=parse_scale(options.vi_scale),
     align=aligner(options.align), check=None if options.no_check else doubt,
@@ -86,7 +88,7 @@ def run(options: argparse.Namespace) -> int:
     if options.scratch and not Path(options.scratch).is_dir():
       raise ImageError(f"--scratch {options.scratch} is not a folder.")
     fuse_huge = partial(_fuse_huge, params, options.scratch, options.stretch)
-    huge = Huge(int(options.stream_from * 1e6), fuse_huge)
+    huge = Huge(int(min(options.stream_from, 1e6) * 1e6), fuse_huge)
   began = time.monotonic()
   report = fuse_folder(
     fuser, options.ir, options.vi, options.out,

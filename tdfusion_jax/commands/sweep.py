@@ -36,6 +36,8 @@ def run(options: argparse.Namespace) -> int:
   ours = logging.getLogger("tdfusion_jax")
   ours.setLevel(logging.INFO)
   ours.handlers, ours.propagate = [logging.StreamHandler()], False
+  if options.jobs < 1:
+    raise ConfigError(f"--jobs {options.jobs}: at least 1.")
   chosen = {"changes": _changes(options.set), "seeds": options.seeds, "compare_to": options.compare_to}
   if options.table:
     write_comparison(load_sweep(options.file, **chosen), options.workdir)

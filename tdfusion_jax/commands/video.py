@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from tdfusion_jax import compiling, fusers
 from tdfusion_jax.commands.fuse import CACHE
-from tdfusion_jax.footage import Footage
+from tdfusion_jax.footage import Footage, VideoError
 from tdfusion_jax.fusing import make_fuse_fn
 from tdfusion_jax.imageio import parse_scale
 from tdfusion_jax.registration import aligner
@@ -42,6 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
   """Fuses."""
   compiling.use_cache(options.cache)
+  if options.frames is not None and options.frames < 1:
+    raise VideoError(f"--frames {options.frames}: at least 1.")
   scale, align = parse_scale(options.scale), aligner(options.align)
   ir, vi = Footage(options.ir, options.rate), Footage(options.vi, options.rate)
   fuse_fn, params = fusers.load_fusion(checkpoint_dir=options.checkpoint, weights=options.weights)
