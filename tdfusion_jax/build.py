@@ -95,6 +95,7 @@ def method(config: Config, judge: Task | None) -> Method:
     derivative=config.meta.derivative,
     rule=config.meta.rule,
     anchor=config.meta.anchor,
+    anchor_to=config.meta.anchor_to,
   )
 
 

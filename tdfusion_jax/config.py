@@ -75,7 +75,8 @@ def base() -> Config:
         "derivative": "forward_over_reverse",  # or reverse_over_reverse
         "fuse_in_outer": False,  # F is updated in the outer step only (ablation IV)
         "rule": "lookahead",  # what teaches G: one step of F ahead (Eq. 6), or equilibrium, see EXPERIMENTS.md
-        "anchor": 0.0,  # of the equilibrium rule: how strongly weights are held to 1/2 where T does not care
+        "anchor": 0.0,  # of the equilibrium rule: how strongly weights are held where the task does not care,
+        "anchor_to": 0.5,  # to this w_a: one half, or the best constant if it is known
       },
       "optim": {
         "f": {"rule": "adam", "learning_rate": 1e-4, "eps": 1e-8},

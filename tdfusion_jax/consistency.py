@@ -52,6 +52,15 @@ def check(config: Config) -> None:
       config.meta.anchor > 0 and config.meta.rule != "equilibrium",
       f"meta.anchor={config.meta.anchor} needs meta.rule='equilibrium'.",
     ),
+    (not 0 < config.meta.anchor_to < 1, f"meta.anchor_to={config.meta.anchor_to}: must be between 0 and 1."),
+    (
+      config.meta.anchor_to != 0.5 and not config.meta.anchor > 0,
+      f"meta.anchor_to={config.meta.anchor_to} needs meta.anchor > 0.",
+    ),
+    (
+      config.meta.anchor_to != 0.5 and config.data.swap != "none",
+      "meta.anchor_to other than 0.5 needs data.swap='none': it would follow the exchanged images.",
+    ),
     (
       config.task.kind not in LABELS,
       f"task.kind={config.task.kind!r}: one of {', '.join(LABELS)}.",

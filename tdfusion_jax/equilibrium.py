@@ -21,13 +21,14 @@ def equilibrium_objective(g_params, method: Method, state: TrainState, mts: View
   credits each pixel for its own choice, without second order and at the cost of one pass through G and T. The
   gradient term of L_f is left out (its share is alpha), and so is whatever F cannot follow.
 
-  With `method.anchor` = lambda > 0 each pixel also has to say why it leaves w = 1/2. G then lowers
+  With `method.anchor` = lambda > 0 each pixel also has to say why it leaves p = (c, 1 - c), `c = method.anchor_to`:
+  1/2, or the constant that is best without G. G then lowers
 
-      L_t(T(I*)) / [L_t(T(I*))] + lambda mean_pixels KL(w || 1/2),    KL(w || 1/2) = sum_k w_k log(2 w_k)
+      L_t(T(I*)) / [L_t(T(I*))] + lambda mean_pixels KL(w || p),    KL(w || p) = sum_k w_k log(w_k / p_k)
 
   where [.] is taken as a constant, so that lambda means the same for every task loss. A pixel's weights rest where
-  `log(w_a / w_b) = -(pixels / lambda) dlog L_t/dI* (a - b)`: at 1/2 where the task does not care. Without it a slight
-  common advantage of one modality takes G to that modality everywhere, if G learns faster than T.
+  `log(w_a / w_b) = log(p_a / p_b) - (pixels / lambda) dlog L_t/dI* (a - b)`: at p where the task does not care. Without
+  it a slight common advantage of one modality takes G to that modality everywhere, if G learns faster than T.
 
   Args:
     g_params: of G.
@@ -44,7 +45,8 @@ def equilibrium_objective(g_params, method: Method, state: TrainState, mts: View
   loss, (_, parts) = task_loss(method, state.t_params, state.t_stats, image, pair.target, key)
   objective = loss
   if method.anchor:
-    departure = jnp.mean(jnp.sum(xlogy(weights, 2 * weights), axis=-1))
+    constant = jnp.array([method.anchor_to, 1 - method.anchor_to], weights.dtype)
+    departure = jnp.mean(jnp.sum(xlogy(weights, weights / constant.reshape(1, 1, 1, 2)), axis=-1))
     objective = loss / jax.lax.stop_gradient(loss) + method.anchor * departure
     parts = {**parts, "departure": departure}
   return objective, (state.t_opt, None, {"task_loss_outer": loss, "w_a": weights[..., 0].mean(), **parts})

@@ -30,7 +30,8 @@ class Method(NamedTuple):
   rule: str = "lookahead"
   """What teaches G: "lookahead", one step of F (Eq. 6), or "equilibrium", see `equilibrium.py`."""
   anchor: float = 0.0
-  """Holds the weights of the equilibrium rule to 1/2 where T does not care; 0 does not."""
+  """Holds the weights of the equilibrium rule to `anchor_to` where T does not care; 0 does not."""
+  anchor_to: float = 0.5
   dropout: bool = True
   derivative: str = "forward_over_reverse"
   """How Eq. 7 is derived: the cheap exact form, or plain reverse mode through the inner gradient."""

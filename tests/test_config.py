@@ -111,6 +111,8 @@ def test_unknown_fields_are_errors():
     ({"data.task_size": (100, 128)}, "data.task_size"),
     ({"task.kind": "none", "meta.steps": 0}, "loss.weights"),
     ({"meta.anchor": 0.1}, "meta.rule='equilibrium'"),
+    ({"meta.anchor_to": 0.7}, "meta.anchor > 0"),
+    ({"meta.rule": "equilibrium", "meta.anchor": 0.1, "meta.anchor_to": 0.7}, "data.swap='none'"),
     ({"log.every": 0}, "log.every=0: at least 1"),
     ({"log.checkpoint_every": 0}, "log.checkpoint_every"),
     ({"train.epochs": -1}, "train.epochs"),
