@@ -37,10 +37,10 @@ def use_cache(folder: str) -> None:
   """
   if not folder:
     return
-  path = Path(folder).expanduser()
   try:
+    path = Path(folder).expanduser()
     path.mkdir(parents=True, exist_ok=True)
-  except OSError as error:
+  except (OSError, RuntimeError) as error:  # RuntimeError: there is no home folder
     log.warning("no compilation cache: %s", error)
     return
   jax.config.update("jax_compilation_cache_dir", str(path))

@@ -91,8 +91,24 @@ def check(config: Config) -> None:
       "task.frozen needs a pretrained T: give its weights as init.t.",
     ),
     (
+      config.stage == "task" and config.task.frozen,
+      "task.frozen does not go with stage='task', which trains T; init.t alone is where it starts.",
+    ),
+    (
       config.loss.none and not config.meta.fuse_in_outer,
       "loss.none needs meta.fuse_in_outer: without a fusion loss only the task can teach.",
+    ),
+    (
+      config.stage == "fusion" and config.meta.fuse_in_outer and not config.meta.steps > 0,
+      "meta.fuse_in_outer with meta.steps=0 never trains F: it learns in the G-steps only.",
+    ),
+    (
+      config.meta.fuse_in_outer and config.meta.rule != "lookahead",
+      f"meta.fuse_in_outer needs meta.rule='lookahead', not {config.meta.rule!r}: F steps along dL_t/dF'.",
+    ),
+    (
+      config.loss.task_weight > 0 and config.task.kind == "none",
+      f"loss.task_weight={config.loss.task_weight} needs a task.",
     ),
     (
       config.meta.inner_task not in ("sgd", "adam"),

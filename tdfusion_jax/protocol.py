@@ -138,11 +138,13 @@ def _fuse_all(config: Config, pairs: dict[str, Source], folder: Path) -> str:
   weights = Path(run) / "weights" / "f.safetensors" if run else Path(file or fusers.shipped_weights())
   fuse_fn, params = fusers.load_fusion(weights=weights)
   digest = hashlib.sha256(weights.read_bytes()).hexdigest()
-  mark = folder / "weights.sha256"
-  if mark.is_file() and mark.read_text().strip() != digest:
-    raise ConfigError(f"{folder} holds images of other weights than {weights}; choose another --workdir.")
+  mark, made = folder / "weights.sha256", digest + (" stretched" if config.fused.stretch else "")
+  if mark.is_file() and mark.read_text().strip() != made:
+    raise ConfigError(
+      f"{folder} holds images of other weights than {weights}, or stretched otherwise; choose another --workdir."
+    )
   folder.mkdir(parents=True, exist_ok=True)
-  _replace(mark, digest + "\n")
+  _replace(mark, made + "\n")
   fuse = make_fuse_fn(fuse_fn, params, stretch=config.fused.stretch)
   for split, source in pairs.items():
     out = folder / config.data[f"{split}_split"]

@@ -22,7 +22,7 @@ class RunFolder:
   """A run's folder; made for a new run, checked for one that goes on."""
 
   def __init__(self, path: str | Path, config: Mapping[str, Any]):
-    """Raises ConfigError if `path` holds a run of another config, naming the fields, or cannot be written."""
+    """Raises ConfigError if `path` holds a run of another config, naming the fields, is in use, or cannot be made."""
     self.path = Path(path).absolute()
     try:
       self.path.mkdir(parents=True, exist_ok=True)
@@ -36,6 +36,7 @@ class RunFolder:
     else:
       _write(file, config)
       _write(self.path / "versions.json", versions())
+    self._lock = _alone(file)
 
   def open_metrics(self, step: int) -> None:
     """Starts `metrics.jsonl`, or goes on in it after `step`: later lines of a killed run are dropped."""
@@ -64,9 +65,25 @@ class RunFolder:
 
   def close(self) -> None:
     """Closes the files."""
+    self._lock.close()
     if self._metrics is not None:
       self._metrics.close()
       self._board.close()
+
+
+def _alone(file: Path) -> IO[str]:
+  """`file`, opened and locked; ConfigError if another process has it."""
+  opened = file.open()
+  try:
+    import fcntl
+
+    fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+  except BlockingIOError:
+    opened.close()
+    raise ConfigError(f"{file.parent} is being trained by another process.") from None
+  except (ImportError, OSError):  # a system, or a file system, without locks
+    pass
+  return opened
 
 
 def versions() -> dict[str, str]:

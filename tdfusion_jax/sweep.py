@@ -4,9 +4,13 @@ import importlib.util
 import json
 import logging
 import math
+import multiprocessing
+import os
 import statistics
+import threading
+import time
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
@@ -14,6 +18,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
+from tdfusion_jax import consistency
 from tdfusion_jax.build import config_to_json
 from tdfusion_jax.config import Config, ConfigError
 from tdfusion_jax.protocol import run_task_stage, with_room
@@ -24,6 +29,7 @@ log = logging.getLogger(__name__)
 
 _TOP = {"config", "seeds", "set", "fusion", "task", "arms", "best", "compare_to", "select", "report", "scores"}
 _ARM = {"options", "set", "fusion", "task", "images", "folder"}
+_SAVING = 30.0  # seconds that interrupted runs are given to save their state
 _NO_TRAINING = ("infrared", "visible", "both", "folder")
 
 
@@ -140,21 +146,58 @@ def run_one(file: str, arm: str, seed: int, workdir: str, changes: Mapping[str, 
   """
   sweep, folder = load_sweep(file, changes), Path(workdir).absolute() / arm / f"seed_{seed}"
   logging.getLogger("tdfusion_jax").setLevel(logging.WARNING)
+  fusion, task = _configs(sweep, arm, seed, folder)
+  if fusion is not None:
+    run = folder / "fusion"
+    require_same(config_to_json(fusion), run)
+    if not (run / "weights" / "f.safetensors").is_file():
+      train(fusion, run)
+  done = folder / "task" / "result.json"
+  require_same(config_to_json(with_room(task)), folder / "task")
+  return json.loads(done.read_text()) if done.is_file() else run_task_stage(task, folder / "task")
+
+
+def _configs(sweep: Sweep, arm: str, seed: int, folder: Path) -> tuple[Config | None, Config]:
+  """Of an arm's two stages; None where there is no F to train."""
   body = sweep.arms[arm]
   images = body.get("images", "fusion")
   stages: dict[str, dict[str, Any]] = {name: {"seed": seed} for name in ("fusion", "task")}
   for name, general in (("fusion", sweep.fusion), ("task", sweep.task)):
     stages[name] |= {**sweep.set, **general, **body.get("set", {}), **body.get(name, {}), **sweep.changes}
   stages["task"] |= {"fused.images": images, "fused.folder": body.get("folder", "")}
+  fusion = None
   if images not in _NO_TRAINING:
-    run, config = folder / "fusion", read_config(sweep.config, body.get("options", ""), stages["fusion"])
-    require_same(config_to_json(config), run)
-    if not (run / "weights" / "f.safetensors").is_file():
-      train(config, run)
-    stages["task"]["fused.run"] = str(run)
-  config, done = read_config(sweep.config, "task", stages["task"]), folder / "task" / "result.json"
-  require_same(config_to_json(with_room(config)), folder / "task")
-  return json.loads(done.read_text()) if done.is_file() else run_task_stage(config, folder / "task")
+    stages["task"]["fused.run"] = str(folder / "fusion")
+    fusion = read_config(sweep.config, body.get("options", ""), stages["fusion"])
+  return fusion, read_config(sweep.config, "task", stages["task"])
+
+
+def _check(sweep: Sweep, arms: Iterable[str]) -> None:
+  """Raises ConfigError for whatever would stop an arm, before the first is trained."""
+  for arm in arms:
+    fusion, task = _configs(sweep, arm, sweep.seeds[0], Path(arm))
+    for config in (fusion, task):
+      if config is not None:
+        consistency.check(config)
+    _check_splits(sweep, {task.data.val_split, task.data.test_split} - {""})
+
+
+def _check_splits(sweep: Sweep, there: Set[str]) -> None:
+  for split in (sweep.report, *([sweep.select] if sweep.best else [])):
+    if split not in there:
+      raise ConfigError(f"the sweep asks for scores on {split!r}; there are scores on: {', '.join(sorted(there))}.")
+
+
+def _end_with_parent() -> None:
+  """A killed sweep leaves no worker behind."""
+  parent = os.getppid()
+
+  def watch() -> None:
+    while os.getppid() == parent:
+      time.sleep(1)
+    os._exit(1)
+
+  threading.Thread(target=watch, daemon=True).start()
 
 
 def run_sweep(
@@ -182,27 +225,42 @@ def run_sweep(
     What `sweep.json` holds.
 
   Raises:
-    ConfigError: the file, a config or an arm in `only` is wrong.
+    ConfigError: the file, a config or an arm in `only` is wrong, told before anything is trained; or some runs failed,
+      told when the others are done.
   """
   sweep = load_sweep(file, changes, seeds, compare_to)
   strange = sorted(set(only or []) - set(sweep.arms))
   if strange:
     raise ConfigError(f"{file}: no such arm: {', '.join(strange)}; there are: {', '.join(sweep.arms)}.")
   todo = [(arm, seed) for seed in sweep.seeds for arm in sweep.arms if not only or arm in only]
-  with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
+  _check(sweep, dict.fromkeys(arm for arm, _ in todo))
+  failed = []
+  context = get_context("spawn")
+  pool = ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=1, initializer=_end_with_parent)
+  try:
     running = {pool.submit(run_one, str(file), arm, seed, str(workdir), changes): (arm, seed) for arm, seed in todo}
     for count, future in enumerate(as_completed(running), 1):
       arm, seed = running[future]
       try:
         shown = _shown(future.result().get(sweep.report, {}))
-      except BaseException:
-        for other in running:
-          other.cancel()
-        log.error("%s, seed %d failed", arm, seed)
-        raise
+      except Exception as error:  # one run's failure is not the others'
+        failed.append(f"{arm}, seed {seed}: {error}")
+        log.error("%d of %d: %s, seed %d failed: %s", count, len(todo), arm, seed, error)
+        continue
       log.info("%d of %d: %s, seed %d: %s", count, len(todo), arm, seed, json.dumps(shown))
       write_comparison(sweep, workdir)
-  return write_comparison(sweep, workdir)
+  except BaseException:
+    pool.shutdown(wait=False, cancel_futures=True)
+    ends = time.monotonic() + _SAVING  # Ctrl-C has reached the runs too
+    for child in multiprocessing.active_children():
+      child.join(max(0.0, ends - time.monotonic()))
+      child.terminate()
+    raise
+  pool.shutdown()
+  compared = write_comparison(sweep, workdir)
+  if failed:
+    raise ConfigError(f"{len(failed)} of {len(todo)} runs failed; the others are compared.\n  " + "\n  ".join(failed))
+  return compared
 
 
 def _shown(scores: Mapping[str, float]) -> dict[str, float]:
@@ -237,11 +295,9 @@ def compare(sweep: Sweep, results: Mapping[str, Mapping[int, dict]]) -> dict:
     {arm: {score: {"mean", "sd", "values" {seed: value}, "difference" and "t" of the paired differences to
     `sweep.compare_to`, "chosen" for a best row}}} on `sweep.report`; sd and t are None for a single seed.
   """
-  for split in (sweep.report, *([sweep.select] if sweep.best else [])):
+  if results:
     found = [run for runs in results.values() for run in runs.values()]
-    there = {name for run in found for name, part in run.items() if isinstance(part, dict)}
-    if results and split not in there:
-      raise ConfigError(f"the sweep asks for scores on {split!r}; there are scores on: {', '.join(sorted(there))}.")
+    _check_splits(sweep, {name for run in found for name, part in run.items() if isinstance(part, dict)})
   rows = {arm: {seed: run[sweep.report] for seed, run in runs.items()} for arm, runs in results.items()}
   chosen = {}
   for name, body in sweep.best.items():

@@ -1,9 +1,13 @@
 """Algorithm 1 from the first step to the last, with everything a run leaves behind."""
 
+import contextlib
 import json
 import logging
 import math
+import signal
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -64,8 +68,9 @@ def train(
   def look(state: TrainState, epoch: int) -> None:
     _validate(config, experiment, folder, state, epoch)
 
+  measured, since, kind = {}, (start, time.perf_counter()), ""
   try:
-    with Progress(total, start) as progress:
+    with Progress(total, start) as progress, _interrupts_between_steps() as asked:
       batches = make_dataset(
         experiment.steps, start_step=start, num_workers=config.data.workers, prefetch=config.data.prefetch
       )
@@ -73,23 +78,31 @@ def train(
         kind, epoch, _ = experiment.steps.phase(step)
         if step == config.train.pretrain_steps and config.log.validate_every:
           look(state, 0)
-        began = time.perf_counter()
+          since = (step, time.perf_counter())
         run_step = experiment.g_step if kind == "g" else experiment.ft_step
         state, measured = run_step(state, build.to_device(batch))
         done = step + 1
         if done % config.log.every == 0 or done == total:
           values = _finite(jax.device_get(measured), done, kind)
-          folder.write({"step": done, "phase": kind, "epoch": epoch, **values, "seconds": time.perf_counter() - began})
+          now = time.perf_counter()
+          seconds, since = (now - since[1]) / (done - since[0]), (done, now)
+          folder.write({"step": done, "phase": kind, "epoch": epoch, **values, "seconds": seconds})
           progress.show(done, kind, epoch, values)
         else:
           progress.advance(done)
         if _epoch_ends(experiment, step) and _due(config, epoch + 1):
           look(state, epoch + 1)
+          since = (done, time.perf_counter())
         if done % config.log.checkpoint_every == 0:
+          _finite(jax.device_get(measured), done, kind)  # a checkpoint is something to go back to
           checkpoints.save(state)
+        if asked.is_set():
+          raise KeyboardInterrupt
   except KeyboardInterrupt:
-    log.warning("interrupted; saving step %d, start the same command again to go on", int(state.step))
-    checkpoints.save(state)
+    if not state.step.is_deleted():  # else a second Ctrl-C came within a step, which the last checkpoint outlives
+      _finite(jax.device_get(measured), int(state.step), kind)
+      log.warning("interrupted; saving step %d, start the same command again to go on", int(state.step))
+      checkpoints.save(state)
     raise
   finally:
     folder.close()
@@ -101,6 +114,29 @@ def train(
   pictures.curves(folder.path / "curves.png", pictures.read_metrics(folder.path / "metrics.jsonl"))
   log.info("done: %s", folder.path)
   return state
+
+
+@contextlib.contextmanager
+def _interrupts_between_steps() -> Iterator[threading.Event]:
+  """Ctrl-C sets the event: a step gives its state away and must come to its end first. A second one does not wait."""
+  asked = threading.Event()
+
+  def ask(number, frame):
+    del number, frame
+    if asked.is_set():
+      raise KeyboardInterrupt
+    asked.set()
+    log.warning("stopping after this step")
+
+  mine = threading.current_thread() is threading.main_thread()
+  if not mine or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+    yield asked
+    return
+  signal.signal(signal.SIGINT, ask)
+  try:
+    yield asked
+  finally:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def export_weights(config: Config, state: TrainState, folder: Path) -> None:

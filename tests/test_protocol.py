@@ -168,6 +168,7 @@ def test_mosaics_have_room_for_the_boxes_of_four_images(tmp_path, monkeypatch):
     ({"data.augment": "some"}, "config.data.augment"),
     ({"meta.rule": "other"}, "config.meta.rule"),
     ({"loss.weights": "truth"}, "log.validate_every=0"),
+    ({"task.frozen": True, "init.t": "t.safetensors"}, "task.frozen does not go with stage='task'"),
     ({"task.kind": "none"}, "needs a task"),
   ],
 )
@@ -235,6 +236,47 @@ def test_a_sweep_runs_its_arms_and_compares(tmp_path, monkeypatch):
   of_one = sweep.write_comparison(sweep.load_sweep(file, seeds=[1]), tmp_path / "runs")
   assert list(of_one["both"]["mIoU"]["values"]) == [1] and len(compared["both"]["mIoU"]["values"]) == 2
   assert (tmp_path / "runs" / "sweep.md").read_text().count("\n") == 7
+
+
+def fail_or_answer(file, arm, seed, workdir, changes=None):
+  """In the place of `sweep.run_one`, in a worker process."""
+  if (arm, seed) == ("infrared", 0):
+    raise FloatingPointError("not finite")
+  folder = sweep.Path(workdir) / arm / f"seed_{seed}" / "task"
+  folder.mkdir(parents=True)
+  result = {"val": {"mIoU": 0.5}, "test": {"mIoU": 0.4}}
+  (folder / "result.json").write_text(json.dumps(result))
+  return result
+
+
+def test_a_failing_run_does_not_stop_the_others(tmp_path, monkeypatch):
+  monkeypatch.chdir(sweep.Path(__file__).resolve().parents[1])
+  monkeypatch.setenv("PYTHONPATH", "tests")
+  file = tmp_path / "sweep.toml"
+  file.write_text(SWEEP)
+  monkeypatch.setattr(sweep, "run_one", fail_or_answer)
+  with pytest.raises(ConfigError, match="1 of 4 runs failed; the others are compared.\n  infrared, seed 0: not finite"):
+    sweep.run_sweep(file, tmp_path / "runs", jobs=2)
+  compared = json.loads((tmp_path / "runs" / "sweep.json").read_text())
+  assert list(compared["both"]["mIoU"]["values"]) == ["0", "1"]
+  assert list(compared["infrared"]["mIoU"]["values"]) == ["1"]
+
+
+@pytest.mark.parametrize(
+  ("old", "new", "message"),
+  [
+    ('"train.epochs" = 2', '"train.epocs" = 2', "config.train.epocs: there is no such field"),
+    ('"train.epochs" = 2', '"train.epochs" = -2', "config.train.epochs=-2: at least 0"),
+    ('report = "test"', 'report = "tset"', "asks for scores on 'tset'; there are scores on: test, val"),
+  ],
+)
+def test_what_would_stop_a_sweep_is_told_before_it_starts(tmp_path, monkeypatch, old, new, message):
+  monkeypatch.chdir(sweep.Path(__file__).resolve().parents[1])
+  monkeypatch.setattr(sweep, "ProcessPoolExecutor", None)
+  assert old in SWEEP
+  (tmp_path / "sweep.toml").write_text(SWEEP.replace(old, new))
+  with pytest.raises(ConfigError, match=message):
+    sweep.run_sweep(tmp_path / "sweep.toml", tmp_path / "runs")
 
 
 def test_a_sweep_with_another_setting(tmp_path, monkeypatch):

@@ -124,6 +124,44 @@ def test_a_field_that_is_newer_than_the_run_had_its_default(finished, tmp_path):
     require_same(config_to_json(config(**{"meta.anchor": 0.2})), tmp_path)
 
 
+def test_ctrl_c_comes_between_steps_and_saves(finished, tmp_path, monkeypatch):
+  from tdfusion_jax.runfolder import RunFolder
+
+  write = RunFolder.write
+
+  def interrupt_at_five(self, row):
+    write(self, row)
+    if row["step"] == 5:
+      os.kill(os.getpid(), signal.SIGINT)
+
+  monkeypatch.setattr(RunFolder, "write", interrupt_at_five)
+  with pytest.raises(KeyboardInterrupt):
+    train(config(), tmp_path)
+  monkeypatch.undo()
+  assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+  assert "5" in {p.name for p in (tmp_path / "checkpoints").iterdir()}  # which is no multiple of `checkpoint_every`
+  train(config(), tmp_path)
+  assert rows(tmp_path) == rows(finished)
+  same_weights(tmp_path, finished)
+
+
+def test_no_checkpoint_is_kept_of_what_is_not_finite(tmp_path):
+  """A rate of infinity makes the first update infinite; nothing is logged before it would be saved."""
+  with pytest.raises(DivergedError, match="f_update_norm"):
+    train(config(**{"optim.f.learning_rate": float("inf"), "log.every": 50, "log.validate_every": 0}), tmp_path)
+  assert not [p for p in (tmp_path / "checkpoints").iterdir() if p.name.isdecimal()]
+
+
+def test_a_run_folder_is_for_one_process(tmp_path):
+  from tdfusion_jax.runfolder import RunFolder
+
+  first = RunFolder(tmp_path, {"a": 1})
+  with pytest.raises(ConfigError, match="is being trained by another process"):
+    RunFolder(tmp_path, {"a": 1})
+  first.close()
+  RunFolder(tmp_path, {"a": 1}).close()
+
+
 def test_a_mistyped_weight_file_leaves_no_mark(tmp_path):
   with pytest.raises(CheckpointError, match="does not exist"):
     train(config(**{"init.f": str(tmp_path / "nope")}), tmp_path / "run")

@@ -54,7 +54,7 @@ def _loaded() -> ctypes.CDLL | None:
     loaded = ctypes.CDLL(str(built()))
     for target, symbol in ((TARGET, loaded.TdfusionBlock), (CONV_TARGET, loaded.TdfusionConv3x3)):
       jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(symbol), platform="cpu")
-  except (BuildError, OSError, AttributeError) as error:
+  except (OSError, RuntimeError, AttributeError) as error:  # RuntimeError: BuildError, or there is no home folder
     log.warning("Fusing and training take longer than they could on this CPU: no native code (%s).", error)
     return None
   return loaded

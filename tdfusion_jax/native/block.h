@@ -100,6 +100,7 @@ void transpose(const T* a, Index rows, Index columns, T* out) {
     for (Index j = 0; j < columns; ++j) out[j * rows + i] = a[i * columns + j];
 }
 
+// 16 or 32 channels, in vectors of 16 to 64 bytes: 1 to 16 vectors a pixel.
 template <typename T>
 void norm_row(const Part<T>& f, const T* x, const T* xd, Index pixels, T* out, T* outd) {
   const auto& p = f.p;
@@ -108,7 +109,8 @@ void norm_row(const Part<T>& f, const T* x, const T* xd, Index pixels, T* out, T
     case 1: return norm_row<T, 1>(x, xd, pixels, p.scale, p.bias, d.scale, d.bias, out, outd);
     case 2: return norm_row<T, 2>(x, xd, pixels, p.scale, p.bias, d.scale, d.bias, out, outd);
     case 4: return norm_row<T, 4>(x, xd, pixels, p.scale, p.bias, d.scale, d.bias, out, outd);
-    default: return norm_row<T, 8>(x, xd, pixels, p.scale, p.bias, d.scale, d.bias, out, outd);
+    case 8: return norm_row<T, 8>(x, xd, pixels, p.scale, p.bias, d.scale, d.bias, out, outd);
+    default: return norm_row<T, 16>(x, xd, pixels, p.scale, p.bias, d.scale, d.bias, out, outd);
   }
 }
 
@@ -118,7 +120,8 @@ void norm_back_row(const Part<T>& f, const T* x, const T* ct, Index pixels, T* d
     case 1: return norm_back_row<T, 1>(x, ct, pixels, f.p.scale, dx, add, t.scale, t.bias);
     case 2: return norm_back_row<T, 2>(x, ct, pixels, f.p.scale, dx, add, t.scale, t.bias);
     case 4: return norm_back_row<T, 4>(x, ct, pixels, f.p.scale, dx, add, t.scale, t.bias);
-    default: return norm_back_row<T, 8>(x, ct, pixels, f.p.scale, dx, add, t.scale, t.bias);
+    case 8: return norm_back_row<T, 8>(x, ct, pixels, f.p.scale, dx, add, t.scale, t.bias);
+    default: return norm_back_row<T, 16>(x, ct, pixels, f.p.scale, dx, add, t.scale, t.bias);
   }
 }
 
