@@ -10,7 +10,7 @@ import statistics
 import threading
 import time
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
@@ -188,9 +188,13 @@ def _check_splits(sweep: Sweep, there: Set[str]) -> None:
       raise ConfigError(f"the sweep asks for scores on {split!r}; there are scores on: {', '.join(sorted(there))}.")
 
 
-def _end_with_parent() -> None:
+_stopped: Any = None  # in a worker: the sweep's event
+
+
+def _prepare_worker(stopped: Any) -> None:
   """A killed sweep leaves no worker behind."""
-  parent = os.getppid()
+  global _stopped
+  _stopped, parent = stopped, os.getppid()
 
   def watch() -> None:
     while os.getppid() == parent:
@@ -198,6 +202,18 @@ def _end_with_parent() -> None:
     os._exit(1)
 
   threading.Thread(target=watch, daemon=True).start()
+
+
+def _unless_stopped(function: Callable[..., dict], *arguments: Any) -> dict:
+  """What a pool has handed to a worker already cannot be cancelled any more."""
+  if _stopped.is_set():
+    raise InterruptedError("the sweep was interrupted")
+  return function(*arguments)
+
+
+def _end_children() -> None:
+  for child in multiprocessing.active_children():
+    child.terminate()
 
 
 def run_sweep(
@@ -236,9 +252,15 @@ def run_sweep(
   _check(sweep, dict.fromkeys(arm for arm, _ in todo))
   failed = []
   context = get_context("spawn")
-  pool = ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=1, initializer=_end_with_parent)
+  stop = context.Event()
+  pool = ProcessPoolExecutor(
+    jobs, mp_context=context, max_tasks_per_child=1, initializer=_prepare_worker, initargs=(stop,)
+  )
   try:
-    running = {pool.submit(run_one, str(file), arm, seed, str(workdir), changes): (arm, seed) for arm, seed in todo}
+    running = {
+      pool.submit(_unless_stopped, run_one, str(file), arm, seed, str(workdir), changes): (arm, seed)
+      for arm, seed in todo
+    }
     for count, future in enumerate(as_completed(running), 1):
       arm, seed = running[future]
       try:
@@ -250,11 +272,11 @@ def run_sweep(
       log.info("%d of %d: %s, seed %d: %s", count, len(todo), arm, seed, json.dumps(shown))
       write_comparison(sweep, workdir)
   except BaseException:
-    pool.shutdown(wait=False, cancel_futures=True)
-    ends = time.monotonic() + _SAVING  # Ctrl-C has reached the runs too
-    for child in multiprocessing.active_children():
-      child.join(max(0.0, ends - time.monotonic()))
-      child.terminate()
+    stop.set()
+    enough = threading.Timer(_SAVING, _end_children)  # Ctrl-C in a terminal has reached the runs too, and they save
+    enough.start()
+    pool.shutdown(cancel_futures=True)
+    enough.cancel()
     raise
   pool.shutdown()
   compared = write_comparison(sweep, workdir)
