@@ -17,9 +17,15 @@ Image = Float[Array, "h w"]
 Score = Float[Array, ""]
 
 
+def _centred(x: Image) -> Image:
+  """`x` minus its mean; exactly zero if it is flat, whose mean need not be its value in float32."""
+  x = x - x[:1, :1]
+  return x - jnp.mean(x)
+
+
 def correlation(x: Image, y: Image) -> Score:
   """Pearson's r; 0 if one of them is flat."""
-  x, y = x - jnp.mean(x), y - jnp.mean(y)
+  x, y = _centred(x), _centred(y)
   whole = jnp.sqrt(jnp.sum(x**2) * jnp.sum(y**2))
   return jnp.where(whole > 0, jnp.sum(x * y) / jnp.where(whole > 0, whole, 1), 0)
 
@@ -47,7 +53,7 @@ def peak_signal_to_noise(a: Image, b: Image, f: Image) -> Score:
 def standard_deviation(a: Image, b: Image, f: Image) -> Score:
   """SD of the fused image."""
   del a, b
-  return jnp.std(f)
+  return jnp.sqrt(jnp.mean(_centred(f) ** 2))
 
 
 def structural_similarity(x: Image, y: Image) -> Score:
