@@ -1,6 +1,5 @@
 """Several configs over several seeds: who does better, by how much, and how sure that is."""
 
-import importlib.util
 import json
 import logging
 import math
@@ -9,134 +8,24 @@ import os
 import statistics
 import threading
 import time
-import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, NamedTuple
-
-from ml_collections import ConfigDict
+from typing import Any
 
 from tdfusion_jax import consistency
 from tdfusion_jax.build import config_to_json
 from tdfusion_jax.config import Config, ConfigError
 from tdfusion_jax.protocol import run_task_stage, with_room
 from tdfusion_jax.runfolder import require_same
+from tdfusion_jax.sweepfile import Sweep, load_sweep, read_config
 from tdfusion_jax.train import train
 
 log = logging.getLogger(__name__)
 
-_TOP = {"config", "seeds", "set", "fusion", "task", "arms", "best", "compare_to", "select", "report", "scores"}
-_ARM = {"options", "set", "fusion", "task", "images", "folder"}
 _SAVING = 30.0  # seconds that interrupted runs are given to save their state
 _NO_TRAINING = ("infrared", "visible", "both", "folder")
-
-
-class Sweep(NamedTuple):
-  """What a sweep file says."""
-
-  config: str
-  """A file of configs/, as written."""
-  seeds: list[int]
-  arms: dict[str, dict[str, Any]]
-  set: dict[str, Any]
-  """{"field": value} for both stages; `fusion` and `task` for one."""
-  fusion: dict[str, Any]
-  task: dict[str, Any]
-  best: dict[str, dict[str, Any]]
-  """{"name": {"of": [arms], "by": score}}: a further row, the arm of the highest mean on `select`."""
-  compare_to: str
-  select: str
-  """Split that choices are made on."""
-  report: str
-  """Split that is reported."""
-  scores: list[str]
-  changes: dict[str, Any]
-  """{"field": value} in front of all of that."""
-
-
-def load_sweep(
-  file: str | Path,
-  changes: Mapping[str, Any] | None = None,
-  seeds: Sequence[int] | None = None,
-  compare_to: str | None = None,
-) -> Sweep:
-  """Reads a sweep file (TOML); see `configs/sweeps/`.
-
-  Args:
-    file: what to read.
-    changes: {"field": value} for both stages of all arms, in front of what the file says.
-    seeds: in place of the file's.
-    compare_to: in place of the file's; an arm or a best row.
-
-  Raises:
-    ConfigError: it cannot be read, or holds an unknown key or arm, naming it.
-  """
-  try:
-    said = tomllib.loads(Path(file).read_text())
-  except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-    raise ConfigError(f"{file} cannot be read: {error}") from error
-  split = [arm for arm in said.get("arms", {}) if "/" in arm or "\\" in arm]
-  if split:
-    raise ConfigError(f"{file}: arm {split[0]!r} cannot name a folder.")
-  unknown = sorted(said.keys() - _TOP)
-  unknown += [f"arms.{arm}.{key}" for arm, body in said.get("arms", {}).items() for key in sorted(body.keys() - _ARM)]
-  if unknown:
-    raise ConfigError(f"{file}: unknown {', '.join(unknown)}; there are: {', '.join(sorted(_TOP))}.")
-  missing = [key for key in ("config", "arms") if not said.get(key)]
-  if missing:
-    raise ConfigError(f"{file}: {' and '.join(missing)} missing.")
-  sweep = Sweep(
-    config=said["config"],
-    seeds=list(seeds or said.get("seeds", [0, 1, 2])),
-    arms=said["arms"],
-    set=said.get("set", {}),
-    fusion=said.get("fusion", {}),
-    task=said.get("task", {}),
-    best=said.get("best", {}),
-    compare_to=str(compare_to or said.get("compare_to", next(iter(said["arms"])))),
-    select=said.get("select", "val"),
-    report=said.get("report", "test"),
-    scores=said.get("scores", []),
-    changes=dict(changes or {}),
-  )
-  named = [sweep.compare_to] + [arm for body in sweep.best.values() for arm in body["of"]]
-  strange = sorted(set(named) - set(sweep.arms) - set(sweep.best))
-  if strange:
-    raise ConfigError(f"{file}: no such arm: {', '.join(strange)}; there are: {', '.join(sweep.arms)}.")
-  return sweep
-
-
-def read_config(file: str, options: str, changes: Mapping[str, Any]) -> Config:
-  """The config of a file in `configs/` with `changes` {"a.b": value}; ConfigError names an unknown field."""
-  path = Path(file)
-  spec = importlib.util.spec_from_file_location(f"tdfusion_config_{path.stem}", path)
-  if spec is None or spec.loader is None or not path.is_file():
-    raise ConfigError(f"{file}: no such config file.")
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  config = module.get_config(options)
-  for field, value in changes.items():
-    _change(config, field, tuple(value) if isinstance(value, list) else value)
-  return config
-
-
-def _change(config: Config, field: str, value: Any) -> None:
-  *above, name = field.split(".")
-  place = config
-  for part in above:
-    place = place.get(part) if isinstance(place, ConfigDict) else None
-  free = above and above[-1].endswith("options")
-  if not isinstance(place, ConfigDict) or (name not in place and not free):
-    raise ConfigError(f"config.{field}: there is no such field.")
-  if value == "none" and name == "crop_size":
-    value = None
-  try:
-    with place.unlocked(), place.ignore_type():
-      place[name] = value
-  except (TypeError, ValueError) as error:
-    raise ConfigError(f"config.{field}: {error}") from error
 
 
 def run_one(file: str, arm: str, seed: int, workdir: str, changes: Mapping[str, Any] | None = None) -> dict:

@@ -23,8 +23,8 @@ LEVELS = [
   {"evaluate", "judge"},
   {"train"},
   {"protocol"},
-  {"sweep", "report_page"},
-  {"report"},
+  {"sweepfile", "report_page"},
+  {"sweep", "report"},
   {"main", "commands"},
   {"cli"},
 ]
@@ -79,7 +79,7 @@ def test_only_a_few_modules_read_a_config():
   # Some for its error alone; a Scenic model takes a ConfigDict of its own.
   assert readers <= {
     "config", "consistency", "build", "train", "main", "runfolder", "cli", "integrations", "protocol", "sweep",
-    "report", "report_page", "commands",
+    "report", "report_page", "sweepfile", "commands",
   }
 
 
