@@ -30,6 +30,7 @@ class RunFolder:
       raise ConfigError(f"--workdir={path} cannot be used: {error}") from error
     self._metrics: IO[str] | None = None
     self._board: Any = None
+    self._validated: set[int] = set()
     file = self.path / "config.json"
     if file.is_file():
       require_same(config, self.path)
@@ -46,6 +47,7 @@ class RunFolder:
     kept = [row for row in read_metrics(file) if row["step"] <= step] if step else []
     with atomic_write(file) as temporary:
       temporary.write_text("".join(json.dumps(row) + "\n" for row in kept))
+    self._validated = {row["step"] for row in kept if row["phase"] == "val"}
     self._metrics = file.open("a")
     self._board = SummaryWriter(str(self.path / "tensorboard"), purge_step=step + 1 if step else None)
 
@@ -58,6 +60,10 @@ class RunFolder:
       if isinstance(value, float):
         tag = name if "/" in name else f"{row['phase']}/{name}"
         self._board.add_scalar(tag, value, row["step"])
+
+  def has_validation(self, step: int) -> bool:
+    """Whether an earlier process has measured the state after `step`."""
+    return step in self._validated
 
   def picture(self, name: str, image, step: int) -> None:
     """An RGB uint8 picture for TensorBoard."""

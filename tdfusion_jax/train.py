@@ -65,8 +65,12 @@ def train(
   skipped = folder.path / "skipped.jsonl"
   skipping.report_skipped(experiment.steps.source, skipped)
 
-  def look(state: TrainState, epoch: int) -> None:
+  def look(state: TrainState, done: int) -> bool:
+    epoch = _validation_due(config, experiment, done)
+    if epoch is None or folder.has_validation(done):
+      return False
     _validate(config, experiment, folder, state, epoch)
+    return True
 
   measured, since, kind = {}, (start, time.perf_counter()), ""
   try:
@@ -74,11 +78,10 @@ def train(
       batches = make_dataset(
         experiment.steps, start_step=start, num_workers=config.data.workers, prefetch=config.data.prefetch
       )
+      if look(state, start):  # before the first step, or where a run was stopped within a validation
+        since = (start, time.perf_counter())
       for step, batch in enumerate(batches, start=start):
         kind, epoch, _ = experiment.steps.phase(step)
-        if step == config.train.pretrain_steps and config.log.validate_every:
-          look(state, 0)
-          since = (step, time.perf_counter())
         run_step = experiment.g_step if kind == "g" else experiment.ft_step
         state, measured = run_step(state, build.to_device(batch))
         done = step + 1
@@ -90,8 +93,7 @@ def train(
           progress.show(done, kind, epoch, values)
         else:
           progress.advance(done)
-        if _epoch_ends(experiment, step) and _due(config, epoch + 1):
-          look(state, epoch + 1)
+        if look(state, done):
           since = (done, time.perf_counter())
         if done % config.log.checkpoint_every == 0:
           _finite(jax.device_get(measured), done, kind)  # a checkpoint is something to go back to
@@ -154,14 +156,16 @@ def export_weights(config: Config, state: TrainState, folder: Path) -> None:
     checkpoint.save_weights(folder / "t.safetensors", variables, {"arch": config.task.kind, **about})
 
 
-def _epoch_ends(experiment: build.Experiment, step: int) -> bool:
-  kind, _, position = experiment.steps.phase(step)
-  return kind == "ft" and position == experiment.steps.ft_steps - 1
-
-
-def _due(config: Config, epoch: int) -> bool:
+def _validation_due(config: Config, experiment: build.Experiment, done: int) -> int | None:
+  """The epoch to validate after `done` steps; 0 after pre-training."""
   every = config.log.validate_every
-  return bool(every) and (epoch % every == 0 or epoch == config.train.epochs)
+  if not every or done < config.train.pretrain_steps:
+    return None
+  if done == config.train.pretrain_steps:
+    return 0
+  kind, epoch, position = experiment.steps.phase(done - 1)
+  ends = kind == "ft" and position == experiment.steps.ft_steps - 1
+  return epoch + 1 if ends and ((epoch + 1) % every == 0 or epoch + 1 == config.train.epochs) else None
 
 
 def _validate(config, experiment: build.Experiment, folder: RunFolder, state: TrainState, epoch: int) -> None:
@@ -174,10 +178,10 @@ def _validate(config, experiment: build.Experiment, folder: RunFolder, state: Tr
     limit=config.log.validate_pairs,
     num_pictures=config.log.pictures,
   )
-  folder.write({"step": int(state.step), "phase": "val", "epoch": epoch, **measured})
   if sheet is not None:
     pictures.save(folder.path / "pictures" / f"epoch_{epoch:03d}.png", sheet)
     folder.picture("validation", sheet, int(state.step))
+  folder.write({"step": int(state.step), "phase": "val", "epoch": epoch, **measured})  # last: it says all is there
   log.info("epoch %d: %s", epoch, json.dumps({k: round(v, 4) for k, v in measured.items()}))
 
 

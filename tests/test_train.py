@@ -145,6 +145,36 @@ def test_ctrl_c_comes_between_steps_and_saves(finished, tmp_path, monkeypatch):
   same_weights(tmp_path, finished)
 
 
+@pytest.mark.parametrize("step", [2, 6])
+@pytest.mark.parametrize("when", ["within", "after"])
+def test_ctrl_c_around_a_validation_leaves_its_row_there_once(finished, tmp_path, monkeypatch, step, when):
+  """2 is the end of pre-training, 6 of an epoch; within: the second Ctrl-C, which does not wait."""
+  from tdfusion_jax import train as module
+
+  measure = module.validate
+
+  def interrupted(method, state, *arguments, **options):
+    stop = int(state.step) == step
+    if stop and when == "within":
+      raise KeyboardInterrupt
+    found = measure(method, state, *arguments, **options)
+    if stop:
+      os.kill(os.getpid(), signal.SIGINT)
+    return found
+
+  monkeypatch.setattr(module, "validate", interrupted)
+  with pytest.raises(KeyboardInterrupt):
+    train(config(), tmp_path)
+  monkeypatch.undo()
+  assert str(step) in {p.name for p in (tmp_path / "checkpoints").iterdir()}
+  assert [r for r in rows(tmp_path) if r["step"] == step and r["phase"] == "val"] == (
+    [] if when == "within" else [r for r in rows(finished) if r["step"] == step and r["phase"] == "val"]
+  )
+  train(config(), tmp_path)
+  assert rows(tmp_path) == rows(finished)
+  assert {p.name for p in (tmp_path / "pictures").iterdir()} == {p.name for p in (finished / "pictures").iterdir()}
+
+
 def test_no_checkpoint_is_kept_of_what_is_not_finite(tmp_path):
   """A rate of infinity makes the first update infinite; nothing is logged before it would be saved."""
   with pytest.raises(DivergedError, match="f_update_norm"):
