@@ -5,7 +5,7 @@ import importlib.metadata
 import json
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -107,10 +107,10 @@ def versions() -> dict[str, str]:
   return found
 
 
-def require_same(config: Mapping[str, Any], folder: Path) -> None:
+def require_same(config: Mapping[str, Any], folder: Path, *, free: Sequence[str] = ()) -> None:
   """Raises ConfigError if `folder` holds a run of another config, naming the fields; whatever may change may differ.
 
-  Fields that are newer than the run had their defaults.
+  Fields that are newer than the run had their defaults. `free`: further fields that may differ.
   """
   file = folder / "config.json"
   if not file.is_file():
@@ -119,7 +119,7 @@ def require_same(config: Mapping[str, Any], folder: Path) -> None:
   defaults = _flat(json.loads(base().to_json()))
   old = {key: value for key, value in defaults.items() if key in new} | said
   changed = [k for k in sorted(old.keys() | new.keys()) if old.get(k) != new.get(k)]
-  changed = [k for k in changed if not any(k == free or k.startswith(free + ".") for free in _FREE)]
+  changed = [k for k in changed if not any(k == f or k.startswith(f + ".") for f in (*_FREE, *free))]
   if changed:
     lines = [f"{k}: {old.get(k)!r} there, {new.get(k)!r} now" for k in changed]
     raise ConfigError(f"{folder} holds a run with another config; choose another --workdir.\n  " + "\n  ".join(lines))

@@ -42,8 +42,10 @@ def run_one(file: str, arm: str, seed: int, workdir: str, changes: Mapping[str, 
     if not (run / "weights" / "f.safetensors").is_file():
       train(fusion, run)
   done = folder / "task" / "result.json"
-  require_same(config_to_json(with_room(task)), folder / "task")
-  return json.loads(done.read_text()) if done.is_file() else run_task_stage(task, folder / "task")
+  finished = done.is_file()
+  moved = ["fused.run"] if finished else []  # the folder beside it, wherever both are now
+  require_same(config_to_json(with_room(task)), folder / "task", free=moved)
+  return json.loads(done.read_text()) if finished else run_task_stage(task, folder / "task")
 
 
 def _configs(sweep: Sweep, arm: str, seed: int, folder: Path) -> tuple[Config | None, Config]:

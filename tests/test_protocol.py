@@ -238,6 +238,23 @@ def test_a_sweep_runs_its_arms_and_compares(tmp_path, monkeypatch):
   assert (tmp_path / "runs" / "sweep.md").read_text().count("\n") == 7
 
 
+def test_a_moved_sweep_is_still_its_own(tmp_path, monkeypatch):
+  monkeypatch.chdir(sweep.Path(__file__).resolve().parents[1])
+  file = tmp_path / "sweep.toml"
+  file.write_text(SWEEP + '[arms.half]\noptions = "weights=0.5"\nfusion = { "task.kind" = "none" }\n')
+  fusion, task = sweep._configs(sweep.load_sweep(file), "half", 0, tmp_path / "before" / "half" / "seed_0")
+  now = tmp_path / "now" / "half" / "seed_0"
+  for name, made in (("fusion", fusion), ("task", task)):
+    (now / name).mkdir(parents=True)
+    (now / name / "config.json").write_text(json.dumps(sweep.config_to_json(sweep.with_room(made))))
+  (now / "fusion" / "weights").mkdir()
+  (now / "fusion" / "weights" / "f.safetensors").touch()
+  (now / "task" / "result.json").write_text('{"test": {"mIoU": 0.4}}')
+  assert sweep.run_one(str(file), "half", 0, str(tmp_path / "now")) == {"test": {"mIoU": 0.4}}
+  with pytest.raises(ConfigError, match=r"optim\.t\.learning_rate"):
+    sweep.run_one(str(file), "half", 0, str(tmp_path / "now"), {"optim.t.learning_rate": 0.5})
+
+
 def fail_or_answer(file, arm, seed, workdir, changes=None):
   """In the place of `sweep.run_one`, in a worker process."""
   if (arm, seed) == ("infrared", 0):
