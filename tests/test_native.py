@@ -6,8 +6,10 @@ Expected values are those of `ops.parts`, the same functions in JAX, which the r
 
 import logging
 import os
+import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -192,3 +194,24 @@ def test_is_built_once(tmp_path, caplog):
   assert first == again and first.is_file()
   assert [r.message.split(",")[0] for r in caplog.records] == ["Compiling native code for this processor"]
   assert [p.name for p in (tmp_path / "new").iterdir()] == [first.name]  # no scratch left
+
+
+_NARROW = """
+import sys, pytest
+from tdfusion_jax import native
+native._for_this_processor = lambda: ("-march=x86-64",)
+same = "test_parts_and_their_derivatives and True and size1 or test_networks_in_float32 or test_on_numpy_arrays"
+sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", sys.argv[1], "-k", same]))
+"""
+
+
+@pytest.mark.slow  # builds the machine code once more
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="its own vectors may be of 16 bytes")
+def test_vectors_of_16_bytes_give_the_same(tmp_path):
+  """Those of every 64-bit x86 processor, as wide as ARM's, here on a newer one: the tests above, built for them."""
+  done = subprocess.run(
+    [sys.executable, "-c", _NARROW, __file__], capture_output=True, text=True, timeout=900, check=False,
+    cwd=Path(__file__).parents[1], env=os.environ | {"XDG_CACHE_HOME": str(tmp_path)},
+  )  # fmt: skip
+  assert done.returncode == 0, done.stdout
+  assert "10 passed" in done.stdout and list(tmp_path.rglob("*.so")), done.stdout
