@@ -48,7 +48,7 @@ def write_report(
   out = Path(out)
   if out.is_dir():
     raise ConfigError(f"{out} is a folder; name the file to write.")
-  opened = [_open(name, Path(path)) for name, path in runs.items()]
+  opened = [open_run(name, Path(path)) for name, path in runs.items()]
   galleries = _galleries(opened, {name: Path(path) for name, path in fused.items()}, pairs, root, told) if pairs else []
   told("drawing curves")
   page = page_html(opened, galleries)
@@ -59,7 +59,8 @@ def write_report(
     raise ConfigError(f"{out} cannot be written: {error.strerror}.") from error
 
 
-def _open(name: str, path: Path) -> Run:
+def open_run(name: str, path: Path) -> Run:
+  """A run folder's config, metric lines and result; ConfigError if it is none. `name` is what it is called."""
   try:
     said = _with_tuples(json.loads((path / "config.json").read_text()))
   except FileNotFoundError:

@@ -1,5 +1,8 @@
 """The equilibrium rule against its own formula, written out by hand."""
 
+import importlib.util
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +11,7 @@ import pytest
 import toy
 
 from tdfusion_jax import meta
+from tdfusion_jax.equilibrium import equilibrium_objective
 
 
 def by_hand(anchor=0.0, to=0.5):
@@ -60,3 +64,43 @@ def test_a_strong_anchor_holds(to):
   for _ in range(200):
     state, last = step(state, batch)
   assert first["departure"] > 0.005 and last["departure"] < 1e-4 and abs(last["w_a"] - to) < 0.01
+
+
+def _tool():
+  path = Path(__file__).resolve().parents[1] / "tools" / "credit.py"
+  spec = importlib.util.spec_from_file_location("credit", path)
+  assert spec and spec.loader
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("rule", meta.RULES)
+def test_what_a_rule_asks_of_a_pixel(rule):
+  """tools/credit.py against differences of the objective itself."""
+  how, state, mtr, mts, eta = toy.method(rule=rule), toy.state(toy.adams()), toy.views(1), toy.views(2), (0.3, 0.2)
+  asked = _tool().push(rule, how, state, mtr, mts, 0.4, eta)
+  per_pixel = how._replace(weigh=lambda w, ir, vi: jnp.concatenate([w, 1 - w], axis=-1))
+
+  def objective(w):
+    if rule == "equilibrium":
+      return equilibrium_objective(w, per_pixel, state, mts, jax.random.key(0))[0]
+    return meta.meta_objective(w, per_pixel, state, mtr, mts, eta, None, jax.random.key(0))[0]
+
+  level = jnp.full((2, 6, 5, 1), 0.4)
+  for place in [(0, 0, 0), (1, 5, 4), (1, 2, 3)]:
+    step = jnp.zeros_like(level).at[place].set(1e-4)
+    slope = (objective(level + step) - objective(level - step)) / 2e-4
+    assert abs(slope) > 1e-9
+    np.testing.assert_allclose(asked[place], -slope, rtol=1e-5)
+
+
+def test_pushes_by_region():
+  asked = np.arange(8.0).reshape(2, 2, 2)
+  none = np.zeros((2, 2), bool)
+  first, last = none.copy(), none.copy()
+  first[0, 0], last[1, 1] = True, True
+  masks = [{"ir_only": first, "vi_only": last}, {"ir_only": first, "vi_only": last}]
+  np.testing.assert_allclose(_tool().by_region(asked, masks), [(0 + 4) / 2, (3 + 7) / 2, (1 + 2 + 5 + 6) / 4])
+  assert np.isnan(_tool().by_region(asked, [{"ir_only": none, "vi_only": last}] * 2)[0])

@@ -1,0 +1,116 @@
+"""Measures what each rule for G asks of the fusion loss's weights, by region of the built-in world.
+
+  python tools/credit.py RUN [--t=FILE.safetensors] [--w=0.5] [--batches=25]
+
+RUN is a finished run on the synthetic world with a task; its F and T are taken, or with `--t` another T, one that has
+learned longer, say. Weights are `--w` everywhere, one number per pixel in the place of G: the gradient of G's
+objective with respect to them is what a rule asks of every pixel, before G's network has had its say.
+
+A table follows of mean pushes on w_a, positive towards infrared, in units of the mean absolute push of all pixels, with
+standard errors over batches. Right would be: positive in people that only infrared shows, negative in signs that only
+the visible image shows.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tdfusion_jax import build, checkpoint
+from tdfusion_jax.batch import Views
+from tdfusion_jax.config import ConfigError
+from tdfusion_jax.data import val_batches
+from tdfusion_jax.equilibrium import equilibrium_objective
+from tdfusion_jax.meta import meta_objective
+from tdfusion_jax.method import Method
+from tdfusion_jax.report import open_run
+from tdfusion_jax.state import TrainState
+
+REGIONS = ("infrared only", "visible only", "elsewhere")
+
+
+def _weigh_pixels(w_a, ir, vi):
+  del ir, vi
+  return jnp.concatenate([w_a, 1 - w_a], axis=-1)
+
+
+def push(rule: str, method: Method, state: TrainState, mtr: Views, mts: Views, w_a: float, eta) -> jax.Array:
+  """-d(G's objective)/dw_a at `w_a` everywhere, [B, H, W]: of `mtr` by "lookahead", of `mts` by "equilibrium"."""
+  method, key = method._replace(weigh=_weigh_pixels, rule=rule, anchor=0.0), jax.random.key(0)
+  if rule == "equilibrium":
+    objective = partial(equilibrium_objective, method=method, state=state, mts=mts, key=key)
+  else:
+    objective = partial(
+      meta_objective, method=method, state=state, mtr=mtr, mts=mts, eta=eta, t_optimiser=None, key=key
+    )
+  grads, _ = jax.grad(objective, has_aux=True)(jnp.full_like(mts.whole.ir, w_a))
+  return -grads[..., 0]
+
+
+def by_region(asked: np.ndarray, masks: list[dict[str, np.ndarray]]) -> np.ndarray:
+  """Mean push of [B, H, W] in each of `REGIONS`, NaN in one that no image has."""
+  only = [np.stack([mask[name] for mask in masks]) for name in ("ir_only", "vi_only")]
+  return np.array([asked[m].mean() if m.any() else np.nan for m in (*only, ~(only[0] | only[1]))])
+
+
+def measure(run: str | Path, t: str | Path | None = None, w_a: float = 0.5, batches: int = 25) -> Iterator[tuple]:
+  """Yields (rule, means, standard errors), arrays of three, `REGIONS`.
+
+  Raises:
+    ConfigError: not a run with a task on the built-in world.
+    CheckpointError: weights that do not fit.
+  """
+  run = Path(run)
+  config = open_run(run.name, run).config
+  if config.task.kind == "none" or not config.data.name.startswith("synthetic"):
+    raise ConfigError(f"{run}: a run with a task on the built-in world is needed.")
+  weights = run / "weights"
+  config.init.f, config.init.g, config.init.t = str(weights / "f.safetensors"), "", str(t or weights / "t.safetensors")
+  experiment = build.experiment(config)
+  state, method, source = experiment.init(), experiment.method, experiment.val
+  world = getattr(source, "source", source)  # a cache holds it
+  size, rows = tuple(config.data.task_size), config.data.batch_size
+  count = min(batches, len(source) // rows)
+  pairs = list(
+    val_batches(source, batch_size=rows, task_size=size, max_boxes=config.data.max_boxes, limit=count * rows)
+  )
+  if count < 2 or world.scene(0)["ir_only"].shape != size:
+    raise ConfigError(f"{run}: two validation batches and more, of scenes as large as data.task_size, are needed.")
+  eta = (config.meta.eta_f, config.meta.eta_t)
+  for rule in ("lookahead", "equilibrium"):
+    ask = jax.jit(partial(push, rule, method, w_a=w_a, eta=eta))
+    means, sizes = [], []
+    for i, pair in enumerate(pairs):
+      other = pairs[(i + 1) % count]
+      mtr, mts = (pair, other) if rule == "lookahead" else (other, pair)  # asked of `pair`
+      asked = np.asarray(ask(state, *(jax.tree.map(jnp.asarray, Views(x, x)) for x in (mtr, mts))))
+      means.append(by_region(asked, [world.scene(rows * i + k) for k in range(rows)]))
+      sizes.append(np.abs(asked).mean())
+    scaled = np.stack(means) / np.mean(sizes)
+    errors = np.nanstd(scaled, axis=0, ddof=1) / np.sqrt((~np.isnan(scaled)).sum(axis=0))
+    yield rule, np.nanmean(scaled, axis=0), errors
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser.add_argument("run", metavar="RUN")
+  parser.add_argument("--t", metavar="FILE", help="a T in place of the run's")
+  parser.add_argument("--w", type=float, default=0.5, help="w_a to stand at")
+  parser.add_argument("--batches", type=int, default=25)
+  given = parser.parse_args()
+  print("| rule | " + " | ".join(REGIONS) + " |\n|---|" + "---|" * len(REGIONS))
+  for rule, means, errors in measure(given.run, given.t, given.w, given.batches):
+    cells = [f"{mean:+.2f} ± {error:.2f}" for mean, error in zip(means, errors, strict=True)]
+    print(f"| {rule} | " + " | ".join(cells) + " |", flush=True)
+
+
+if __name__ == "__main__":
+  try:
+    main()
+  except (ConfigError, checkpoint.CheckpointError) as error:
+    sys.exit(f"error: {error}")
