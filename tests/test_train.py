@@ -65,6 +65,14 @@ def finished(tmp_path_factory):
   return run
 
 
+@pytest.fixture
+def interruptible():
+  """Ctrl-C as at a terminal: what runs in a background shell inherits that it is ignored."""
+  before = signal.signal(signal.SIGINT, signal.default_int_handler)
+  yield
+  signal.signal(signal.SIGINT, before)
+
+
 def test_a_run_leaves_what_it_promises(finished):
   assert {p.name for p in finished.iterdir()} == {
     *("checkpoints", "config.json", "curves.png", "metrics.jsonl", "pictures", "tensorboard", "versions.json"),
@@ -124,6 +132,7 @@ def test_a_field_that_is_newer_than_the_run_had_its_default(finished, tmp_path):
     require_same(config_to_json(config(**{"meta.anchor": 0.2})), tmp_path)
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_comes_between_steps_and_saves(finished, tmp_path, monkeypatch):
   from tdfusion_jax.runfolder import RunFolder
 
@@ -145,6 +154,7 @@ def test_ctrl_c_comes_between_steps_and_saves(finished, tmp_path, monkeypatch):
   same_weights(tmp_path, finished)
 
 
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("step", [2, 6])
 @pytest.mark.parametrize("when", ["within", "after"])
 def test_ctrl_c_around_a_validation_leaves_its_row_there_once(finished, tmp_path, monkeypatch, step, when):
