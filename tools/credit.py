@@ -16,6 +16,7 @@ import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -73,7 +74,7 @@ def measure(run: str | Path, t: str | Path | None = None, w_a: float = 0.5, batc
   config.init.f, config.init.g, config.init.t = str(weights / "f.safetensors"), "", str(t or weights / "t.safetensors")
   experiment = build.experiment(config)
   state, method, source = experiment.init(), experiment.method, experiment.val
-  world = getattr(source, "source", source)  # a cache holds it
+  world: Any = getattr(source, "source", source)  # a cache holds it
   size, rows = tuple(config.data.task_size), config.data.batch_size
   count = min(batches, len(source) // rows)
   pairs = list(
