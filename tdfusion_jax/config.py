@@ -74,7 +74,7 @@ def base() -> Config:
         "inner_task": "sgd",  # or adam, upstream's
         "derivative": "forward_over_reverse",  # or reverse_over_reverse
         "fuse_in_outer": False,  # F is updated in the outer step only (ablation IV)
-        "rule": "lookahead",  # what teaches G: one step of F ahead (Eq. 6), or equilibrium, see EXPERIMENTS.md
+        "rule": "lookahead",  # what teaches G: one step of F ahead (Eq. 6), or equilibrium (docs/method/rules.md)
         "anchor": 0.0,  # of the equilibrium rule: how strongly weights are held where the task does not care,
         "anchor_to": 0.5,  # to this w_a: one half, or the best constant if it is known
       },

@@ -136,7 +136,7 @@ def test_images(tmp_path, reader):
 
 
 def test_fuzzer_finds_nothing():
-  """The full run has 10,000 files, see RELIABILITY.md; another seed here."""
+  """The full run has 10,000 files, see docs/project/reliability.md; another seed here."""
   path = Path(__file__).resolve().parents[1] / "tools" / "fuzz_readers.py"
   spec = importlib.util.spec_from_file_location("fuzz_readers", path)
   assert spec is not None and spec.loader is not None

@@ -4,7 +4,7 @@
 
 Every side of every piece of work runs in a process of its own, which reports its peak memory; the sides take turns,
 and medians of the turns are compared. PyTorch's side is the independent counterpart in `tests/oracles`; without
-PyTorch or ONNX Runtime their columns stay empty. `--update` replaces the table in BENCHMARKS.md.
+PyTorch or ONNX Runtime their columns stay empty. `--update` replaces the table in docs/project/benchmarks.md.
 """
 
 import argparse
@@ -220,7 +220,7 @@ def main() -> None:
   parser.add_argument("--quick", action="store_true", help="three rows, under three minutes")
   parser.add_argument("--only", default="", metavar="WORD", help="rows whose name contains this")
   parser.add_argument("--json", metavar="FILE", help="write the rows")
-  parser.add_argument("--update", action="store_true", help="replace the table in BENCHMARKS.md")
+  parser.add_argument("--update", action="store_true", help="replace the table in docs/project/benchmarks.md")
   options = parser.parse_args()
   chosen = [w for w in WORK if options.only in w[0] and (not options.quick or w[0] in QUICK)]
   about, rows = machine(), []
@@ -238,7 +238,7 @@ def main() -> None:
       Path(options.json).write_text(json.dumps(rows, indent=1))
   print(table(rows, about))
   if options.update:
-    update(table(rows, about), ROOT / "BENCHMARKS.md")
+    update(table(rows, about), ROOT / "docs" / "project" / "benchmarks.md")
 
 
 if __name__ == "__main__":
