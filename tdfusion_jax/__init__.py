@@ -35,6 +35,6 @@ def fuse(
     ImageError: an image that cannot be used, and why.
     CheckpointError: weights that cannot be used.
   """
-  from tdfusion_jax import single  # JAX is loaded on first use, not on import
+  from tdfusion_jax.fusing import single  # JAX is loaded on first use, not on import
 
   return single.fuse(ir, vi, weights=weights, checkpoint=checkpoint, scale=scale, stretch=stretch)

@@ -7,11 +7,11 @@ import subprocess
 import sys
 from typing import Any
 
-from tdfusion_jax.checkpoint import CheckpointError
 from tdfusion_jax.commands import VERBS
 from tdfusion_jax.config import ConfigError
 from tdfusion_jax.data import DatasetError
-from tdfusion_jax.imageio import ImageError
+from tdfusion_jax.images.files import ImageError
+from tdfusion_jax.weightfiles import CheckpointError
 
 _TRAIN_EXAMPLE = "example: tdfusion train --config=configs/synthetic_det.py:runlocal --workdir=runs/first"
 _EXPECTED = (CheckpointError, ConfigError, DatasetError, ImageError, OSError)

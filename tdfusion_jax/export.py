@@ -14,10 +14,10 @@ from jax import export
 
 import tdfusion_jax
 from tdfusion_jax import fusers
-from tdfusion_jax.atomic import atomic_write
-from tdfusion_jax.checkpoint import CheckpointError
-from tdfusion_jax.networks.anysize import Room, fuse_flat, ground_of
-from tdfusion_jax.onnx_graph import fusion_model
+from tdfusion_jax.engines.anysize import Room, fuse_flat, ground_of
+from tdfusion_jax.engines.onnx import fusion_model
+from tdfusion_jax.files import atomic_write
+from tdfusion_jax.weightfiles import CheckpointError
 
 FORMATS = ("stablehlo", "onnx")
 TOLERANCE = 1e-5

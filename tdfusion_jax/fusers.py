@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from tdfusion_jax import checkpoint
+from tdfusion_jax import weightfiles
 from tdfusion_jax.networks.fusion import FusionNet
 from tdfusion_jax.networks.lossgen import LossNet
 from tdfusion_jax.ops.strips import Tiling
@@ -79,7 +79,7 @@ def fusion_file(*, checkpoint_dir: str | Path | None = None, weights: str | Path
     return shipped_weights() if weights is None else Path(weights)
   inside = Path("weights") / "f.safetensors"
   if not (Path(checkpoint_dir) / inside).is_file():
-    raise checkpoint.CheckpointError(f"{checkpoint_dir} is not a run folder with {inside}.")
+    raise weightfiles.CheckpointError(f"{checkpoint_dir} is not a run folder with {inside}.")
   return Path(checkpoint_dir) / inside
 
 
@@ -97,10 +97,10 @@ def load_fusion(*, checkpoint_dir: str | Path | None = None, weights: str | Path
     CheckpointError: no such run or file, or it holds something else.
   """
   weights = fusion_file(checkpoint_dir=checkpoint_dir, weights=weights)
-  loaded, metadata = checkpoint.load_weights(weights)
+  loaded, metadata = weightfiles.load_weights(weights)
   name = metadata.get("arch", "fusion")
   if name not in FUSERS:
-    raise checkpoint.CheckpointError(f"{weights} holds {name!r}, not a fusion network.")
+    raise weightfiles.CheckpointError(f"{weights} holds {name!r}, not a fusion network.")
   network, fuse_fn = FUSERS[name]
   shapes = jax.eval_shape(lambda: init_variables(network(), jax.random.key(0)))
-  return fuse_fn, checkpoint.match(loaded, shapes, str(weights))["params"]
+  return fuse_fn, weightfiles.match(loaded, shapes, str(weights))["params"]

@@ -7,11 +7,11 @@ from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
 
-from tdfusion_jax.checkpoint import CheckpointError
 from tdfusion_jax.config import ConfigError
 from tdfusion_jax.data import DatasetError
-from tdfusion_jax.protocol import run_task_stage
-from tdfusion_jax.train import DivergedError, train
+from tdfusion_jax.evaluate.stage import run_task_stage
+from tdfusion_jax.train.loop import DivergedError, train
+from tdfusion_jax.weightfiles import CheckpointError
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/, with options after a colon.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Run folder; an interrupted run in it is continued.")

@@ -38,3 +38,17 @@ def load_rule_weights(spec: Path) -> dict[str, np.ndarray]:
   module = importlib.util.module_from_spec(rule)
   rule.loader.exec_module(module)
   return module.load_weights(spec)
+
+
+def leaves(item):
+  if isinstance(item, dict):
+    return [leaf for key in sorted(item) for leaf in leaves(item[key])]
+  if isinstance(item, tuple):
+    return [leaf for value in item for leaf in leaves(value)]
+  return [] if item is None else [item]
+
+
+def assert_same(a, b):
+  assert list(a) == list(b)
+  for x, y in zip(leaves(a), leaves(b), strict=True):
+    np.testing.assert_array_equal(x, y)

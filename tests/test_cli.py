@@ -10,7 +10,7 @@ import pytest
 
 from tdfusion_jax import cli, fusers
 from tdfusion_jax.commands import fuse as fuse_command
-from tdfusion_jax.imageio import read_image, write_image
+from tdfusion_jax.images.files import read_image, write_image
 
 
 @pytest.fixture

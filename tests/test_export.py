@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 from random_fusion import random_params
 
-from tdfusion_jax import cli, export, fusers, fusing
-from tdfusion_jax.checkpoint import save_weights
-from tdfusion_jax.imageio import read_image, write_image
+from tdfusion_jax import cli, export, fusers
+from tdfusion_jax.fusing import pairs as fusing
+from tdfusion_jax.images.files import read_image, write_image
+from tdfusion_jax.weightfiles import save_weights
 
 TOOLS = Path(__file__).resolve().parent.parent / "tools"
 SIZES = [(1, 33, 47), (2, 31, 5)]

@@ -17,14 +17,14 @@ from tdfusion_jax.batch import DetTarget, Pair, SegTarget, Views
 from tdfusion_jax.convert.pth import read_pth
 from tdfusion_jax.convert.restormer import torch_key
 from tdfusion_jax.convert.rules import flatten, to_theirs
-from tdfusion_jax.derivative import DERIVATIVES
 from tdfusion_jax.losses.detection import yolo_loss
 from tdfusion_jax.losses.fusion import fusion_loss, gradient_loss, intensity_loss
 from tdfusion_jax.losses.segmentation import cross_entropy
-from tdfusion_jax.method import Method
+from tdfusion_jax.meta.derivative import DERIVATIVES
+from tdfusion_jax.meta.method import Method
+from tdfusion_jax.meta.state import TrainState
 from tdfusion_jax.networks.segformer import SegFormer
 from tdfusion_jax.networks.yolov8 import YOLOv8, decode_distances
-from tdfusion_jax.state import TrainState
 from tdfusion_jax.tasks.detection import detection
 from tdfusion_jax.tasks.segmentation import segmentation
 

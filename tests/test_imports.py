@@ -78,8 +78,20 @@ def test_only_a_few_modules_read_a_config():
   readers = {room(p) for p in FILES if {"ml_collections", "tdfusion_jax.config"} & set(imports(p))}
   # Some for its error alone; a Scenic model takes a ConfigDict of its own.
   assert readers <= {
-    "config", "consistency", "build", "train", "main", "runfolder", "cli", "integrations", "protocol", "sweep",
-    "report", "report_page", "sweepfile", "commands",
+    "config",
+    "consistency",
+    "build",
+    "train",
+    "main",
+    "runfolder",
+    "cli",
+    "integrations",
+    "protocol",
+    "sweep",
+    "report",
+    "report_page",
+    "sweepfile",
+    "commands",
   }
 
 

@@ -3,7 +3,9 @@
 import flax.linen as nn
 import jax.numpy as jnp
 
-from tdfusion_jax import build, compiling, fusers
+from tdfusion_jax import fusers
+from tdfusion_jax.ops import compiling
+from tdfusion_jax.train import build
 
 
 class One(nn.Module):

@@ -7,8 +7,8 @@ import optax
 
 from tdfusion_jax.batch import Pair, Views
 from tdfusion_jax.losses.fusion import fusion_loss
-from tdfusion_jax.method import Method
-from tdfusion_jax.state import TrainState
+from tdfusion_jax.meta.method import Method
+from tdfusion_jax.meta.state import TrainState
 from tdfusion_jax.tasks import Task
 
 

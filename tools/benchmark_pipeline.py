@@ -29,8 +29,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from benchmark_work import _config as load_config
 
 from tdfusion_jax.data import DiskCachedSource, RecordSource, StepSource, get_source, make_dataset
+from tdfusion_jax.data.records.tfds import build as build_records
 from tdfusion_jax.data.synthetic import DET_CLASSES
-from tdfusion_jax.data.tfds_builders import build as build_records
 
 WORKERS = (0, 1, 2)
 
@@ -149,7 +149,7 @@ def wait(name: str, root: Path, count: int = 12) -> dict[str, float]:
   """F/T-steps of the set's config that read from the folder: seconds a step, seconds of it spent waiting."""
   import jax
 
-  from tdfusion_jax import build
+  from tdfusion_jax.train import build
 
   config = load_config(SETS[name].config)
   config.data.root, config.data.train_options, config.data.cache_mb = str(root), {}, 0

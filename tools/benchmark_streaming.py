@@ -36,9 +36,9 @@ def files(folder: Path, side: int) -> tuple[Path, Path]:
 def work(how: str, ir: str, vi: str, keep: str) -> None:
   """In a process of its own: fuses, keeps every 64th pixel, prints {"s", "mb"}."""
   from tdfusion_jax import fusers
-  from tdfusion_jax.fusing import make_fuse_fn
-  from tdfusion_jax.imageio import pixels, read_image, read_pixels, to_bytes
-  from tdfusion_jax.streaming import finish, fuse_streamed
+  from tdfusion_jax.fusing.pairs import make_fuse_fn
+  from tdfusion_jax.fusing.streaming import finish, fuse_streamed
+  from tdfusion_jax.images.files import pixels, read_image, read_pixels, to_bytes
 
   fuse_fn, params = fusers.load_fusion()
   if how == "streamed":

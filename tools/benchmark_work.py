@@ -21,13 +21,14 @@ def ours(work: str, height: int, width: int, batch: int) -> Callable[[], object]
   import jax
   import jax.numpy as jnp
 
-  from tdfusion_jax import compiling, fusers, meta
+  from tdfusion_jax import fusers, meta
   from tdfusion_jax.batch import DetTarget, Pair, SegTarget, Views
   from tdfusion_jax.losses.fusion import fusion_loss
-  from tdfusion_jax.method import Method
+  from tdfusion_jax.meta.method import Method
+  from tdfusion_jax.meta.state import TrainState
   from tdfusion_jax.networks.fusion import FusionNet
   from tdfusion_jax.networks.lossgen import LossNet
-  from tdfusion_jax.state import TrainState
+  from tdfusion_jax.ops import compiling
   from tdfusion_jax.tasks.detection import detection
   from tdfusion_jax.tasks.segmentation import segmentation
 
@@ -91,8 +92,10 @@ def config_step(work: str, config_file: str) -> Callable[[], object]:
   import jax.numpy as jnp
   import numpy as np
 
-  from tdfusion_jax import build, compiling, meta
+  from tdfusion_jax import meta
   from tdfusion_jax.batch import DetTarget, Pair, SegTarget, Views
+  from tdfusion_jax.ops import compiling
+  from tdfusion_jax.train import build
 
   config = _config(config_file)
   classes = {"llvip_det": 1, "m3fd_det": 6, "msrs_seg": 9, "fmb_seg": 15}[config_file]

@@ -22,15 +22,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tdfusion_jax import build, checkpoint
+from tdfusion_jax import weightfiles
 from tdfusion_jax.batch import Views
 from tdfusion_jax.config import ConfigError
 from tdfusion_jax.data import val_batches
-from tdfusion_jax.equilibrium import equilibrium_objective
 from tdfusion_jax.meta import meta_objective
-from tdfusion_jax.method import Method
-from tdfusion_jax.report import open_run
-from tdfusion_jax.state import TrainState
+from tdfusion_jax.meta.equilibrium import equilibrium_objective
+from tdfusion_jax.meta.method import Method
+from tdfusion_jax.meta.state import TrainState
+from tdfusion_jax.report.collect import open_run
+from tdfusion_jax.train import build
 
 REGIONS = ("infrared only", "visible only", "elsewhere")
 
@@ -113,5 +114,5 @@ def main() -> None:
 if __name__ == "__main__":
   try:
     main()
-  except (ConfigError, checkpoint.CheckpointError) as error:
+  except (ConfigError, weightfiles.CheckpointError) as error:
     sys.exit(f"error: {error}")

@@ -27,8 +27,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tdfusion_jax.data.annotations import clip_boxes, read_coco, read_split_file, read_voc, read_yolo, stop
 from tdfusion_jax.data.images import read_gray, read_labels, read_visible
+from tdfusion_jax.data.labels.annotations import clip_boxes, read_coco, read_split_file, read_voc, read_yolo, stop
 from tdfusion_jax.data.source import DatasetError
 
 NUMBERS = ("nan", "-nan", "inf", "-1", "0", "1e999", "-1e999", "1e308", "99999999999999999999", "9" * 5000, "0x10",

@@ -2,10 +2,10 @@
 
 import argparse
 
-from tdfusion_jax import porting
-from tdfusion_jax.checkpoint import CheckpointError
+from tdfusion_jax.convert import files as porting
 from tdfusion_jax.convert.adopt import Changes
 from tdfusion_jax.convert.naming import STYLES
+from tdfusion_jax.weightfiles import CheckpointError
 
 ABOUT = """Converts weight files of F, G, SegFormer and YOLOv8 from PyTorch to this package, or with --to back.
 The architecture and whose names a file uses are recognised. No code in a weight file is run."""

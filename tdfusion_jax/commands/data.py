@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from tdfusion_jax.data import DatasetError
-from tdfusion_jax.data.convert import FORMS, convert
-from tdfusion_jax.data.records import read_about
-from tdfusion_jax.data.verify import verify
-from tdfusion_jax.data.verify_layout import CHECKED
-from tdfusion_jax.data.verify_report import table, write_page
+from tdfusion_jax.data.labels.convert import FORMS, convert
+from tdfusion_jax.data.records.source import read_about
+from tdfusion_jax.data.verify.layout import CHECKED
+from tdfusion_jax.data.verify.pairs import verify
+from tdfusion_jax.data.verify.report import table, write_page
 
 ABOUT = "Looks through data sets and prepares them."
 EXAMPLE = "tdfusion data verify --dataset=llvip --root=DIR --fix-hints"
@@ -139,7 +139,7 @@ def _convert(options: argparse.Namespace) -> int:
 
 
 def _build(options: argparse.Namespace) -> int:
-  from tdfusion_jax.data.tfds_builders import build  # imports tensorflow-datasets, which takes a moment
+  from tdfusion_jax.data.records.tfds import build  # imports tensorflow-datasets, which takes a moment
 
   given = _reader_options(options.option)
   with _remarks():

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tdfusion_jax import fusers, tables
+from tdfusion_jax import fusers
 from tdfusion_jax.config import ConfigError
 from tdfusion_jax.data import SOURCES, get_source
 from tdfusion_jax.data.transforms import luminance
-from tdfusion_jax.fusing import make_fuse_fn
-from tdfusion_jax.imageio import (
+from tdfusion_jax.evaluate import tables
+from tdfusion_jax.fusing.pairs import make_fuse_fn
+from tdfusion_jax.images.files import (
   EXTENSIONS,
   LINEAR,
   ImageError,

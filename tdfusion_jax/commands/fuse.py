@@ -14,13 +14,14 @@ from rich import progress as bars
 from rich.console import Console
 from rich.text import Text
 
-from tdfusion_jax import compiling, fusers
-from tdfusion_jax.backends import BACKENDS, make_fuser
-from tdfusion_jax.folders import Huge, Reading, fuse_folder, unequal
-from tdfusion_jax.fusing import PairFuser, make_fuse_fn
-from tdfusion_jax.imageio import ImageError, parse_scale, read_pixels
-from tdfusion_jax.registration import aligner, doubt
-from tdfusion_jax.streaming import finish, fuse_streamed
+from tdfusion_jax import fusers
+from tdfusion_jax.fusing.backends import BACKENDS, make_fuser
+from tdfusion_jax.fusing.folders import Huge, Reading, fuse_folder, unequal
+from tdfusion_jax.fusing.pairs import PairFuser, make_fuse_fn
+from tdfusion_jax.fusing.streaming import finish, fuse_streamed
+from tdfusion_jax.images.files import ImageError, parse_scale, read_pixels
+from tdfusion_jax.images.registration import aligner, doubt
+from tdfusion_jax.ops import compiling
 
 ABOUT = "Fuses infrared and visible images of equal names, gray or colour, of any size."
 EXAMPLE = "tdfusion fuse --ir photos/ir --vi photos/vi --out fused --checkpoint runs/first"

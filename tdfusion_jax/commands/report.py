@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tdfusion_jax.commands.evaluate import named
 from tdfusion_jax.config import ConfigError
-from tdfusion_jax.report import write_report
+from tdfusion_jax.report.collect import write_report
 
 ABOUT = """Writes one HTML page about one or several runs: settings, scores, curves, and for some validation pairs of
 the first run what each run makes of them, with a slider to compare. The page needs no network."""

@@ -6,13 +6,14 @@ import time
 
 import jax.numpy as jnp
 
-from tdfusion_jax import compiling, fusers
+from tdfusion_jax import fusers
 from tdfusion_jax.commands.fuse import CACHE
-from tdfusion_jax.footage import Footage, VideoError
-from tdfusion_jax.fusing import make_fuse_fn
-from tdfusion_jax.imageio import parse_scale
-from tdfusion_jax.registration import aligner
-from tdfusion_jax.video import fuse_video
+from tdfusion_jax.fusing.footage import Footage, VideoError
+from tdfusion_jax.fusing.pairs import make_fuse_fn
+from tdfusion_jax.fusing.video import fuse_video
+from tdfusion_jax.images.files import parse_scale
+from tdfusion_jax.images.registration import aligner
+from tdfusion_jax.ops import compiling
 
 ABOUT = """Fuses two videos, two folders of frames, or two cameras (their numbers) frame by frame into one file, with
 the frame rate and the sound of the visible one (or infrared's, if only that has sound)."""

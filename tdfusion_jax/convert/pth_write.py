@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tdfusion_jax.atomic import atomic_write
 from tdfusion_jax.convert.unpickle import STORAGES
+from tdfusion_jax.files import atomic_write
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # equal weights give equal files
 

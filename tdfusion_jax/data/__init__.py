@@ -4,18 +4,18 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tdfusion_jax.data.disk_cache import DiskCachedSource
-from tdfusion_jax.data.fmb import fmb
-from tdfusion_jax.data.folder import folder
-from tdfusion_jax.data.fused import FusedSource
-from tdfusion_jax.data.llvip import llvip
+from tdfusion_jax.data.caches import DiskCachedSource
 from tdfusion_jax.data.loader import StepSource, make_dataset, val_batches
-from tdfusion_jax.data.m3fd import m3fd
-from tdfusion_jax.data.msrs import msrs
 from tdfusion_jax.data.options import check_options
 from tdfusion_jax.data.plan import EpochPlan, plan_epoch
-from tdfusion_jax.data.records import RecordSource
-from tdfusion_jax.data.registering import register_builders
+from tdfusion_jax.data.readers.fmb import fmb
+from tdfusion_jax.data.readers.folder import folder
+from tdfusion_jax.data.readers.fused import FusedSource
+from tdfusion_jax.data.readers.llvip import llvip
+from tdfusion_jax.data.readers.m3fd import m3fd
+from tdfusion_jax.data.readers.msrs import msrs
+from tdfusion_jax.data.records.registering import register_builders
+from tdfusion_jax.data.records.source import RecordSource
 from tdfusion_jax.data.skipping import SkippingSource
 from tdfusion_jax.data.source import CachedSource, DatasetError, Source
 from tdfusion_jax.data.synthetic import SyntheticSource, synthetic_det, synthetic_seg

@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from tdfusion_jax.ops.windows import sobel
+from tdfusion_jax.metrics.windows import sobel
 
 # Xydeas and Petrovic (2000): limit, slope and middle of the two sigmoids.
 _STRENGTH = (0.9994, -15.0, 0.5)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from tdfusion_jax.ops.windows import filter_same, gaussian, halved, local_means, sobel
+from tdfusion_jax.metrics.windows import filter_same, gaussian, halved, local_means, sobel
 
 _TINY = 1e-10
 _NOISE = 2.0  # variance of the visual noise of VIF

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from tdfusion_jax.ops.windows import filter_valid, gaussian, local_means, uniform
+from tdfusion_jax.metrics.windows import filter_valid, gaussian, local_means, uniform
 
 _PEAK = 255.0
 _C1, _C2 = (0.01 * _PEAK) ** 2, (0.03 * _PEAK) ** 2

@@ -21,8 +21,7 @@ from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-from tdfusion_jax import native
-from tdfusion_jax.ops import parts
+from tdfusion_jax.ops import native, parts
 from tdfusion_jax.ops.strips import Tiling, machine_code
 
 _HEADS = ("sums", "attend", "feed")

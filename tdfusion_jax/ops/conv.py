@@ -10,7 +10,7 @@ from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-from tdfusion_jax import native
+from tdfusion_jax.ops import native
 from tdfusion_jax.ops.strips import Tiling, machine_code
 
 

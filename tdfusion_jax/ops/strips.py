@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tdfusion_jax import native
+from tdfusion_jax.ops import native
 
 
 class Tiling(NamedTuple):

@@ -11,10 +11,10 @@ import pytest
 from tdfusion_jax import fusers, meta
 from tdfusion_jax.batch import Pair, Views
 from tdfusion_jax.losses.fusion import fusion_loss
-from tdfusion_jax.method import Method
+from tdfusion_jax.meta.method import Method
+from tdfusion_jax.meta.state import TrainState
 from tdfusion_jax.networks.fusion import FusionNet
 from tdfusion_jax.networks.lossgen import LossNet
-from tdfusion_jax.state import TrainState
 from tdfusion_jax.tasks import Task
 
 torch = pytest.importorskip("torch")

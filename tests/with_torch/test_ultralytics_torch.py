@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tdfusion_jax import checkpoint, porting
+from tdfusion_jax import weightfiles
+from tdfusion_jax.convert import files as porting
 from tdfusion_jax.networks.yolov8 import YOLOv8, decode_boxes
 
 _NEEDS = ("torch", "ultralytics", "torchvision", "cv2", "yaml", "requests", "psutil")
@@ -37,7 +38,7 @@ def test_a_real_checkpoint_gives_the_real_answers_and_goes_back(tmp_path, varian
   """Expected: what Ultralytics' own model answered: raw logits, decoded boxes (centre and size), class scores."""
   digest = run("make", variant, tmp_path, tmp_path)
   porting.convert(tmp_path / "yolo.pt", tmp_path / "t.safetensors")
-  weights, about = checkpoint.load_weights(tmp_path / "t.safetensors")
+  weights, about = weightfiles.load_weights(tmp_path / "t.safetensors")
   assert about["arch"] == "yolov8" and weights["params"]
   with np.load(tmp_path / "answers.npz") as answers:
     expected = {key: answers[key] for key in answers.files}

@@ -1,7 +1,7 @@
 """Runs the real Ultralytics package, which sets up files and warns on import, in a process of its own.
 
-  python ultralytics_script.py make VARIANT FOLDER     a checkpoint (pickled model) of random weights, and its answers
-  python ultralytics_script.py load VARIANT FILE       loads a state_dict strictly into a model; prints the digest of it
+python ultralytics_script.py make VARIANT FOLDER     a checkpoint (pickled model) of random weights, and its answers
+python ultralytics_script.py load VARIANT FILE       loads a state_dict strictly into a model; prints the digest of it
 """
 
 import hashlib

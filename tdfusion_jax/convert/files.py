@@ -1,0 +1,270 @@
+"""Weight files in and out: the work behind `tdfusion convert`."""
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from tdfusion_jax.convert import adopt, naming, rules
+from tdfusion_jax.convert.adopt import Changes, Ported
+from tdfusion_jax.convert.naming import Source
+from tdfusion_jax.convert.pth import WeightFileError, read_pth
+from tdfusion_jax.convert.pth_write import write_pth
+from tdfusion_jax.convert.recognise import recognise, strip_prefix
+from tdfusion_jax.files import atomic_write
+from tdfusion_jax.weightfiles import CheckpointError, load_weights, save_weights
+
+DTYPES = ("float32", "float16", "float64", "source")
+# What a training run writes as `arch` of its files.
+_OURS = {name: name for name in naming.STYLES} | {
+  "average": "lossgen", "segmentation": "segformer", "detection": "yolov8",
+}  # fmt: skip
+_OPTIONS = {"head_eps", "align_corners", "gelu", "norm_eps"}
+
+
+class Loaded(NamedTuple):
+  """What a weight file holds."""
+
+  arrays: dict[str, np.ndarray]
+  """In the names of the file; a file of this package is given upstream's names."""
+  format: str
+  metadata: dict[str, Any] | None
+  """Of a file of this package, else None."""
+
+
+def load(path: str | Path) -> Loaded:
+  """Reads a weight file of any format that `tdfusion convert` knows. Runs nothing the file asks for.
+
+  Raises:
+    CheckpointError: missing, truncated, another kind of file, or one that wants code to run.
+  """
+  path = Path(path)
+  if path.is_dir():
+    raise CheckpointError(f"{path} is a folder; name the weight file in it.")
+  if not path.is_file():
+    raise CheckpointError(f"weights file {path} does not exist.")
+  if path.suffix != ".safetensors" and not _looks_like_safetensors(path):
+    try:
+      return Loaded(read_pth(path), "PyTorch", None)
+    except WeightFileError as error:
+      raise CheckpointError(str(error)) from error
+  try:
+    with safe_open(path, framework="numpy") as file:
+      names, about = list(file.keys()), file.metadata() or {}
+      if "arch" not in about:
+        return Loaded({name: file.get_tensor(name) for name in names}, "safetensors", None)
+  except (OSError, SafetensorError, TypeError, ValueError) as error:
+    raise CheckpointError(f"{path} is not a readable .safetensors file: {error}") from error
+  variables, metadata = load_weights(path)
+  arch = _OURS.get(str(metadata["arch"]))
+  if arch is None:
+    raise CheckpointError(f"{path} holds {metadata['arch']!r}, which has no other format.")
+  try:
+    arrays = adopt.unport(variables, arch, "upstream", {})
+    if metadata.get("part") == "backbone":
+      arrays = {f"backbone.{key}": value for key, value in arrays.items()}
+    metadata = {**metadata, "arch": arch, "passengers": _unpack(metadata.get("passengers", {}))}
+  except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+    raise CheckpointError(f"{path} does not hold what its metadata says ({arch}): {error}") from error
+  return Loaded(arrays, "tdfusion_jax", metadata)
+
+
+def understand(
+  loaded: Loaded, path: str | Path, *, arch: str | None, style: str | None, changes: Changes | None = None
+) -> Ported:
+  """Weights in this package's form, with `changes`.
+
+  Raises:
+    CheckpointError: nobody's known names, or names, shapes or values that do not fit.
+  """
+  options: dict[str, Any] = {}
+  if loaded.metadata is not None:
+    arch, style = loaded.metadata["arch"], "upstream"
+    kept = loaded.metadata.get("options", {})
+    options = {key: kept[key] for key in _OPTIONS & set(kept)}
+  try:
+    ported = adopt.port(loaded.arrays, arch=arch, style=style, changes=changes, options=options)
+  except ValueError as error:
+    raise CheckpointError(f"{path}: {error}") from error
+  if loaded.metadata is None:
+    return ported
+  passengers = loaded.metadata["passengers"]
+  if changes and (changes.num_classes or changes.backbone_only):
+    passengers = {key: value for key, value in passengers.items() if key.startswith("backbone.")}
+  return ported._replace(passengers=passengers)
+
+
+def convert(
+  source: str | Path,
+  out: str | Path,
+  *,
+  to: str | None = None,
+  arch: str | None = None,
+  style: str | None = None,
+  changes: Changes | None = None,
+  dtype: str = "float32",
+) -> list[str]:
+  """Converts the weight file `source` to `out`.
+
+  Args:
+    source: file of any known format.
+    out: file to write: `.safetensors` of this package, or with `to` a PyTorch state_dict (`.safetensors`, or else
+      what `torch.load` reads).
+    to: whose names the state_dict gets; None writes this package's file.
+    arch: which architecture it has to be; None recognises it.
+    style: whose names `source` uses; None recognises it.
+    changes: see `adopt.Changes`.
+    dtype: of the floating-point arrays: one of `DTYPES`; "source" keeps the file's.
+
+  Returns:
+    Lines that say what was done.
+
+  Raises:
+    CheckpointError: see `load` and `understand`; `out` is `source`; values that `dtype` cannot hold.
+  """
+  source, out = Path(source), Path(out)
+  if out.exists() and source.exists() and out.samefile(source):
+    raise CheckpointError(f"{out} is the file that is read; give another name.")
+  if to is None and out.suffix != ".safetensors":
+    raise CheckpointError(f"{out}: this package's weights are .safetensors files; for PyTorch's say to whom (--to).")
+  loaded = load(source)
+  ported = understand(loaded, source, arch=arch, style=style, changes=changes)
+  variables = _cast(ported.variables, dtype)
+  if to is None:
+    save_weights(out, variables, _metadata(loaded, ported, source))
+  else:
+    _write_theirs(out, variables, ported, to)
+  return [*_summary(ported, loaded, source), *ported.notes, *_advice(ported, out, to)]
+
+
+def inspect(path: str | Path) -> list[str]:
+  """Lines that say what a weight file holds: format, architecture, tensors, sizes, dtypes.
+
+  Raises:
+    CheckpointError: see `load`.
+  """
+  loaded = load(path)
+  arrays = loaded.arrays
+  if loaded.metadata is not None:
+    arrays = {"/".join(names): array for names, array in rules.flatten(load_weights(path)[0]).items()}
+  total = sum(array.size for array in arrays.values())
+  kinds = sorted({str(array.dtype) for array in arrays.values()})
+  lines = [f"{path}: {Path(path).stat().st_size} bytes, {loaded.format} format"]
+  lines.append(f"{len(arrays)} tensors, {total} values, {', '.join(kinds)}")
+  try:
+    lines.append("holds " + _describe(understand(loaded, path, arch=None, style=None)))
+  except CheckpointError as error:
+    lines.append(f"cannot be converted as it is: {_guess(loaded)}{error}")
+  bad = [k for k, v in arrays.items() if v.dtype.kind not in "biu" and not np.isfinite(v.astype(float)).all()]
+  lines += [f"not finite: {name}" for name in bad]
+  for key, value in (loaded.metadata or {}).items():
+    if key != "passengers":
+      lines.append(f"metadata {key}: {json.dumps(value)}")
+  return lines + [f"  {name}  {tuple(array.shape)}  {array.dtype}" for name, array in arrays.items()]
+
+
+def _guess(loaded: Loaded) -> str:
+  try:
+    source = recognise(strip_prefix(loaded.arrays))
+  except ValueError:
+    return ""
+  return f"it looks like {source.arch} ({source.style}), but "
+
+
+def _looks_like_safetensors(path: Path) -> bool:
+  with path.open("rb") as file:
+    start = file.read(9)
+  return len(start) == 9 and start[8:] == b"{" and int.from_bytes(start[:8], "little") < path.stat().st_size
+
+
+def _cast(variables: dict, dtype: str) -> dict:
+  flat = rules.flatten(variables)
+  if dtype != "source":
+    with np.errstate(over="ignore"):  # told below, by name
+      cast = {path: np.asarray(value).astype(dtype) for path, value in flat.items()}
+    bad = [".".join(path) for path, value in cast.items() if not np.isfinite(value).all()]
+    if bad:
+      raise CheckpointError(f"{dtype} cannot hold the values of: {', '.join(bad)}")
+    flat = cast
+  return rules.unflatten(flat)
+
+
+def _metadata(loaded: Loaded, ported: Ported, path: Path) -> dict[str, Any]:
+  before = loaded.metadata or {}
+  source = ported.source
+  licence = naming.LICENCES.get((source.arch, source.style), naming.NO_LICENCE)
+  return {
+    "arch": source.arch,
+    "part": "backbone" if _is_backbone(ported) else "whole",
+    "options": ported.options,
+    "source_format": before.get("source_format", f"{loaded.format}, {source.style} names"),
+    "source_file": before.get("source_file", path.name),
+    "source_sha256": before.get("source_sha256") or hashlib.sha256(path.read_bytes()).hexdigest(),
+    "licence": before.get("licence", licence),
+    "changes": [*before.get("changes", []), *ported.notes],
+    "passengers": _pack(ported.passengers),
+  }
+
+
+def _pack(arrays: Mapping[str, np.ndarray]) -> dict[str, list]:
+  data = lambda array: base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()  # noqa: E731
+  return {key: [str(array.dtype), list(array.shape), data(array)] for key, array in arrays.items()}
+
+
+def _unpack(packed: Mapping[str, list]) -> dict[str, np.ndarray]:
+  return {
+    key: np.frombuffer(base64.b64decode(data), np.dtype(dtype)).reshape(shape)
+    for key, (dtype, shape, data) in packed.items()
+  }
+
+
+def _write_theirs(out: Path, variables: dict, ported: Ported, to: str) -> None:
+  try:
+    state_dict = adopt.unport(variables, ported.source.arch, to, ported.passengers)
+    if out.suffix != ".safetensors":
+      return write_pth(out, state_dict)
+  except ValueError as error:
+    raise CheckpointError(f"{out}: {error}") from error
+  arrays = {key: np.asarray(value, order="C") for key, value in state_dict.items()}
+  try:
+    with atomic_write(out) as temporary:
+      save_file(arrays, temporary, {"format": "pt"})
+  except SafetensorError as error:
+    raise CheckpointError(f"could not write {out}: {error}") from error
+
+
+def _is_backbone(ported: Ported) -> bool:
+  return ported.source.arch in adopt.TASK_NETWORKS and "num_classes" not in ported.options
+
+
+def _describe(ported: Ported) -> str:
+  source: Source = ported.source
+  part = ", backbone only" if _is_backbone(ported) else ""
+  options = ", ".join(f"{key}={value}" for key, value in ported.options.items())
+  return f"{source.arch} ({source.style} names{part})" + (f": {options}" if options else "")
+
+
+def _summary(ported: Ported, loaded: Loaded, path: Path) -> list[str]:
+  return [f"{path}: {loaded.format} format, {_describe(ported)}"]
+
+
+def _advice(ported: Ported, out: Path, to: str | None) -> list[str]:
+  lines = [f"written to {out}" + (f", {to} names" if to else "")]
+  arch, options = ported.source.arch, ported.options
+  if to is not None:
+    return lines
+  if arch == "fusion":
+    return [*lines, f"use it: tdfusion fuse --weights {out} ..., or train from it with --config.init.f={out}"]
+  if arch == "lossgen":
+    return [*lines, f"use it: --config.init.g={out}"]
+  if _is_backbone(ported):
+    return [*lines, "this is a backbone alone: to start a task network from it, convert with --num-classes"]
+  words = [f"--config.init.t={out}", f"--config.task.variant={options['variant']}"]
+  words += [f"--config.task.options.{key}={value}" for key, value in options.items() if key in _OPTIONS]
+  return [*lines, f"use it: {' '.join(words)}  (for data of {options['num_classes']} classes)"]

@@ -1,0 +1,1 @@
+"""Boxes and masks in the forms of Pascal VOC, YOLO and COCO."""

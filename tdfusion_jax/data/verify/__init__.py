@@ -1,0 +1,1 @@
+"""`tdfusion data verify`: all faults of a data set at once."""

@@ -1,0 +1,1 @@
+"""F by other means than Linen: machine code, tiles, one program for all sizes, an ONNX graph."""

@@ -1,0 +1,98 @@
+"""How good a trained T is: the numbers of the paper's table 2 over a whole data set."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tdfusion_jax.batch import DetTarget, Pair, SegTarget
+from tdfusion_jax.data import val_batches
+from tdfusion_jax.data.source import DatasetError, Source
+from tdfusion_jax.metrics.segmentation import confusion_matrix, scores
+from tdfusion_jax.ops import compiling
+from tdfusion_jax.tasks import Task
+
+
+def judge(
+  task: Task,
+  params: Any,
+  stats: Any,
+  source: Source,
+  *,
+  fuse: Callable,
+  fuse_params: Any = None,
+  task_size: tuple[int, int],
+  max_boxes: int = 64,
+  batch_size: int = 8,
+  track: Callable[[Iterable, int], Iterable] = lambda batches, total: batches,
+) -> dict[str, float]:
+  """T's scores on all pairs of `source`.
+
+  Args:
+    task: made with a low `score_threshold` for detection, since average precision wants the whole curve.
+    params, stats: of T.
+    source: pairs with labels.
+    fuse, fuse_params: (params, ir, vi) -> what T sees, on [B, H, W, 1].
+    task_size: (H, W) that pairs and labels are resized to.
+    max_boxes: rows per image in `DetTarget`.
+    batch_size: pairs at a time.
+    track: wraps the batches for a progress display.
+
+  Returns:
+    {"task_loss": mean over pairs; segmentation: "mIoU", "mAcc", "pixel_accuracy", "IoU/CLASS", "Acc/CLASS";
+    detection: "AP50", "AP75", "mAP" and "AP50/CLASS" by COCO matching at `task_size`}, in [0, 1], higher is
+    better but for the loss.
+
+  Raises:
+    DatasetError: a source without labels.
+  """
+  if source.kind not in ("segmentation", "detection"):
+    raise DatasetError(f"{source.describe()}: T cannot be judged without labels")
+
+  @compiling.jit
+  def look(fuse_params, params, stats, pair: Pair):
+    images = fuse(fuse_params, pair.ir, pair.vi)
+
+    def loss(row):  # of one image: a batch's loss is no mean over its images for every task
+      image, target = jax.tree.map(lambda leaf: leaf[None], row)
+      outputs, _ = task.apply(params, stats, image, train=False, key=None)
+      return task.loss(outputs, target)[0]
+
+    losses = jax.lax.map(loss, (images, pair.target))
+    return losses, task.predict(params, stats, images)
+
+  total, losses, seen = -(-len(source) // batch_size), [], []
+  batches = val_batches(source, batch_size=batch_size, task_size=task_size, max_boxes=max_boxes)
+  for pair in track(batches, total):
+    valid = np.ones(len(pair.ir), bool) if pair.valid is None else np.asarray(pair.valid)
+    loss, predictions = jax.device_get(look(fuse_params, params, stats, jax.tree.map(jnp.asarray, pair)))
+    losses.append(loss[valid])
+    seen.append((*jax.tree.map(lambda leaf, valid=valid: leaf[valid], (predictions, pair.target)),))
+  measured = {"task_loss": float(np.concatenate(losses).mean())}
+  score = _segmentation if source.kind == "segmentation" else _detection
+  return measured | score(seen, source.classes)
+
+
+def _segmentation(seen: list[tuple[dict, SegTarget]], classes: tuple[str, ...]) -> dict[str, float]:
+  matrix = np.zeros((len(classes), len(classes)), np.int64)
+  for predictions, target in seen:
+    predicted, true = jnp.asarray(predictions["labels"]), jnp.asarray(target.labels)
+    matrix += np.asarray(confusion_matrix(predicted, true, len(classes)), np.int64)
+  found = scores(matrix)
+  per_class = {f"{name}/{c}": float(v) for name in ("IoU", "Acc") for c, v in zip(classes, found[name], strict=True)}
+  return {name: found[name] for name in ("mIoU", "mAcc", "pixel_accuracy")} | per_class
+
+
+def _detection(seen: list[tuple[dict, DetTarget]], classes: tuple[str, ...]) -> dict[str, float]:
+  from tdfusion_jax.metrics.detection import average_precision
+
+  found, true = [], []
+  for predictions, target in seen:
+    for row in range(len(target.valid)):
+      kept = predictions["valid"][row]
+      found.append({name: predictions[name][row][kept] for name in ("boxes", "scores", "classes")})
+      kept = target.valid[row]
+      true.append({"boxes": target.boxes[row][kept], "classes": target.classes[row][kept]})
+  return average_precision(found, true, classes)

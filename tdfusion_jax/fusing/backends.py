@@ -1,0 +1,106 @@
+"""Which program computes F: JAX, or ONNX Runtime where that is faster."""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from tdfusion_jax import fusers
+from tdfusion_jax.engines.onnx import fusion_model
+from tdfusion_jax.export import ExportError, onnx_session
+from tdfusion_jax.fusing.pairs import AnySizeFuser, PairFuser, make_pair_fuser
+
+BACKENDS = ("auto", "jax", "onnx")
+_TURNS = 2  # of each, the faster counts
+_CLEARLY = 0.85  # of the time of the first: less is not worth losing its overlap of one pair with the next
+
+
+def onnx_infer(params: Any) -> Callable:
+  """F by ONNX Runtime: two luminances [B, H, W, 1] float32 -> the fused one.
+
+  Raises:
+    ExportError: the onnx or onnxruntime package is missing.
+  """
+  try:
+    model = fusion_model(jax.tree.map(np.asarray, params))
+  except ImportError:
+    raise ExportError("this backend needs ONNX: pip install 'tdfusion-jax[onnx]'") from None
+  session, one_at_a_time = onnx_session(model.SerializeToString()), threading.Lock()
+
+  def infer(ir, vi):
+    with one_at_a_time:  # a run takes all cores; two at once take each other's cache
+      return session.run(["fused"], {"ir": ir, "vi": vi})[0]
+
+  return infer
+
+
+def make_fuser(backend: str, fuse_fn: Callable, params: Any, *, stretch: bool = False, dtype: Any = None) -> PairFuser:
+  """`fusing.make_pair_fuser`, or its counterpart by ONNX Runtime.
+
+  Args:
+    backend: "jax", "onnx", or "auto": on a CPU both are timed on the first pair, if ONNX Runtime is installed.
+    fuse_fn, params: from `fusers.load_fusion`; anything but F runs in JAX, and so does another dtype than float32.
+    stretch, dtype: as for `fusing.make_fuse_fn`.
+
+  Raises:
+    ExportError: "onnx" is asked for and cannot be had.
+  """
+  ours = make_pair_fuser(fuse_fn, params, stretch=stretch, dtype=dtype)
+  fits = fuse_fn is fusers.fuse_net and dtype is None
+  if backend == "onnx" and not fits:
+    raise ExportError("the onnx backend computes F alone, and in float32.")
+  if backend == "jax" or not fits or (backend == "auto" and jax.default_backend() != "cpu"):
+    return ours
+  try:
+    theirs = AnySizeFuser(params, stretch=stretch, infer=onnx_infer(params))
+  except ExportError:
+    if backend == "onnx":
+      raise
+    return ours
+  return theirs if backend == "onnx" else FasterFuser({"jax": ours, "onnx": theirs})
+
+
+class FasterFuser:
+  """The first fuser, unless another is clearly faster on the first pair of several."""
+
+  def __init__(self, fusers: dict[str, PairFuser]):
+    self._fusers = fusers
+    self._chosen: PairFuser | None = None
+    self.note = ""
+    """What was measured."""
+
+  @property
+  def compiled(self) -> list[float]:
+    """See `PairFuser`."""
+    return [seconds for fuser in self._fusers.values() for seconds in fuser.compiled]
+
+  def plan(self, sizes: list[tuple[int, int]]) -> None:
+    """See `PairFuser`."""
+    for fuser in self._fusers.values():
+      fuser.plan(sizes)
+    if len(sizes) < 2:
+      self._chosen = next(iter(self._fusers.values()))
+
+  def start(self, ir: np.ndarray, vi: np.ndarray) -> Callable[[], np.ndarray]:
+    """See `PairFuser`."""
+    if self._chosen is None:
+      seconds = {name: _fastest(fuser, ir, vi) for name, fuser in self._fusers.items()}
+      first, best = next(iter(seconds)), min(seconds, key=seconds.__getitem__)
+      best = best if seconds[best] < _CLEARLY * seconds[first] else first
+      self._chosen = self._fusers[best]
+      times = ", ".join(f"{name} {s:.2f} s" for name, s in seconds.items())
+      self.note = f"backend {best}: the first pair ({ir.shape[1]}x{ir.shape[0]}) took {times}"
+    return self._chosen.start(ir, vi)
+
+
+def _fastest(fuser: PairFuser, ir: np.ndarray, vi: np.ndarray) -> float:
+  fuser.start(ir, vi)()  # compiles
+  times = []
+  for _ in range(_TURNS):
+    began = time.perf_counter()
+    fuser.start(ir, vi)()
+    times.append(time.perf_counter() - began)
+  return min(times)

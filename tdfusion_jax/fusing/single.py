@@ -1,0 +1,69 @@
+"""One pair in one call: arrays, PIL images or paths in, the same kind out."""
+
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from tdfusion_jax import fusers
+from tdfusion_jax.fusing.pairs import PairFuser, make_pair_fuser
+from tdfusion_jax.images.files import LINEAR, ImageError, Scale, from_pil, parse_scale, read_image, to_unit
+
+
+def fuse(
+  ir: Any,
+  vi: Any,
+  *,
+  weights: str | Path | None = None,
+  checkpoint: str | Path | None = None,
+  scale: str = "linear",
+  stretch: bool = False,
+) -> Any:
+  """`tdfusion_jax.fuse`, which describes it."""
+  if weights is not None and checkpoint is not None:
+    raise ImageError("give weights or checkpoint, not both.")
+  a, b = _unit(ir, "ir", parse_scale(scale)), _unit(vi, "vi")
+  if a.shape[:2] != b.shape[:2]:
+    sizes = " and ".join(f"{x.shape[1]}x{x.shape[0]}" for x in (a, b))
+    raise ImageError(f"ir and vi differ in size ({sizes}); register them first.")
+  file = fusers.fusion_file(checkpoint_dir=checkpoint, weights=weights)
+  fused = _fuser(file, file.stat().st_mtime if file.exists() else 0.0, stretch).start(a, b)()
+  if not np.isfinite(fused).all():
+    raise ImageError("the fused image is not finite; are the weights damaged?")
+  return _like(fused, vi)
+
+
+@lru_cache(maxsize=4)
+def _fuser(file: Path, changed: float, stretch: bool) -> PairFuser:
+  del changed  # part of the key: a file may be replaced, and a run exports anew
+  return make_pair_fuser(*fusers.load_fusion(weights=file), stretch=stretch)
+
+
+def _unit(image: Any, name: str, scale: Scale = LINEAR) -> np.ndarray:
+  """[H, W, 1 or 3] float32 in [0, 1]."""
+  if isinstance(image, str | os.PathLike):
+    return read_image(Path(image), scale)
+  if isinstance(image, Image.Image):
+    return from_pil(image, name, scale)
+  array = np.asarray(image)
+  if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[-1] not in (1, 3, 4)) or 0 in array.shape:
+    raise ImageError(f"{name} is [H, W] or [H, W, 1, 3 or 4], not {list(array.shape)}.")
+  if array.dtype not in (np.uint8, np.uint16) and not np.issubdtype(array.dtype, np.floating):
+    raise ImageError(f"{name} is uint8, uint16 or float, not {array.dtype}.")
+  return to_unit(array[..., :3] if array.ndim == 3 else array, name, scale)
+
+
+def _like(fused: np.ndarray, vi: Any) -> Any:
+  """`fused` [H, W, C] in [0, 1] as the kind of image that `vi` is."""
+  if isinstance(vi, str | os.PathLike | Image.Image):
+    byte = np.round(fused * 255).astype(np.uint8)
+    return Image.fromarray(byte[..., 0] if byte.shape[-1] == 1 else byte)
+  array = np.asarray(vi)
+  if fused.shape[-1] == 1 and array.ndim == 2:
+    fused = fused[..., 0]
+  if array.dtype in (np.uint8, np.uint16):
+    return np.round(fused * np.iinfo(array.dtype).max).astype(array.dtype)
+  return fused.astype(array.dtype)

@@ -1,0 +1,1 @@
+"""A page about runs: curves, scores, pictures under a slider."""

@@ -1,0 +1,254 @@
+"""From a config to functions: the one place where numbers and names become networks, losses and optimisers."""
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from tdfusion_jax import fusers, meta, weightfiles
+from tdfusion_jax.batch import Views
+from tdfusion_jax.config import Config, ConfigError
+from tdfusion_jax.data import DiskCachedSource, RecordSource, SkippingSource, get_source
+from tdfusion_jax.data.loader import StepSource
+from tdfusion_jax.data.records.source import plain_options
+from tdfusion_jax.data.source import CachedSource, Source
+from tdfusion_jax.data.truth import TruthStepSource
+from tdfusion_jax.integrations import scenic
+from tdfusion_jax.losses.fusion import fusion_loss
+from tdfusion_jax.meta.method import Method
+from tdfusion_jax.meta.state import TrainState
+from tdfusion_jax.networks.lossgen import LossNet
+from tdfusion_jax.ops import compiling
+from tdfusion_jax.ops.strips import Tiling
+from tdfusion_jax.tasks import Task
+from tdfusion_jax.tasks.detection import detection
+from tdfusion_jax.tasks.segmentation import segmentation
+from tdfusion_jax.train import optimisers
+from tdfusion_jax.train.checks import LABELS, check
+
+TASKS = {"detection": detection, "segmentation": segmentation, "scenic": scenic.task_from_names}
+
+
+class Experiment(NamedTuple):
+  """A config made real: what `train` needs, and nothing that needs training."""
+
+  method: Method
+  g_step: Any
+  """(state, {"mtr", "mts"}) -> (state, {name: scalar}), jitted, state donated."""
+  ft_step: Any
+  """(state, {"ftr"}) -> (state, {name: scalar}), jitted, state donated."""
+  steps: StepSource
+  val: Source
+  init: Any
+  """() -> TrainState."""
+
+
+def task(config: Config, num_classes: int) -> Task | None:
+  """The downstream task, or None."""
+  if config.task.kind == "none":
+    return None
+  options = dict(config.task.options)
+  if config.stage == "task" and config.fused.images == "both":
+    options["in_channels"] = 2
+  try:
+    return TASKS[config.task.kind](num_classes, variant=config.task.variant, **options)
+  except scenic.ScenicError as error:
+    raise ConfigError(f"config.task: {error}") from error
+
+
+def _first_of_ir(function):
+  """`function(first, ir, ...)` with ir's first channel: what is an image where `TruthStepSource` made it."""
+  return function and (lambda first, ir, *rest: function(first, ir[..., :1], *rest))
+
+
+def method(config: Config, judge: Task | None) -> Method:
+  """The functions and switches of the learning steps."""
+  tiling = Tiling(remat=config.train.remat)
+  loss = None
+  if config.stage == "task":
+    fuse = fusers.two_channels if config.fused.images == "both" else fusers.finished
+    halves = partial(fusers.weigh_constant, w_a=0.5)
+    return Method(fuse, halves, None, judge, fuse_in_outer=True, dropout=config.task.dropout)
+  if not config.loss.none:
+    loss = partial(fusion_loss, alpha=config.loss.alpha, intensity=config.loss.intensity)
+  fuse = partial(fusers.fuse_average if config.loss.none else fusers.fuse_net, tiling=tiling)
+  weigh = partial(fusers.weigh_constant, w_a=config.loss.fixed_w_a)
+  if config.loss.weights == "learned":
+    weigh = partial(fusers.weigh_net, tiling=tiling)
+  elif config.loss.weights == "truth":
+    weigh = fusers.weigh_truth
+    fuse, loss = _first_of_ir(fuse), _first_of_ir(loss)
+  return Method(
+    fuse=fuse,
+    weigh=weigh,
+    fusion_loss=loss,
+    task=judge,
+    train_task=not config.task.frozen,
+    inner_task=config.meta.inner_task,
+    task_weight=config.loss.task_weight,
+    fuse_in_outer=config.meta.fuse_in_outer,
+    f_weighs=config.loss.none,
+    dropout=config.task.dropout,
+    derivative=config.meta.derivative,
+    rule=config.meta.rule,
+    anchor=config.meta.anchor,
+    anchor_to=config.meta.anchor_to,
+  )
+
+
+def source(config: Config, split: str, *, own_task: bool = False) -> Source:
+  """The pairs of `split`, "train", "val" or "test" (with val's options).
+
+  Their labels must fit `config.task` unless the task is the user's own.
+  """
+  data = config.data
+  chosen = data.train_options if split == "train" else data.val_options
+  options = {k: v for k, v in chosen.items() if v not in ("", None)}
+  if data.records_dir:
+    found: Source = RecordSource(data.records_dir, data.name, data[f"{split}_split"], **options)
+  else:
+    found = get_source(data.name, root=data.root or None, split=data[f"{split}_split"], **options)
+  kind = LABELS[config.task.kind]
+  if kind is not None and found.kind != kind and not own_task:
+    raise ConfigError(f"config.task.kind={kind!r} does not fit {data.name}, which holds labels for: {found.kind}.")
+  if data.bad_samples == "skip" and split == "train":
+    found = SkippingSource(found)
+  if data.cache_dir:
+    where = str(Path(data.records_dir or data.root or "").expanduser().absolute())
+    about = {"name": data.name, "where": where, "split": data[f"{split}_split"], "options": plain_options(options)}
+    found = DiskCachedSource(found, data.cache_dir, data.cache_disk_mb << 20, about)
+  return CachedSource(found, data.cache_mb << 20) if data.cache_mb else found
+
+
+def optimiser(config: Config, letter: str, steps_per_epoch: int) -> optax.GradientTransformation:
+  """The update rule of "f", "g" or "t"."""
+  rule = config.optim[letter]
+  return optimisers.optimiser(rule.rule, _schedule(config, rule.learning_rate, steps_per_epoch), eps=rule.eps)
+
+
+def _schedule(config: Config, rate: float, steps_per_epoch: int):
+  optim = config.optim
+  return optimisers.schedule(
+    rate,
+    steps_per_epoch,
+    decay_every=optim.decay_every,
+    decay_rate=optim.decay_rate,
+    warmup_steps=optim.warmup_steps,
+    final_rate=optim.final_rate,
+    total_steps=steps_per_epoch * config.train.epochs,
+  )
+
+
+def _step_source(config: Config, pairs: Source) -> StepSource:
+  data = config.data
+  kind = TruthStepSource if config.loss.weights == "truth" else StepSource
+  return kind(
+    pairs,
+    epochs=config.train.epochs,
+    g_steps=config.meta.steps,
+    batch_size=data.batch_size,
+    meta_pairs=config.meta.pairs,
+    crop_size=tuple(data.crop_size) if data.crop_size else None,
+    task_size=tuple(data.task_size),
+    max_boxes=data.max_boxes,
+    swap=data.swap,
+    flip=data.flip,
+    seed=config.seed,
+    num_classes=len(pairs.classes) if config.task.kind != "none" else None,
+    pretrain_steps=config.train.pretrain_steps,
+    augment=config.data.augment,
+  )
+
+
+def experiment(config: Config, judge: Task | None = None, pairs: tuple[Source, Source] | None = None) -> Experiment:
+  """Everything a training run needs.
+
+  Args:
+    config: from a file in `configs/`.
+    judge: a task of your own in place of `config.task`; it gets the targets that the data source hands out.
+    pairs: sources for training and validation in place of those that `config.data` names.
+
+  Raises:
+    ConfigError, DatasetError: contradicting fields, missing or unfitting data, naming the field or file.
+  """
+  check(config)
+  train, val = pairs or (source(config, split, own_task=judge is not None) for split in ("train", "val"))
+  if pairs is None and judge is None and list(train.classes) != list(val.classes):
+    raise ConfigError(
+      f"config.data: training and validation name their classes differently, {list(train.classes)} and "
+      f"{list(val.classes)}; a class would be taken for another."
+    )
+  steps = _step_source(config, train)
+  how = method(config, judge or task(config, len(train.classes)))
+  # Each optimiser counts its own steps; pre-training moves the clocks of F and T on a little.
+  rules = {k: optimiser(config, k, steps.g_steps if k == "g" else steps.ft_steps) for k in "fgt"}
+  rates = [_schedule(config, rate, steps.g_steps + steps.ft_steps) for rate in (config.meta.eta_f, config.meta.eta_t)]
+  eta = lambda step: tuple(rate(jnp.maximum(step - steps.pretrain_steps, 0)) for rate in rates)  # noqa: E731
+  g_step, ft_step = meta.make_steps(how, rules["f"], rules["g"], rules["t"], eta)
+  return Experiment(
+    method=how,
+    g_step=compiling.jit(g_step, donate_argnums=0),
+    ft_step=compiling.jit(ft_step, donate_argnums=0),
+    steps=steps,
+    val=val,
+    init=partial(init_state, config, how, rules, steps.task_size),
+  )
+
+
+def init_state(config: Config, how: Method, rules: dict, task_size: tuple[int, int]) -> TrainState:
+  """Where training starts: fresh or given weights, optimisers `rules` ("f", "g", "t") at rest."""
+  key, f_key, g_key, t_key = jax.random.split(jax.random.key(config.seed), 4)
+  fuser, _ = fusers.FUSERS[fuser_name(config)]
+  image = jnp.zeros((1, *task_size, 1))
+  if config.stage == "task":
+    f_params, image = {}, how.fuse({}, image, image)
+  else:
+    f_params = _start(config, "f", partial(fusers.init_variables, fuser(), f_key))["params"]
+  g_params: Any = {}
+  if config.loss.weights == "learned":
+    g_params = _start(config, "g", partial(fusers.init_variables, LossNet(), g_key))["params"]
+  t_params, t_stats = {}, {}
+  if how.task:
+    judge, names = how.task, ("params", "batch_stats")
+    started = _start(config, "t", lambda: dict(zip(names, judge.init(t_key, image), strict=True)))
+    t_params, t_stats = (started.get(name, {}) for name in names)
+  return TrainState(
+    step=jnp.zeros((), jnp.int32),
+    key=key,
+    f_params=f_params,
+    g_params=g_params,
+    t_params=t_params,
+    t_stats=t_stats,
+    f_opt=rules["f"].init(f_params),
+    g_opt=rules["g"].init(g_params) if g_params else {},
+    t_opt=rules["t"].init(t_params) if how.task else {},
+  )
+
+
+def _start(config: Config, letter: str, make: Callable[[], dict]) -> dict:
+  """What `make` makes, {"params": ...} and the like, or what the file in `init.<letter>` holds in its place."""
+  path = config.init[letter]
+  if not path:
+    return make()
+  loaded, _ = weightfiles.load_weights(path)
+  return jax.tree.map(jnp.asarray, weightfiles.match(loaded, jax.eval_shape(make), f"{path} (init.{letter})"))
+
+
+def fuser_name(config: Config) -> str:
+  """Which of `FUSERS` this config trains."""
+  return "average" if config.loss.none else "fusion"
+
+
+def config_to_json(config: Config) -> dict:
+  """The config as plain JSON values."""
+  return json.loads(config.to_json())
+
+
+def to_device(views: dict[str, Views]) -> dict[str, Views]:
+  """A NumPy batch on the default device."""
+  return jax.tree.map(jnp.asarray, views)

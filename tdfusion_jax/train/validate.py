@@ -1,0 +1,136 @@
+"""Validation: how well F, G and T do on held-out pairs, as numbers and pictures."""
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tdfusion_jax.batch import DetTarget, Pair, SegTarget
+from tdfusion_jax.data import val_batches
+from tdfusion_jax.data.source import Source
+from tdfusion_jax.images import pictures
+from tdfusion_jax.meta.method import Method
+from tdfusion_jax.meta.state import TrainState
+from tdfusion_jax.ops import compiling
+
+
+def _look(method: Method, state: TrainState, pair: Pair) -> dict[str, Any]:
+  """One pair [1, H, W, 1]: losses, fused image, weights and T's predictions, with running statistics."""
+  fused = method.fuse(state.f_params, pair.ir, pair.vi)
+  seen: dict[str, Any] = {"fused": fused}
+  if method.fusion_loss is not None or method.f_weighs:
+    seen["weights"] = method.weigh(state.f_params if method.f_weighs else state.g_params, pair.ir, pair.vi)
+  if method.fusion_loss is not None:
+    loss, _ = method.fusion_loss(fused, pair.ir, pair.vi, seen["weights"])
+    seen["losses"] = {"fusion_loss": loss}
+  if method.task is not None:
+    outputs, _ = method.task.apply(state.t_params, state.t_stats, fused, train=False, key=None)
+    losses = dict(seen.get("losses", {}))
+    losses["task_loss"], _ = method.task.loss(outputs, pair.target)
+    seen |= {"losses": losses, "predictions": method.task.predict(state.t_params, state.t_stats, fused)}
+  return seen
+
+
+@cache
+def _compiled_look():
+  return compiling.jit(_look, static_argnums=0)
+
+
+def looks(
+  method: Method, state: TrainState, source: Source, *, task_size: tuple[int, int], max_boxes: int, limit: int
+) -> Iterator[tuple[Pair, dict[str, Any]]]:
+  """The first `limit` pairs of `source`, [1, H, W, 1] each, and what is seen in them: see `validate`.
+
+  Yields:
+    (pair, {"fused", "weights", "losses", "predictions"} as far as the method has them), NumPy arrays.
+  """
+  for pair in val_batches(source, batch_size=1, task_size=task_size, max_boxes=max_boxes, limit=limit):
+    yield pair, jax.device_get(_compiled_look()(method, state, jax.tree.map(jnp.asarray, pair)))
+
+
+def validate(
+  method: Method,
+  state: TrainState,
+  source: Source,
+  *,
+  task_size: tuple[int, int],
+  max_boxes: int,
+  limit: int,
+  num_pictures: int,
+) -> tuple[dict[str, float], np.ndarray | None]:
+  """Looks at the first `limit` pairs of `source`.
+
+  Args:
+    method: functions and switches of the run.
+    state: F, G, T as they are.
+    source: validation pairs. Where it has `scene(index)` with `ir_only` and `vi_only` masks (the synthetic
+      world), the mean w_a inside each is reported too, over the pixels of all pairs.
+    task_size: (H, W) that pairs are resized to.
+    max_boxes: rows per image in `DetTarget`.
+    limit: pairs to look at.
+    num_pictures: rows of the contact sheet.
+
+  Returns:
+    ({"val/task_loss", "val/fusion_loss", "val/w_a", ...}: means over pairs, contact sheet RGB uint8 or None).
+  """
+  sums: dict[str, list[float]] = {}
+  rows = []
+  looked_at = looks(method, state, source, task_size=task_size, max_boxes=max_boxes, limit=limit)
+  for index, (pair, seen) in enumerate(looked_at):
+    for name, value in seen.get("losses", {}).items():
+      _add(sums, name, float(value), 1)
+    if "weights" in seen:
+      w_a = seen["weights"][0, ..., 0]
+      _add(sums, "w_a", w_a.sum(), w_a.size)
+      for name, mask in _masks(source, index, task_size).items():
+        _add(sums, f"w_a_{name}", w_a[mask].sum(), mask.sum())
+    if index < num_pictures:
+      rows.append(pictures_of(pair, seen))
+  measured = {f"val/{name}": total / count for name, (total, count) in sums.items() if count}
+  return measured, pictures.sheet(rows) if rows else None
+
+
+def _add(sums: dict[str, list[float]], name: str, value, count) -> None:
+  total = sums.setdefault(name, [0.0, 0.0])
+  total[0] += float(value)
+  total[1] += float(count)
+
+
+def _masks(source: Source, index: int, size: tuple[int, int]) -> dict[str, np.ndarray]:
+  scene = getattr(getattr(source, "source", source), "scene", None)  # a cache holds its source in .source
+  if scene is None:
+    return {}
+  found = scene(index)
+  masks = {name: found[name] for name in ("ir_only", "vi_only")}
+  return {name: _resize_mask(mask, size) for name, mask in masks.items()}
+
+
+def _resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+  rows, columns = ((np.arange(n) + 0.5) * m / n for n, m in zip(size, mask.shape, strict=True))
+  return mask[rows.astype(int)][:, columns.astype(int)]
+
+
+def pictures_of(pair: Pair, seen: dict[str, Any]) -> dict[str, np.ndarray]:
+  """One line of the contact sheet: {title: RGB uint8} of what `looks` yields."""
+  fused = pictures.gray(seen["fused"][0, ..., 0])
+  row = {
+    "infrared": pictures.gray(pair.ir[0, ..., 0]),
+    "visible": pictures.gray(pair.vi[0, ..., 0]),
+    "fused": fused,
+  }
+  if "weights" in seen:
+    row["w_a (infrared)"] = pictures.heat(seen["weights"][0, ..., 0])
+    row["w_b (visible)"] = pictures.heat(seen["weights"][0, ..., 1])
+  predictions = seen.get("predictions")
+  if isinstance(pair.target, DetTarget) and isinstance(predictions, dict):
+    target, ok = pair.target, pair.target.valid[0]
+    row["true"] = pictures.with_boxes(fused, target.boxes[0][ok], target.classes[0][ok])
+    ok = predictions["valid"][0]
+    row["predicted"] = pictures.with_boxes(fused, predictions["boxes"][0][ok], predictions["classes"][0][ok])
+  elif isinstance(pair.target, SegTarget) and isinstance(predictions, dict):
+    row["true"] = pictures.with_labels(fused, pair.target.labels[0])
+    row["predicted"] = pictures.with_labels(fused, predictions["labels"][0])
+  return row

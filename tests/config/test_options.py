@@ -1,0 +1,138 @@
+"""Configs: every file and option builds, typos and contradictions name the field."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from configs import NAMES, load
+from tdfusion_jax import fusers
+from tdfusion_jax.config import ConfigError
+from tdfusion_jax.train import build, checks
+
+
+def test_the_six_configs_are_there():
+  assert NAMES == ["fmb_seg", "llvip_det", "m3fd_det", "msrs_seg", "synthetic_det", "synthetic_seg"]
+
+
+@pytest.mark.parametrize("options", ["", "runlocal"])
+def test_the_configs_of_the_starter_weights_are_consistent(options):
+  f, g = load("starter", options), load("starter_g", options)
+  checks.check(f)
+  checks.check(g)
+  assert f.task.kind == "none" and f.loss.weights == "fixed"
+  assert g.loss.weights == "learned" and Path(g.init.f) == fusers.shipped_weights()
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+  "option",
+  ["", "runlocal", "upstream", "weights=0.9", *(f"ablation={n}" for n in ("I", "II", "III", "IV", "V"))],
+)
+def test_every_option_of_every_config_is_consistent(name, option):
+  checks.check(load(name, option))
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if "synthetic" not in n])
+def test_real_data_keep_the_papers_values(name):
+  config = load(name)
+  assert (config.loss.alpha, config.data.batch_size, config.train.epochs, config.meta.pairs) == (
+    1.0,
+    2,
+    50,
+    200,
+  )
+  assert {config.optim[k].learning_rate for k in "fgt"} == {1e-4}
+  assert config.name == name
+
+
+def test_upstream_departs_where_the_spec_says():
+  config = load("llvip_det", "upstream,runlocal")
+  assert (config.loss.intensity, config.meta.inner_task, config.optim.g.rule) == (
+    "upstream",
+    "adam",
+    "max_norm_sgd",
+  )
+  assert (config.data.swap, config.optim.decay_every) == ("copy", 10)
+
+
+@pytest.mark.parametrize(
+  ("option", "message"),
+  [
+    ("runlokal", "'runlokal' is not known"),
+    ("ablation=VI", "'ablation=VI' is not known"),
+    ("weights=x", "weights=x"),
+    ("runlocal=1", "'runlocal=1' is not known"),
+    ("weights", "'weights' is not known"),
+  ],
+)
+def test_unknown_options_are_errors(option, message):
+  with pytest.raises(ConfigError, match=message):
+    load("synthetic_det", option)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_options_may_come_in_any_order(name):
+  for options in ("runlocal,weights=0.3", "runlocal,ablation=I", "upstream,runlocal", "runlocal,task"):
+    config = load(name, options)
+    checks.check(config)
+    assert config == load(name, ",".join(reversed(options.split(","))))
+    assert config.train.epochs <= 3
+  assert load(name, "task").train.epochs == 300
+
+
+def test_one_option_cannot_have_two_values():
+  with pytest.raises(ConfigError, match=r"weights: 0\.3 or 0\.4"):
+    load("synthetic_seg", "weights=0.3,weights=0.4")
+
+
+def test_unknown_fields_are_errors():
+  with pytest.raises(AttributeError, match="learning_rat"):
+    load("synthetic_det").optim.f.learning_rat = 1.0
+
+
+@pytest.mark.parametrize(
+  ("changes", "field"),
+  [
+    ({"task.kind": "guess"}, "task.kind"),
+    ({"loss.weights": "fixed"}, "meta.steps"),
+    ({"loss.weights": "fixed", "meta.steps": 0, "loss.fixed_w_a": 0.9}, "data.swap"),
+    ({"task.frozen": True}, "init.t"),
+    ({"loss.none": True}, "meta.fuse_in_outer"),
+    ({"data.task_size": (100, 128)}, "data.task_size"),
+    ({"task.kind": "none", "meta.steps": 0}, "loss.weights"),
+    ({"meta.anchor": 0.1}, "meta.rule='equilibrium'"),
+    ({"meta.anchor_to": 0.7}, "meta.anchor > 0"),
+    ({"meta.rule": "equilibrium", "meta.anchor": 0.1, "meta.anchor_to": 0.7}, "data.swap='none'"),
+    ({"log.every": 0}, "log.every=0: at least 1"),
+    ({"meta.fuse_in_outer": True, "meta.steps": 0}, "meta.steps=0 never trains F"),
+    ({"meta.fuse_in_outer": True, "meta.rule": "equilibrium"}, "meta.rule='lookahead'"),
+    ({"task.kind": "none", "loss.weights": "fixed", "meta.steps": 0, "loss.task_weight": 1.0}, "loss.task_weight"),
+    ({"log.checkpoint_every": 0}, "log.checkpoint_every"),
+    ({"train.epochs": -1}, "train.epochs"),
+    ({"optim.f.learning_rate": -1.0}, "optim.f.learning_rate"),
+    ({"meta.eta_f": float("nan")}, "meta.eta_f=nan"),
+    ({"data.task_size": (96,)}, r"data.task_size=\(96,\): \(height, width\)"),
+    ({"data.crop_size": (0, 64)}, "data.crop_size"),
+  ],
+)
+def test_contradictions_name_the_field(changes, field):
+  config = load("synthetic_det")
+  config.update_from_flattened_dict(changes)
+  with pytest.raises(ConfigError, match=field):
+    checks.check(config)
+
+
+def test_labels_of_another_task_are_an_error():
+  config = load("synthetic_det")
+  config.data.name = "synthetic_seg"
+  with pytest.raises(ConfigError, match="task.kind='detection' does not fit synthetic_seg"):
+    build.source(config, "train")
+
+
+def test_both_splits_must_name_their_classes_alike(monkeypatch):
+  """The names of a user's folder may come in another order, which no shape would tell."""
+  sources = {"train": SimpleNamespace(classes=("person", "car")), "val": SimpleNamespace(classes=("car", "person"))}
+  monkeypatch.setattr(build, "source", lambda config, split, own_task: sources[split])
+  with pytest.raises(ConfigError, match="differently"):
+    build.experiment(load("synthetic_det"))

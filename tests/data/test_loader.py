@@ -1,0 +1,283 @@
+"""Plans, views and the loader: everything from (seed, step)."""
+
+import os
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tdfusion_jax.batch import DetTarget, Sample, SegTarget
+from tdfusion_jax.data import DatasetError, StepSource, get_source, make_dataset, plan_epoch, val_batches
+from tdfusion_jax.data.transforms import random_crop
+
+
+class Fake:
+  """Pairs whose pixels name the pair and the place: ir = 10 * index + row, vi the same + 100."""
+
+  def __init__(self, count=7, size=(8, 12), kind="detection", target=None):
+    self.names = [f"p{i}" for i in range(count)]
+    self.size, self.kind, self.target = size, kind, target
+    self.classes = ("x", "y")
+
+  def __len__(self):
+    return len(self.names)
+
+  def __getitem__(self, i):
+    height, width = self.size
+    ir = (10 * i + np.arange(height)[:, None] + np.zeros(width)).astype(np.uint8)
+    target = self.target
+    if target is None and self.kind == "detection":
+      target = (np.array([[1, 2, 5, 6]], np.float32), np.array([i % 2], np.int32))
+    elif target is None and self.kind == "segmentation":
+      target = np.full(self.size, i % 2, np.uint8)
+    return Sample(self.names[i], ir, ir + 100, target)
+
+  def describe(self):
+    return "fake"
+
+
+def steps(source=None, **options):
+  defaults = {
+    "epochs": 2,
+    "g_steps": 3,
+    "batch_size": 2,
+    "meta_pairs": 3,
+    "crop_size": (4, 4),
+    "task_size": (4, 6),
+    "max_boxes": 3,
+    "seed": 1,
+  }
+  return StepSource(source or Fake(), **{**defaults, **options})
+
+
+def test_plan_subsets_are_disjoint_and_cycled():
+  plan = plan_epoch(30, meta_pairs=10, g_steps=12, batch_size=3, seed=0, epoch=4)
+  assert plan.mtr.shape == plan.mts.shape == (12, 3) and plan.ftr.shape == (10, 3)
+  assert not set(plan.mtr.ravel()) & set(plan.mts.ravel())
+  # 36 draws from 10 pairs: three whole cycles, then six more
+  for drawn in (plan.mtr.ravel(), plan.mts.ravel()):
+    assert sorted(drawn[:10]) == sorted(drawn[10:20]) == sorted(set(drawn)) and len(set(drawn)) == 10
+    assert drawn[:10].tolist() != drawn[10:20].tolist()
+  assert sorted(plan.ftr.ravel()) == list(range(30))
+
+
+def test_plan_is_a_function_of_seed_and_epoch():
+  options = {"meta_pairs": 5, "g_steps": 4, "batch_size": 2}
+  plans = [plan_epoch(20, **options, seed=s, epoch=e) for s, e in ((0, 0), (0, 0), (0, 1), (1, 0))]
+  for a, b in zip(plans[0], plans[1], strict=True):
+    np.testing.assert_array_equal(a, b)
+  for other in plans[2:]:
+    assert any((a != b).any() for a, b in zip(plans[0], other, strict=True))
+  assert (plan_epoch(20, meta_pairs=5, g_steps=9, batch_size=2, seed=0, epoch=0).ftr == plans[0].ftr).all()
+
+
+def test_plan_with_few_pairs(caplog):
+  for epoch in (0, 1):
+    plan = plan_epoch(5, meta_pairs=50, g_steps=2, batch_size=2, seed=11, epoch=epoch)
+  assert len(set(plan.mtr.ravel())) == len(set(plan.mts.ravel())) == 2
+  assert plan.ftr.shape == (3, 2) and set(plan.ftr.ravel()) == set(range(5)) and plan.ftr[2, 1] == plan.ftr[0, 0]
+  assert caplog.text.count("too few") == 1
+  with pytest.raises(DatasetError, match="at least 2 pairs"):
+    plan_epoch(1, meta_pairs=1, g_steps=1, batch_size=1, seed=0, epoch=0)
+  with pytest.raises(ValueError):
+    plan_epoch(4, meta_pairs=1, g_steps=1, batch_size=0, seed=0, epoch=0)
+
+
+def test_phases():
+  source = steps(pretrain_steps=5)  # 7 pairs, batch 2: 4 F/T-steps
+  assert len(source) == 5 + 2 * (3 + 4)
+  assert [source.phase(i) for i in (0, 4, 5, 7, 8, 11, 12, 18)] == [
+    ("pretrain", 0, 0),
+    ("pretrain", 0, 4),
+    ("g", 0, 0),
+    ("g", 0, 2),
+    ("ft", 0, 0),
+    ("ft", 0, 3),
+    ("g", 1, 0),
+    ("ft", 1, 3),
+  ]
+  assert set(source[0]) == set(source[8]) == {"ftr"} and set(source[5]) == {"mtr", "mts"}
+  with pytest.raises(IndexError):
+    source[19]
+
+
+def test_views_have_static_shapes_and_types():
+  source = steps()
+  for step in range(len(source)):
+    for views in source[step].values():
+      assert views.crop.ir.shape == views.crop.vi.shape == (2, 4, 4, 1) and views.crop.target is None
+      assert views.whole.ir.shape == views.whole.vi.shape == (2, 4, 6, 1)
+      assert isinstance(views.whole.target, DetTarget)
+      assert views.whole.target.boxes.shape == (2, 3, 4) and views.whole.target.classes.shape == (2, 3)
+      for pair in (views.crop, views.whole):
+        assert pair.ir.dtype == pair.vi.dtype == np.float32 and pair.valid is None
+      np.testing.assert_array_equal(views.whole.target.valid, [[True, False, False]] * 2)
+      # 8 x 12 -> 4 x 6: x and y halved
+      np.testing.assert_allclose(views.whole.target.boxes[:, 0], [[0.5, 1, 2.5, 3]] * 2)
+
+
+def test_an_epoch_visits_every_pair():
+  source = steps(swap="none", crop_size=None, batch_size=1)
+  seen = [round(float(source[step]["ftr"].whole.ir[0, 0, 0, 0]) * 255 - 0.5) // 10 for step in range(3, 10)]
+  assert sorted(seen) == list(range(7))
+
+
+def test_random_access_equals_sequential():
+  source, fresh = steps(flip=True, pretrain_steps=2), steps(flip=True, pretrain_steps=2)
+  sequential = [source[i] for i in range(len(source))]
+  for i in reversed(range(len(fresh))):
+    assert_same(fresh[i], sequential[i])
+  assert_same(pickle.loads(pickle.dumps(source))[4], sequential[4])
+  other = steps(flip=True, pretrain_steps=2, seed=2)
+  assert any((a != b).any() for a, b in zip(leaves(other[4]), leaves(sequential[4]), strict=True))
+
+
+def test_dataset_resumes_anywhere():
+  source = steps()
+  full = list(make_dataset(source))
+  assert len(full) == len(source)
+  for i in (0, 5, 13):
+    assert_same(full[i], source[i])
+  rest = list(make_dataset(source, start_step=9, prefetch=0))
+  assert len(rest) == len(source) - 9
+  for a, b in zip(rest, full[9:], strict=True):
+    assert_same(a, b)
+  assert list(make_dataset(source, start_step=len(source))) == []
+  with pytest.raises(ValueError, match="start_step"):
+    make_dataset(source, start_step=99)
+
+
+WORKERS = """
+import numpy as np
+from tdfusion_jax.data import StepSource, get_source, make_dataset
+
+def main():
+  source = get_source("synthetic_det", size=(32, 40), count=6)
+  sizes = {"crop_size": (16, 16), "task_size": (32, 40)}
+  steps = StepSource(source, epochs=1, g_steps=2, batch_size=2, meta_pairs=3, **sizes)
+  for workers in (0, 2):
+    rows = [[float(v.crop.ir.sum() + 3 * v.whole.vi.sum() + v.whole.target.boxes.sum()) for v in b.values()]
+            for b in make_dataset(steps, start_step=1, num_workers=workers)]
+    print(workers, rows)
+
+if __name__ == "__main__":
+  main()
+"""
+
+
+def test_workers_do_not_change_batches(tmp_path):
+  script = tmp_path / "run.py"
+  script.write_text(WORKERS)
+  root = __file__.rsplit("tests", 1)[0]
+  done = subprocess.run(
+    [sys.executable, str(script)],
+    capture_output=True,
+    text=True,
+    timeout=300,
+    check=False,
+    env={**os.environ, "PYTHONPATH": root, "JAX_PLATFORMS": "cpu"},
+  )
+  assert done.returncode == 0, done.stderr[-2000:]
+  lines = [line.split(maxsplit=1) for line in done.stdout.splitlines() if line[:2] in ("0 ", "2 ")]
+  assert [line[0] for line in lines] == ["0", "2"] and lines[0][1] == lines[1][1] and len(lines[0][1]) > 20
+
+
+def test_data_needs_no_jax(tmp_path):
+  code = "import sys, tdfusion_jax.data; sys.exit(any(m == 'jax' or m.startswith('jax.') for m in sys.modules))"
+  root = __file__.rsplit("tests", 1)[0]
+  assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
+
+
+def test_swap_half():
+  plain, half = (steps(swap=s, batch_size=4) for s in ("none", "half"))
+  for step in (0, 4):
+    for key, a in plain[step].items():
+      b = half[step][key]
+      for x, y in ((a.crop, b.crop), (a.whole, b.whole)):
+        assert (x.ir != x.vi).all()
+        for row in range(4):
+          ir, vi = (x.ir, x.vi) if row < 2 else (x.vi, x.ir)
+          np.testing.assert_array_equal(y.ir[row], ir[row])
+          np.testing.assert_array_equal(y.vi[row], vi[row])
+      np.testing.assert_array_equal(a.whole.target.boxes, b.whole.target.boxes)
+  single = steps(swap="half", batch_size=1)[0]["mtr"]
+  assert (single.whole.vi > single.whole.ir).all()  # one pair stays as it is
+
+
+def test_swap_copy():
+  source = steps(swap="copy", batch_size=4)
+  assert source.ft_steps == 4  # two different pairs a step
+  views = source[0]["mtr"]
+  for pair in (views.crop, views.whole):
+    np.testing.assert_array_equal(pair.ir[0::2], pair.vi[1::2])
+    np.testing.assert_array_equal(pair.vi[0::2], pair.ir[1::2])
+    assert (pair.vi[0::2] > pair.ir[0::2]).all() and (pair.ir[0] != pair.ir[2]).any()
+  np.testing.assert_array_equal(views.whole.target.classes[0::2], views.whole.target.classes[1::2])
+  with pytest.raises(ValueError, match="even batch_size"):
+    steps(swap="copy", batch_size=3)
+  with pytest.raises(ValueError, match="swap"):
+    steps(swap="all")
+
+
+def test_small_samples_are_enlarged_for_the_crop(caplog):
+  sample = Sample("s", np.full((4, 10), 51, np.uint8), np.full((4, 10, 3), 102, np.uint8))
+  ir, vi = random_crop(sample, (8, 8), np.random.default_rng(0))
+  np.testing.assert_allclose(ir, np.full((8, 8), 0.2), rtol=1e-6)
+  np.testing.assert_allclose(vi, np.full((8, 8), 0.4), rtol=1e-6)
+  source = steps(crop_size=(256, 6))  # images are 8 x 12
+  assert source.crop_size == (8, 6) and "crop_size (256, 6) reduced to (8, 6)" in caplog.text
+
+
+def test_without_crop_the_fusion_loss_sees_the_whole_pair():
+  views = steps(crop_size=None)[0]["mtr"]
+  np.testing.assert_array_equal(views.crop.ir, views.whole.ir)
+  assert views.crop.target is None and views.whole.target is not None
+
+
+def test_segmentation_targets():
+  views = steps(Fake(kind="segmentation"), num_classes=2)[0]["mts"]
+  assert isinstance(views.whole.target, SegTarget) and views.whole.target.labels.dtype == np.int32
+  assert views.whole.target.labels.shape == (2, 4, 6)
+  ignored = Fake(kind="segmentation", target=np.full((8, 12), 255, np.uint8))
+  assert (steps(ignored, num_classes=2)[0]["mtr"].whole.target.labels == 255).all()
+  with pytest.raises(DatasetError, match=r"p\d: class 5 does not fit a task with 2 classes"):
+    steps(Fake(kind="segmentation", target=np.full((8, 12), 5, np.uint8)), num_classes=2)[0]
+
+
+def test_label_errors():
+  many = (np.tile(np.array([[0, 0, 1, 1]], np.float32), (4, 1)), np.zeros(4, np.int32))
+  with pytest.raises(DatasetError, match=r"p\d: 4 boxes are more than data.max_boxes=3"):
+    steps(Fake(target=many))[0]
+  unlabelled = Fake(kind=None)
+  assert steps(unlabelled)[0]["mtr"].whole.target is None
+  unlabelled.kind = "detection"
+  unlabelled.__class__ = type("Bare", (Fake,), {"__getitem__": lambda self, i: Fake(kind=None)[i]})
+  with pytest.raises(DatasetError, match=r"p\d: no label, but the task is detection"):
+    steps(unlabelled)[0]
+
+
+def test_val_batches_in_order_with_fill():
+  batches = list(val_batches(Fake(), batch_size=3, task_size=(8, 12), max_boxes=2))
+  assert [b.valid.tolist() for b in batches] == [[True] * 3, [True] * 3, [True, False, False]]
+  rows = np.concatenate([b.ir[b.valid][:, 0, 0, 0] for b in batches])
+  np.testing.assert_allclose(rows * 255, 10 * np.arange(7), rtol=1e-5)
+  assert all(b.ir.shape == (3, 8, 12, 1) for b in batches)
+  np.testing.assert_array_equal(batches[0].target.boxes[:, 0], [[1, 2, 5, 6]] * 3)
+  assert sum(int(b.valid.sum()) for b in val_batches(Fake(), batch_size=2, task_size=(4, 4), limit=3)) == 3
+
+
+def test_real_synthetic_steps():
+  source = get_source("synthetic_seg", size=(48, 64), count=4)
+  views = StepSource(
+    source,
+    epochs=1,
+    g_steps=1,
+    batch_size=2,
+    meta_pairs=2,
+    crop_size=(32, 32),
+    task_size=(48, 64),
+    num_classes=5,
+  )[0]["mtr"]
+  assert 0 <= views.crop.ir.min() < views.crop.ir.max() <= 1

@@ -1,0 +1,398 @@
+"""`tdfusion data verify` finds each planted fault, and nothing else; clean data passes."""
+
+import json
+import os
+import re
+import shutil
+
+import numpy as np
+import pytest
+from helpers import real_data
+from made_data import H, W, picture, save, voc
+from PIL import Image
+
+from tdfusion_jax import cli
+from tdfusion_jax.data import DatasetError, get_source
+from tdfusion_jax.data.verify.images import displacement, names_digest
+from tdfusion_jax.data.verify.labels import HINTS
+from tdfusion_jax.data.verify.pairs import verify
+from tdfusion_jax.data.verify.report import table
+
+
+def only(report, kind, level="error"):
+  """The findings of `kind`, after making sure that there is no other error."""
+  assert {f.kind for f in report.findings if f.level == "error"} == ({kind} if level == "error" else set())
+  found = [f for f in report.findings if f.kind == kind and f.level == level]
+  assert found and (report.ok is (level != "error"))
+  if level == "error":
+    assert HINTS[kind] in table(report, fix_hints=True)
+  return found
+
+
+def test_clean_sets_pass(boxed):
+  report = verify("llvip", boxed)
+  assert report.ok and len(report.pairs) == 5 and all(p.labelled for p in report.pairs)
+  assert sum(p.objects[0] for p in report.pairs) == 5
+  assert report.manifests["train"] == (3, names_digest(["c", "a", "b"]))
+  assert "class person" in table(report)
+
+
+def test_clean_masks_pass(masked):
+  report = verify("msrs", masked)
+  assert report.ok and report.pairs[0].objects.total() == H * W
+  with pytest.raises(DatasetError, match="unknown kind"):
+    verify("msrs", masked, allow=["labels"])
+  with pytest.raises(DatasetError, match="no files to verify"):
+    verify("synthetic_det", masked)
+  with pytest.raises(DatasetError, match="LLVIP not found"):
+    verify("llvip", masked)
+
+
+def test_fault_1_missing_partner(boxed):
+  (boxed / "visible/train/b.png").unlink()
+  (found,) = only(verify("llvip", boxed), "missing-partner")
+  assert found.name == "b" and str(boxed / "infrared/train/b.png") in found.message
+
+
+def test_fault_2_wrong_size(boxed):
+  save(boxed / "visible/test/d.png", picture(7)[:-1])
+  (found,) = only(verify("llvip", boxed), "size")
+  assert found.split == "test" and "d.png is 56x40" in found.message and "is 56x39" in found.message
+
+
+def test_fault_2_label_of_another_size(boxed, masked):
+  voc(boxed / "Annotations/a.xml", size=(H * 2, W * 2))
+  assert "made for an image of 112x80" in only(verify("llvip", boxed), "size")[0].message
+  save(masked / "train/Segmentation_labels/a.png", np.zeros((H, W - 2)))
+  assert "a.png is 54x40" in only(verify("msrs", masked), "size")[0].message
+
+
+def test_fault_3_ir_and_vi_swapped(boxed):
+  ir, vi = boxed / "infrared/train/c.png", boxed / "visible/train/c.png"
+  ir.rename(boxed / "x.png")
+  vi.rename(ir)
+  (boxed / "x.png").rename(vi)
+  (found,) = only(verify("llvip", boxed), "swapped")
+  assert found.name == "c"
+
+
+def test_fault_4_label_value_out_of_range(masked):
+  labels = picture(5, 1) % 9
+  labels[2, 3], labels[4, 5] = 9, 255  # 255 means ignored
+  save(masked / "train/Segmentation_labels/b.png", labels)
+  (found,) = only(verify("msrs", masked), "label-value")
+  assert found.name == "b" and "values 9 are" in found.message
+
+
+@pytest.mark.parametrize("which", ["infrared", "visible"])
+def test_fault_5_truncated_file(boxed, which):
+  path = boxed / which / "train/a.png"
+  path.write_bytes(path.read_bytes()[:-900])
+  (found,) = only(verify("llvip", boxed), "unreadable-image")
+  assert str(path) in found.message
+
+
+def test_fault_5_truncated_label(masked):
+  path = masked / "test/Segmentation_labels/c.png"
+  path.write_bytes(path.read_bytes()[:200])
+  assert str(path) in only(verify("msrs", masked), "unreadable-image")[0].message
+
+
+def test_fault_6_duplicate_across_splits(boxed):
+  # Another name, another file format: the pixels are compared.
+  Image.open(boxed / "visible/train/a.png").save(boxed / "visible/test/d.bmp")
+  (boxed / "visible/test/d.png").unlink()
+  (found,) = only(verify("llvip", boxed), "duplicate")
+  assert "test/d.bmp shows the same visible picture as" in found.message and "train/a.png" in found.message
+
+
+def test_the_same_picture_twice_in_one_split(boxed):
+  shutil.copy(boxed / "infrared/train/a.png", boxed / "infrared/train/b.png")
+  only(verify("llvip", boxed), "repeated")
+
+
+def test_fault_7_unknown_class(boxed):
+  voc(boxed / "Annotations/e.xml", ("person", 1, 1, 9, 9), ("dog", 1, 1, 9, 9))
+  report = verify("llvip", boxed)
+  (found,) = only(report, "unknown-class")
+  assert "object 2: unknown class 'dog'; known: person" in found.message
+  assert report.pairs[-1].objects[0] == 1  # the good box is still counted
+
+
+def test_fault_8_box_outside_the_image(boxed):
+  voc(boxed / "Annotations/a.xml", ("person", 1, 1, W, H), ("person", 30, 2, W + 5, 9))
+  (found,) = only(verify("llvip", boxed), "box-outside")
+  assert "box 2 (30, 2, 61, 9)" in found.message
+
+
+@pytest.mark.parametrize("box", [(9, 1, 3, 9), ("nan", 1, 2, 3), ("1e400", 1, 2, 3), (5, 5, 5, 9), ("", 1, 2, 3)])
+def test_boxes_that_are_none(boxed, box):
+  voc(boxed / "Annotations/a.xml", ("person", 1, 1, 5, 5), ("person", *box))
+  assert "a.xml" in only(verify("llvip", boxed), "bad-box")[0].message
+
+
+def test_fault_9_empty_label_file_is_allowed_and_reported(boxed):
+  voc(boxed / "Annotations/b.xml")
+  (found,) = only(verify("llvip", boxed), "empty-label", level="note")
+  assert found.name == "b"
+  (boxed / "Annotations/b.xml").unlink()
+  report = verify("llvip", boxed)
+  assert "1 of 3 pairs are unlabelled" in only(report, "unlabelled", level="note")[0].message
+
+
+def test_fault_10_wrong_name_in_a_split_list(boxed, tmp_path):
+  train, test = tmp_path / "train.txt", tmp_path / "test.txt"
+  train.write_text("a.png 1,2,3,4,0\nzzz.png 1,2,3,4,0\n")
+  test.write_text("d.png\n")
+  report = verify("llvip", boxed, split_files={"train": train, "test": test})
+  (found,) = only(report, "split-name")
+  assert found.name == "zzz" and str(train) in found.message
+  assert report.manifests[str(train)][0] == 2
+  train.write_text("../../a.png 1,2,3,4,0\n")
+  assert "not a plain file name" in only(verify("llvip", boxed, split_files={"train": train}), "bad-label")[0].message
+
+
+def test_one_name_in_two_lists(boxed, tmp_path):
+  for split in ("Ir", "Vis", "Annotation"):
+    (tmp_path / "m3fd").mkdir(exist_ok=True)
+    source = {"Ir": "infrared/train", "Vis": "visible/train", "Annotation": "Annotations"}[split]
+    shutil.copytree(boxed / source, tmp_path / "m3fd" / split)
+  for name in "de":
+    (tmp_path / f"m3fd/Annotation/{name}.xml").unlink()
+  for path in (tmp_path / "m3fd/Annotation").iterdir():
+    path.write_text(path.read_text().replace("person", "People"))
+  lists = {split: tmp_path / f"{split}.txt" for split in ("train", "test")}
+  lists["train"].write_text("a.png\nb.png\n")
+  lists["test"].write_text("b.png\nc.png\n")
+  (found,) = only(verify("m3fd", tmp_path / "m3fd", split_files=lists), "duplicate")
+  assert found.message == "b is in the lists of train and test"
+
+
+@pytest.mark.parametrize(
+  "text", ["<annotation>", "", '<!DOCTYPE x [<!ENTITY a "b">]><annotation>&a;</annotation>', "<other/>"]
+)
+def test_fault_11_unreadable_xml(boxed, text):
+  (boxed / "Annotations/c.xml").write_text(text)
+  (found,) = only(verify("llvip", boxed), "bad-label")
+  assert found.name == "c" and "c.xml" in found.message
+
+
+@pytest.mark.parametrize("mode", ["P", "RGB"])
+def test_fault_12_gray_label_stored_as_palette_or_rgb(masked, mode):
+  path = masked / "train/Segmentation_labels/a.png"
+  image = Image.open(path)
+  image.load()
+  if mode == "P":
+    image.putpalette(list(range(256)) * 3)
+  else:
+    image = image.convert("RGB")
+  image.save(path)
+  (found,) = only(verify("msrs", masked), "label-mode")
+  assert found.name == "a"
+  assert verify("msrs", masked, allow=["label-mode"]).ok
+
+
+def test_all_faults_are_listed_at_once(boxed):
+  (boxed / "visible/train/b.png").unlink()
+  (boxed / "Annotations/c.xml").write_text("<")
+  voc(boxed / "Annotations/a.xml", ("dog", 1, 1, 2, 2), ("person", 9, 9, 1, 1))
+  voc(boxed / "Annotations/zz.xml")
+  kinds = {f.kind for f in verify("llvip", boxed).findings if f.level == "error"}
+  assert kinds == {"missing-partner", "bad-label", "unknown-class", "bad-box", "stray-label"}
+
+
+def test_displacement_finds_a_known_shift():
+  # Smooth random texture, and the same seen 3 down and 5 to the right.
+  wide = np.asarray(Image.fromarray(picture(1, 1)).resize((200, 160), Image.Resampling.BICUBIC))
+  down, right, clear = displacement(wide[10:130, 10:170], wide[7:127, 5:165])
+  assert (down, right) == (3, 5) and clear > 8
+
+
+def test_the_command(boxed, tmp_path, capsys):
+  (boxed / "infrared/train/a.png").rename(boxed / "infrared/train/<script>.png")
+  page = tmp_path / "page.html"
+  assert cli.main(["data", "verify", "--dataset=llvip", f"--root={boxed}", f"--html={page}", "--fix-hints"]) == 1
+  printed, text = capsys.readouterr().out, page.read_text()
+  assert "error: missing-partner (2)" in printed and "to repair: copy the missing file" in printed
+  assert text.count("<img") == 10 and "<script>" not in text and "&lt;script&gt;" in text
+  (boxed / "infrared/train/<script>.png").rename(boxed / "infrared/train/a.png")
+  arguments = ["data", "verify", "--dataset=llvip", f"--root={boxed}", "--no-html"]
+  assert cli.main(arguments) == 0
+  assert cli.main([*arguments, "--split_file=train"]) == 2
+  assert "SPLIT=FILE" in capsys.readouterr().err
+
+
+def test_labels_are_drawn_on_the_page(boxed, masked, tmp_path):
+  from tdfusion_jax.data.verify.report import write_page
+
+  def pictures(name, root, change):
+    pages = []
+    for _ in range(2):
+      write_page(tmp_path / "page.html", verify(name, root))
+      pages.append((tmp_path / "page.html").read_text().split("<p>")[1])
+      change()
+    return pages
+
+  before, after = pictures("llvip", boxed, lambda: voc(boxed / "Annotations/a.xml", ("person", 8, 8, 50, 30)))
+  assert before != after
+  labels = masked / "train/Segmentation_labels/a.png"
+  before, after = pictures("msrs", masked, lambda: save(labels, np.zeros((H, W))))
+  assert before != after
+
+
+def test_folder_forms(tmp_path):
+  for i, name in enumerate("ab"):
+    save(tmp_path / f"ir/{name}.png", picture(i, 1))
+    save(tmp_path / f"vi/{name}.png", picture(9 + i))
+  assert verify("folder", tmp_path).ok
+  (tmp_path / "labels").mkdir()
+  (tmp_path / "labels/a.txt").write_text("0 .5 .5 .2 .2\n3 .5 .5 .2 .2\n0 .5 .5 nan .2\n")
+  with pytest.raises(DatasetError, match="class names are needed"):
+    verify("folder", tmp_path)
+  found = [f for f in verify("folder", tmp_path, classes=["x"]).findings if f.level == "error"]
+  assert {f.kind for f in found} == {"unknown-class", "bad-box"} and all("a.txt: line" in f.message for f in found)
+
+
+def pairs(root, names="ab"):
+  for i, name in enumerate(names):
+    save(root / f"ir/{name}.png", picture(i, 1))
+    save(root / f"vi/{name}.png", picture(9 + i))
+
+
+def coco(path, names="ab", classes=("x", "y")):
+  path.parent.mkdir(parents=True, exist_ok=True)
+  images = [{"id": i, "file_name": f"{name}.png", "height": H, "width": W} for i, name in enumerate(names)]
+  boxes = [{"id": i, "image_id": i, "category_id": 1, "bbox": [1, 2, 3, 4]} for i in range(len(names))]
+  categories = [{"id": i, "name": name} for i, name in enumerate(classes)]
+  path.write_text(json.dumps({"images": images, "annotations": boxes, "categories": categories}))
+
+
+def refused(root, kind, match):
+  """Finds `kind` and nothing else, of a folder that the reader does not take either."""
+  assert re.search(match, only(verify("folder", root), kind)[0].message)
+  with pytest.raises(DatasetError):
+    get_source("folder", root=root)
+
+
+def test_folders_without_images(tmp_path):
+  for folder in ("ir", "vi"):
+    (tmp_path / folder).mkdir()
+    (tmp_path / folder / "a.raw").write_bytes(b"x")
+  refused(tmp_path, "no-images", r"ir holds no image \(\.png, ")
+
+
+@pytest.mark.parametrize("file", ["a.csv", "classes.txt", None])
+def test_a_label_folder_without_labels(tmp_path, file):
+  pairs(tmp_path)
+  (tmp_path / "labels").mkdir()
+  if file:
+    (tmp_path / "labels" / file).write_text("person\n")
+  refused(tmp_path, "no-labels", "labels holds no label file")
+
+
+def test_coco_files_that_do_not_fit(tmp_path):
+  pairs(tmp_path)
+  coco(tmp_path / "labels/all.json", "xy")
+  refused(tmp_path, "no-labels", "all.json names no pair of .*ir, but x, y")
+  coco(tmp_path / "labels/all.json", "axy")
+  message = only(verify("folder", tmp_path), "stray-label", level="note")[0].message
+  assert "names 2 image(s) that are not there: x, y" in message
+  coco(tmp_path / "labels/all.json", classes=("x", "x"))
+  refused(tmp_path, "bad-label", "1 to 255 categories of different names")
+  coco(tmp_path / "labels/all.json", "ab")
+  coco(tmp_path / "labels/more.json", "ab")
+  refused(tmp_path, "bad-label", "labels holds 2 .json files")
+
+
+def test_coco_classes_are_counted_by_name(tmp_path):
+  pairs(tmp_path)
+  coco(tmp_path / "labels/all.json", classes=("lamp", "sign"))
+  report = verify("folder", tmp_path)
+  assert report.ok and report.shape.classes == ("lamp", "sign")
+  assert "2 boxes in 2" in re.search("class sign.*", table(report))[0]
+
+
+@pytest.mark.parametrize("form", ["coco", "yolo"])
+def test_splits_with_other_class_lists(tmp_path, form):
+  for split, names in (("test", ("x", "y")), ("train", ("y", "x"))):
+    pairs(tmp_path / split, "ab" if split == "test" else "cd")
+    labels = tmp_path / split / "labels"
+    if form == "coco":
+      coco(labels / "all.json", "ab" if split == "test" else "cd", names)
+    else:
+      labels.mkdir()
+      (labels / "classes.txt").write_text("\n".join(names))
+      (labels / f"{'a' if split == 'test' else 'c'}.txt").write_text("0 .5 .5 .2 .2\n")
+  for i, name in enumerate("cd"):  # not the pictures of the other split
+    save(tmp_path / f"train/ir/{name}.png", picture(20 + i, 1))
+    save(tmp_path / f"train/vi/{name}.png", picture(30 + i))
+  (found,) = only(verify("folder", tmp_path), "class-names")
+  assert found.split == "train" and found.message == "its classes are y, x, those of split 'test' are x, y"
+
+
+def test_more_than_8_bits_are_not_called_damaged(boxed):
+  path = boxed / "infrared/train/a.png"
+  Image.fromarray(picture(0, 1).astype(np.uint16) * 200).save(path)
+  (found,) = only(verify("llvip", boxed), "bit-depth")
+  assert str(path) in found.message and "I;16" in found.message
+
+
+def test_a_missing_label_folder_is_noted(boxed):
+  shutil.rmtree(boxed / "Annotations")
+  found = only(verify("llvip", boxed), "missing-folder", level="note")
+  assert [f.split for f in found] == ["train", "test"] and "Annotations is missing" in found[0].message
+
+
+def test_names_that_no_terminal_takes(tmp_path):
+  pairs(tmp_path)
+  for folder in ("ir", "vi"):
+    (tmp_path / folder / "a.png").rename(tmp_path / folder / "two\nlines.png")
+    os.rename(tmp_path / folder / "b.png", os.fsencode(tmp_path / folder) + b"/\xff\xe4.png")
+  os.unlink(os.fsencode(tmp_path / "vi") + b"/\xff\xe4.png")
+  (tmp_path / "vi/two\nlines.png").unlink()
+  save(tmp_path / "vi/c.png", picture(3))
+  page = tmp_path / "page.html"
+  assert cli.main(["data", "verify", "--dataset=folder", f"--root={tmp_path}", f"--html={page}"]) == 1
+  text = page.read_text(encoding="utf-8")
+  assert "two\\nlines.png has no partner" in text and "\\udcff\\udce4.png has no partner" in text
+
+
+@pytest.mark.parametrize(
+  ("arguments", "match"),
+  [
+    (["--dataset=lvip"], "data set 'lvip' is not known; known: llvip, "),
+    (["--dataset=llvip", "--classes=a,b"], "LLVIP has its own classes (person)"),
+    (["--dataset=llvip", "--split_file=train=a", "--split_file=train=b"], "split 'train' has a list already, a"),
+    (["--dataset=llvip", "--html=."], "--html=.: this is a folder"),
+    (["--dataset=llvip", "--root="], "LLVIP needs its folder"),
+  ],
+)
+def test_wrong_options(boxed, monkeypatch, capsys, arguments, match):
+  monkeypatch.chdir(boxed)
+  assert cli.main(["data", "verify", "--root=.", *arguments]) == 2
+  assert match in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--limit=-1", "--thumbnails=-1", "--threads=-1"])
+def test_negative_counts_are_refused(boxed, capsys, option):
+  with pytest.raises(SystemExit):
+    cli.main(["data", "verify", "--dataset=llvip", f"--root={boxed}", "--no-html", option])
+  assert "-1 is negative" in capsys.readouterr().err
+
+
+def test_the_page_may_go_into_a_new_folder(boxed):
+  page = boxed / "new" / "folder" / "page.html"
+  assert cli.main(["data", "verify", "--dataset=llvip", f"--root={boxed}", f"--html={page}"]) == 0 and page.is_file()
+
+
+def test_real_llvip_passes():
+  report = verify("llvip", real_data() / "LLVIP")
+  assert report.ok
+  # Counted by hand from the folder (shared/README): 32 and 12 pairs, 5 and 6 annotated.
+  by_split = {s: [p.labelled for p in report.pairs if p.split == s] for s in ("train", "test")}
+  assert {s: (len(v), sum(v)) for s, v in by_split.items()} == {"train": (32, 5), "test": (12, 6)}
+
+
+def test_real_road_scene_passes():
+  report = verify("folder", real_data() / "RoadScene")
+  assert report.ok and len(report.pairs) == 55

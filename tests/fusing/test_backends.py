@@ -1,0 +1,72 @@
+"""ONNX Runtime in place of JAX: the same images, and chosen when it is the faster."""
+
+import sys
+
+import numpy as np
+import pytest
+from random_fusion import random_params
+
+from tdfusion_jax import fusers
+from tdfusion_jax.export import ExportError
+from tdfusion_jax.fusing import backends
+from tdfusion_jax.fusing.pairs import AnySizeFuser, make_fuse_fn
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module")
+def params():
+  return random_params()
+
+
+def test_both_backends_agree(params):
+  """With each other and with `make_fuse_fn`, compiled for the size; one program serves gray and colour."""
+  pytest.importorskip("onnxruntime")
+  both = [backends.make_fuser(name, fusers.fuse_net, params) for name in ("jax", "onnx")]
+  for kinds in ((3, 3), (1, 1), (1, 3)):
+    ir, vi = (RNG.random((19, 33, channels)).astype(np.float32) for channels in kinds)
+    ours, theirs = (fuser.start(ir, vi)() for fuser in both)
+    assert ours.shape == theirs.shape == (19, 33, max(kinds)) and np.ptp(ours) > 1e-2
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+  np.testing.assert_allclose(ours, make_fuse_fn(fusers.fuse_net, params)(ir[None], vi[None])[0], atol=1e-5)
+  assert [len(fuser.compiled) for fuser in both] == [1, 1]
+
+
+class Fake:
+  def __init__(self, value, log):
+    self.compiled, self._value, self._log = [], value, log
+
+  def plan(self, sizes):
+    self._log.append((self._value, sizes))
+
+  def start(self, ir, vi):
+    return lambda: np.full(ir.shape, self._value)
+
+
+def test_a_little_faster_is_not_enough(monkeypatch):
+  monkeypatch.setattr(backends, "_fastest", lambda fuser, ir, vi: fuser._value)
+  fuser = backends.FasterFuser({"jax": Fake(0.5, []), "onnx": Fake(0.45, [])})
+  assert fuser.start(np.zeros((4, 6, 1)), np.zeros((4, 6, 1)))().max() == 0.5
+  assert fuser.note.startswith("backend jax:")
+
+
+def test_the_faster_is_taken(monkeypatch):
+  log, image = [], np.zeros((4, 6, 1))
+  monkeypatch.setattr(backends, "_fastest", lambda fuser, ir, vi: fuser._value)
+  fuser = backends.FasterFuser({"jax": Fake(0.5, log), "onnx": Fake(0.25, log)})
+  fuser.plan([(4, 6), (4, 6)])
+  assert fuser.start(image, image)().max() == 0.25
+  assert fuser.note == "backend onnx: the first pair (6x4) took jax 0.50 s, onnx 0.25 s"
+  assert log == [(0.5, [(4, 6), (4, 6)]), (0.25, [(4, 6), (4, 6)])]
+  alone = backends.FasterFuser({"jax": Fake(0.5, log), "onnx": Fake(0.25, log)})
+  alone.plan([(4, 6)])
+  assert alone.start(image, image)().max() == 0.5 and alone.note == ""
+
+
+def test_without_onnx_runtime(params, monkeypatch):
+  monkeypatch.setitem(sys.modules, "onnxruntime", None)
+  assert isinstance(backends.make_fuser("auto", fusers.fuse_net, params), AnySizeFuser)
+  with pytest.raises(ExportError, match="pip install"):
+    backends.make_fuser("onnx", fusers.fuse_net, params)
+  with pytest.raises(ExportError, match="F alone"):
+    backends.make_fuser("onnx", fusers.fuse_average, params)

@@ -1,0 +1,358 @@
+"""Fusing arrays and folders: colour, sizes, broken files, the command."""
+
+import numpy as np
+import pytest
+from helpers import real_data
+from PIL import Image
+from random_fusion import random_params
+
+from tdfusion_jax import cli
+from tdfusion_jax.fusing.folders import Reading, fuse_folder
+from tdfusion_jax.fusing.pairs import AnySizeFuser, make_fuse_fn, make_pair_fuser
+from tdfusion_jax.images.files import ImageError, list_pairs, parse_scale, read_image, write_image
+from tdfusion_jax.images.registration import aligner
+from tdfusion_jax.weightfiles import save_weights
+
+RNG = np.random.default_rng(0)
+
+
+def mean_fuse(params, ir, vi):
+  """A fusion whose answer is known: the mean of both luminances."""
+  del params
+  return (ir + vi) / 2
+
+
+@pytest.fixture
+def fuse():
+  return make_fuse_fn(mean_fuse, {})
+
+
+def images(*shape):
+  return RNG.random(shape).astype(np.float32)
+
+
+def test_gray_stays_gray_and_colour_keeps_its_chroma(fuse):
+  ir, gray, colour = images(2, 5, 7, 1), images(2, 5, 7, 1), 0.3 + 0.4 * images(2, 5, 7, 3)
+  np.testing.assert_allclose(fuse(ir, gray), (ir + gray) / 2, atol=1e-6)
+  fused = np.asarray(fuse(np.full_like(ir, 0.5), colour))
+  y = colour @ np.array([0.299, 0.587, 0.114], np.float32)
+  # Where only luminance moves, R - Y and B - Y stay as they were (BT.601).
+  moved = fused @ np.array([0.299, 0.587, 0.114], np.float32)
+  np.testing.assert_allclose(moved, (0.5 + y) / 2, atol=1e-5)
+  np.testing.assert_allclose(fused[..., 0] - moved, colour[..., 0] - y, atol=1e-5)
+  assert fused.shape == (2, 5, 7, 3) and np.abs(colour[..., 0] - y).max() > 0.1
+
+
+def test_two_gray_images_in_colour_files_stay_gray(fuse):
+  ir, vi = (np.repeat(images(1, 4, 4, 1), 3, axis=-1) for _ in range(2))
+  fused = np.asarray(fuse(ir, vi))
+  np.testing.assert_allclose(fused, (ir + vi) / 2, atol=1e-5)
+
+
+def test_stretching_fills_the_range_and_leaves_a_flat_image():
+  stretch = make_fuse_fn(mean_fuse, {}, stretch=True)
+  fused = np.asarray(stretch(0.2 * images(1, 6, 6, 1), 0.2 * images(1, 6, 6, 1)))
+  assert fused.min() == 0 and fused.max() == 1
+  flat = np.full((1, 4, 4, 1), 0.25, np.float32)
+  np.testing.assert_array_equal(stretch(flat, flat), flat)
+
+
+@pytest.mark.parametrize(
+  ("a", "b"), [((1, 4, 4, 1), (1, 4, 5, 1)), ((4, 4, 1), (4, 4, 1)), ((1, 4, 4, 2), (1, 4, 4, 1))]
+)
+def test_wrong_shapes_are_errors(fuse, a, b):
+  with pytest.raises(ValueError, match="not"):
+    fuse(images(*a), images(*b))
+
+
+def test_whole_numbers_are_an_error(fuse):
+  """They would be taken for [0, 255] where [0, 1] is meant."""
+  whole = np.full((1, 4, 4, 1), 200, np.uint8)
+  with pytest.raises(ValueError, match="floats in .0, 1., not uint8"):
+    fuse(whole, whole)
+
+
+def folders(tmp_path, sizes):
+  for side in ("ir", "vi"):
+    for name, (height, width) in sizes.items():
+      write_image(tmp_path / side / f"{name}.png", images(height, width, 1 if side == "ir" else 3))
+  return tmp_path / "ir", tmp_path / "vi", tmp_path / "out"
+
+
+def test_a_folder_of_many_sizes_with_broken_files(tmp_path):
+  fuse = make_pair_fuser(mean_fuse, {})
+  ir, vi, out = folders(tmp_path, {"a": (6, 8), "b": (5, 7), "c": (6, 8), "d": (4, 4)})
+  (ir / "c.png").write_bytes((ir / "c.png").read_bytes()[:40])
+  write_image(vi / "d.png", images(4, 6, 3))
+  report = fuse_folder(fuse, ir, vi, out)
+  assert [p.name for p in report.written] == ["a.png", "b.png"] == sorted(p.name for p in out.iterdir())
+  assert len(report.failed) == 2 and "c.png cannot be read" in report.failed[0] and "(4x4 and 6x4)" in report.failed[1]
+  expected = (read_image(ir / "b.png")[..., 0] + read_image(vi / "b.png") @ [0.299, 0.587, 0.114]) / 2
+  fused = read_image(out / "b.png") @ [0.299, 0.587, 0.114]
+  assert np.median(np.abs(fused - expected)) < 0.01  # clipping of strong colours may move single pixels
+  again = fuse_folder(fuse, ir, vi, out, skip_existing=True)
+  assert len(again.skipped) == 2 and not again.written
+
+
+def test_results_that_cannot_be_written_are_listed(tmp_path):
+  """A name of 254 bytes is allowed, and so is its result; a file in the place of the folder is told at once."""
+  long = "x" * 250
+  ir, vi, out = folders(tmp_path, {"a": (4, 4), long: (4, 4)})
+  report = fuse_folder(make_pair_fuser(mean_fuse, {}), ir, vi, out)
+  assert [p.stem for p in report.written] == ["a", long] and not report.failed
+  (tmp_path / "file").write_text("")
+  with pytest.raises(ImageError, match="file cannot be made"):
+    fuse_folder(make_pair_fuser(mean_fuse, {}), ir, vi, tmp_path / "file")
+  with pytest.raises(ImageError, match=r"cannot be written: (Not a directory|File exists)\."):
+    write_image(tmp_path / "file" / "a.png", images(4, 4, 1))
+
+
+class Recorder:
+  """A fuser whose answer is the visible image, and which remembers what it was given."""
+
+  def __init__(self):
+    self.compiled, self.planned, self.started = [], [], []
+
+  def plan(self, sizes):
+    self.planned = sizes
+
+  def start(self, ir, vi):
+    self.started.append(ir.shape[:2])
+    return lambda: vi
+
+
+def test_batches_are_of_one_size_and_the_rest_goes_alone(tmp_path):
+  sizes = {"a": (6, 8), "b": (5, 7), "c": (6, 8), "d": (6, 8), "e": (6, 8), "f": (6, 8), "g": (4, 4)}
+  ir, vi, out = folders(tmp_path, sizes)
+  (vi / "e.png").write_bytes(b"broken")
+  batches, fuser = [], Recorder()
+
+  def fuse_batch(ir, vi):
+    batches.append(ir.shape)
+    return vi
+
+  report = fuse_folder(fuser, ir, vi, out, fuse_batch=fuse_batch, batch=2)
+  assert sorted(path.stem for path in report.written) == ["a", "b", "c", "d", "f", "g"]
+  assert batches == [(2, 6, 8, 1)] * 2 and sorted(fuser.started) == [(4, 4), (5, 7)]
+  assert len(report.failed) == 1 and "e.png" in report.failed[0]
+  for path in report.written:
+    np.testing.assert_array_equal(read_image(path), read_image(vi / path.name))
+
+
+def test_sizes_are_known_beforehand_upright(tmp_path):
+  """The fuser chooses its programs by them."""
+  ir, vi, out = folders(tmp_path, {"a": (6, 8), "b": (5, 7)})
+  turned = Image.open(vi / "b.png").rotate(90, expand=True)
+  exif = turned.getexif()
+  exif[0x0112] = 6
+  turned.save(vi / "b.png", exif=exif)
+  (vi / "a.png").write_bytes(b"broken")
+  fuser = Recorder()
+  fuse_folder(fuser, ir, vi, out)
+  assert fuser.planned == [(5, 7)] == fuser.started
+
+
+def test_pairs_that_look_wrong_are_fused_and_named(tmp_path):
+  ir, vi, out = folders(tmp_path, {"a": (6, 8), "b": (5, 7)})
+  reading = Reading(check=lambda ir, vi: "looks odd" if ir.shape[0] == 5 else "")
+  report = fuse_folder(Recorder(), ir, vi, out, reading=reading)
+  assert report.warnings == ["b: looks odd"] and len(report.written) == 2
+
+
+def test_unequal_sizes_can_be_made_equal(tmp_path):
+  ir, vi, out = folders(tmp_path, {"a": (6, 8)})
+  write_image(ir / "a.png", images(3, 4, 1))
+  fuser = Recorder()
+  report = fuse_folder(fuser, ir, vi, out)
+  assert "(4x3 and 8x6)" in report.failed[0] and "--align" in report.failed[0]
+  assert not fuse_folder(fuser, ir, vi, out, reading=Reading(align=aligner("resize"))).failed
+  assert fuser.started == [(6, 8)]
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_pair_too_large_for_the_memory_does_not_stop_the_rest(tmp_path, late):
+  class Full(Recorder):
+    def start(self, ir, vi):
+      def fail():
+        raise RuntimeError("RESOURCE_EXHAUSTED: out of memory\nand a long dump")
+
+      if ir.shape[0] == 5:
+        return fail if late else fail()
+      return super().start(ir, vi)
+
+  ir, vi, out = folders(tmp_path, {"a": (6, 8), "b": (5, 7), "c": (6, 8)})
+  report = fuse_folder(Full(), ir, vi, out)
+  assert [path.stem for path in report.written] == ["a", "c"]
+  assert len(report.failed) == 1 and report.failed[0].endswith("could not be fused: RESOURCE_EXHAUSTED: out of memory")
+
+
+def test_few_rooms_serve_many_sizes():
+  """Plans without computing: the smallest, of 65536 cells at least, take up a quarter of their room."""
+  fuser = AnySizeFuser({}, infer=lambda ir, vi: ir)
+  fuser.plan([(300 + i, 500 + i) for i in range(0, 100, 7)] + [(40, 40), (1000, 1200)])
+  assert len(fuser._rooms) == 2 and all(room.stride == 1536 for room in fuser._rooms)
+
+
+@pytest.mark.parametrize("stretch", [False, True])
+def test_any_size_and_colour_by_one_program(stretch):
+  """`make_fuse_fn` of the same luminance, which compiles for each size and kind."""
+  fuser = AnySizeFuser({}, stretch=stretch, infer=lambda ir, vi: 0.5 * ir + 0.25 * vi)
+  exact = make_fuse_fn(lambda params, ir, vi: 0.5 * ir + 0.25 * vi, {}, stretch=stretch)
+  for height, width, *kinds in ((5, 7, 1, 3), (9, 4, 3, 3), (1, 6, 1, 1), (6, 5, 3, 1)):
+    ir, vi = (images(height, width, channels) for channels in kinds)
+    np.testing.assert_allclose(fuser.start(ir, vi)(), exact(ir[None], vi[None])[0], atol=2e-6)
+  assert len(fuser.compiled) == 1
+
+
+def test_missing_partners_are_listed(tmp_path):
+  ir, vi, _ = folders(tmp_path, {"a": (4, 4), "b": (4, 4)})
+  (vi / "b.png").unlink()
+  with pytest.raises(ImageError, match=r"b\.png has no partner in"):
+    list_pairs(ir, vi)
+  with pytest.raises(ImageError, match="is not a folder"):
+    list_pairs(tmp_path / "none", vi)
+
+
+def test_file_modes(tmp_path):
+  Image.fromarray(np.array([[0, 65535]], np.uint16)).save(tmp_path / "deep.png")
+  np.testing.assert_allclose(read_image(tmp_path / "deep.png")[..., 0], [[0, 1]])
+  Image.new("RGBA", (2, 1), (255, 0, 0, 10)).save(tmp_path / "alpha.png")
+  np.testing.assert_allclose(read_image(tmp_path / "alpha.png")[0, 0], [1, 0, 0])
+  Image.new("P", (2, 1), 0).save(tmp_path / "palette.png")
+  assert read_image(tmp_path / "palette.png").shape == (1, 2, 3)
+
+
+def test_values_outside_the_range_need_a_scale(tmp_path):
+  """Clipped or divided by a guess, they would be nearly black or white."""
+  Image.fromarray(np.array([[0.25, 0.75]], np.float32)).save(tmp_path / "float.tif")
+  np.testing.assert_array_equal(read_image(tmp_path / "float.tif")[..., 0], [[0.25, 0.75]])
+  Image.fromarray(np.array([[293.15, 310]], np.float32)).save(tmp_path / "kelvin.tif")
+  with pytest.raises(ImageError, match=r"kelvin\.tif: values from 293.15 to 310 leave"):
+    read_image(tmp_path / "kelvin.tif")
+  Image.fromarray(np.array([[0, 65536]], np.int32)).save(tmp_path / "int.tif")
+  with pytest.raises(ImageError, match=r"int\.tif: values from 0 to 65536"):
+    read_image(tmp_path / "int.tif")
+  Image.fromarray(np.array([[0, 13107]], np.int32)).save(tmp_path / "int.tif")
+  np.testing.assert_allclose(read_image(tmp_path / "int.tif")[..., 0], [[0, 0.2]], rtol=1e-6)
+
+
+def test_scales(tmp_path):
+  """Expected values by hand; percentiles of 0..100 are themselves."""
+  deep = np.arange(101, dtype=np.uint16).reshape(1, 101) * 100
+  for suffix in ("png", "tif"):
+    path = tmp_path / f"deep.{suffix}"
+    Image.fromarray(deep).save(path)
+    read = lambda text, path=path: read_image(path, parse_scale(text))[0, :, 0]  # noqa: E731
+    np.testing.assert_allclose(read("linear")[[0, 100]], [0, 10000 / 65535], rtol=1e-6)
+    np.testing.assert_allclose(read("percentile")[[0, 1, 50, 99, 100]], [0, 0, 0.5, 1, 1], atol=1e-6)
+    np.testing.assert_allclose(read("percentile:0:50")[[0, 25, 50, 51]], [0, 0.5, 1, 1], atol=1e-6)
+    np.testing.assert_allclose(read("2000:4000")[[0, 20, 25, 40, 41]], [0, 0, 0.25, 1, 1], atol=1e-6)
+  hot = np.full((20, 20), 7, np.uint16)
+  hot[3, 4] = 9  # one pixel of 400 lies outside the percentiles and is all there is to see
+  Image.fromarray(hot).save(tmp_path / "hot.png")
+  assert read_image(tmp_path / "hot.png", parse_scale("percentile"))[3, 4] == 1
+  assert read_image(tmp_path / "hot.png", parse_scale("percentile"))[0, 0] == 0
+  Image.new("L", (2, 2), 9).save(tmp_path / "flat.png")
+  assert (read_image(tmp_path / "flat.png", parse_scale("percentile")) == 0.5).all()
+
+
+@pytest.mark.parametrize(
+  "text", ["", "lin", "3", "5:5", "9:2", "a:b", "1:2:3", "percentile:5", "percentile:-1:50", "0:inf"]
+)
+def test_scales_that_mean_nothing(text):
+  with pytest.raises(ImageError, match="scale"):
+    parse_scale(text)
+
+
+def test_the_camera_s_orientation_is_applied(tmp_path):
+  image = Image.fromarray(np.array([[0, 51, 102]], np.uint8))
+  exif = image.getexif()
+  exif[0x0112] = 6  # turn by 90 degrees clockwise to see it upright
+  image.save(tmp_path / "turned.png", exif=exif)
+  np.testing.assert_allclose(read_image(tmp_path / "turned.png")[..., 0], [[0], [0.2], [0.4]], rtol=1e-6)
+
+
+# Pillow remarks on the damage before it gives up.
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".tif", ".webp"])
+def test_damaged_files_end_in_one_kind_of_error(tmp_path, suffix):
+  """A run over a folder survives whatever a file holds."""
+  path, rng, outcomes = tmp_path / f"x{suffix}", np.random.default_rng(0), set()
+  write_image(path, rng.random((12, 16, 3)))
+  whole = path.read_bytes()
+  for kept in rng.integers(0, len(whole), 30):
+    damaged = bytearray(whole[: kept if kept % 2 else None])
+    for place in rng.integers(0, max(min(len(damaged), 100), 1), 3 if damaged else 0):
+      damaged[place] = rng.integers(256)
+    path.write_bytes(damaged)
+    try:
+      image = read_image(path)
+      assert image.min() >= 0 and image.max() <= 1
+    except ImageError as error:
+      outcomes.add(type(error))
+      assert str(path) in str(error)
+  assert outcomes == {ImageError}
+
+
+def test_each_size_compiles_once():
+  traced = []
+
+  def count(params, ir, vi):
+    traced.append(ir.shape)
+    return mean_fuse(params, ir, vi)
+
+  counted = make_fuse_fn(count, {})
+  for height in (4, 5, 4, 5, 4):
+    counted(images(1, height, 6, 1), images(1, height, 6, 3))
+  assert traced == [(1, 4, 6, 1), (1, 5, 6, 1)]
+
+
+@pytest.fixture
+def weights(tmp_path):
+  """F with random weights, as a training exports it."""
+  save_weights(tmp_path / "run" / "weights" / "f.safetensors", {"params": random_params()}, {"arch": "fusion"})
+  return tmp_path / "run"
+
+
+def test_the_command_fuses_reports_and_exits(tmp_path, weights, capsys):
+  ir, vi, out = folders(tmp_path, {"a": (16, 24), "b": (16, 24)})
+  command = ["fuse", "--ir", str(ir), "--vi", str(vi), "--out", str(out), "--checkpoint", str(weights)]
+  assert cli.main(command) == 0
+  assert read_image(out / "a.png").shape == (16, 24, 3) and "2 written" in capsys.readouterr().out
+  (ir / "a.png").write_bytes(b"broken")
+  assert cli.main(command) == 1
+  assert "a.png cannot be read" in capsys.readouterr().err
+  (ir / "a.png").unlink()
+  assert cli.main(command) == 2
+  assert "has no partner" in capsys.readouterr().err
+  assert cli.main([*command[:-1], str(tmp_path / "nowhere")]) == 2
+  assert "is not a run folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["train", "fuse"])
+def test_every_verb_has_help_with_an_example(verb, capsys):
+  with pytest.raises(SystemExit) as end:
+    cli.main([verb, "--help"])
+  assert end.value.code == 0 and f"example: tdfusion {verb}" in capsys.readouterr().out
+
+
+@pytest.mark.slow  # F on a real pair of full size
+def test_real_colour_pairs_fuse_in_colour(tmp_path, weights):
+  folder = real_data() / "RoadScene"
+  for side in ("ir", "vi"):
+    (tmp_path / side).mkdir()
+    first = sorted((folder / side).iterdir())[0]
+    (tmp_path / side / first.name).write_bytes(first.read_bytes())
+  command = [
+    "fuse",
+    "--ir",
+    str(tmp_path / "ir"),
+    "--vi",
+    str(tmp_path / "vi"),
+    "--out",
+    str(tmp_path / "out"),
+  ]
+  assert cli.main([*command, "--checkpoint", str(weights)]) == 0
+  (out,) = (tmp_path / "out").iterdir()
+  fused, visible = read_image(out), read_image(next((tmp_path / "vi").iterdir()))
+  assert fused.shape == visible.shape and np.ptp(fused, axis=-1).mean() > 0.01

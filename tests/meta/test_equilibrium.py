@@ -1,0 +1,106 @@
+"""The equilibrium rule against its own formula, written out by hand."""
+
+import importlib.util
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import toy
+
+from tdfusion_jax import meta
+from tdfusion_jax.meta.equilibrium import equilibrium_objective
+
+
+def by_hand(anchor=0.0, to=0.5):
+  """dL_t/dG = sum over pixels of dL_t/dI* (a - b) dw_a/dG, each factor derived by itself."""
+  state, pair = toy.state(toy.adams()), toy.views(2).whole
+  task = toy.mean_brightness_task()
+  weights = toy.weigh(state.g_params, pair.ir, pair.vi)
+  image = weights[..., :1] * pair.ir + weights[..., 1:] * pair.vi
+  judged = lambda i: task.loss(task.apply(state.t_params, state.t_stats, i, train=True)[0], pair.target)[0]  # noqa: E731
+  credit = jax.grad(judged)(image) * (pair.ir - pair.vi)
+  if anchor:  # the derivative of the mean of `w log(w / c) + (1 - w) log((1 - w) / (1 - c))` by each w_a
+    odds = jnp.log(weights[..., :1] / weights[..., 1:]) - np.log(to / (1 - to))
+    credit = credit / judged(image) + anchor * odds / pair.ir.size
+  moves = jax.jacobian(lambda g: toy.weigh(g, pair.ir, pair.vi)[..., :1])(state.g_params)
+  return {key: jnp.sum(credit * move) for key, move in moves.items()}
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize(("anchor", "to"), [(0.0, 0.5), (0.3, 0.5), (0.3, 0.8)])
+def test_gradient_is_each_pixels_own_credit(anchor, to):
+  how, state = toy.method(rule="equilibrium", anchor=anchor, anchor_to=to), toy.state(toy.adams())
+  ours, _ = meta.meta_gradient(how, state, toy.views(1), toy.views(2), (0.3, 0.2))
+  for key, expected in by_hand(anchor, to).items():
+    assert abs(expected) > 1e-9
+    np.testing.assert_allclose(ours[key], expected, rtol=1e-9)
+
+
+@pytest.mark.usefixtures("x64")
+def test_g_steps_by_this_rule_lower_the_judged_loss_and_move_g_only():
+  how, rules = toy.method(rule="equilibrium"), [optax.sgd(0.5)] * 3
+  g_step, _ = meta.make_steps(how, rules[0], rules[1], rules[2], lambda step: (0.3, 0.2))
+  state = toy.state(rules)
+  first, losses = state, []
+  for _ in range(20):
+    state, measured = g_step(state, {"mtr": toy.views(1), "mts": toy.views(2)})
+    losses.append(float(measured["task_loss_outer"]))
+  assert losses[-1] < losses[0]
+  assert all(float(state.g_params[k]) != float(first.g_params[k]) for k in first.g_params)
+  assert all(float(state.f_params[k]) == float(first.f_params[k]) for k in first.f_params)
+
+
+@pytest.mark.parametrize("to", [0.5, 0.7])
+def test_a_strong_anchor_holds(to):
+  """The departure is zero at the anchor, and only there; nothing else moves G beside a strong one."""
+  how, rules = toy.method(rule="equilibrium", anchor=1e6, anchor_to=to), [optax.adam(0.05)] * 3
+  g_step, _ = meta.make_steps(how, rules[0], rules[1], rules[2], lambda step: (0.3, 0.2))
+  step, state = jax.jit(g_step), toy.state(rules, np.float32)
+  batch = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), {"mtr": toy.views(1), "mts": toy.views(2)})
+  state, first = step(state, batch)
+  for _ in range(200):
+    state, last = step(state, batch)
+  assert first["departure"] > 0.005 and last["departure"] < 1e-4 and abs(last["w_a"] - to) < 0.01
+
+
+def _tool():
+  path = Path(__file__).resolve().parents[2] / "tools" / "credit.py"
+  spec = importlib.util.spec_from_file_location("credit", path)
+  assert spec and spec.loader
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("rule", meta.RULES)
+def test_what_a_rule_asks_of_a_pixel(rule):
+  """tools/credit.py against differences of the objective itself."""
+  how, state, mtr, mts, eta = toy.method(rule=rule), toy.state(toy.adams()), toy.views(1), toy.views(2), (0.3, 0.2)
+  asked = _tool().push(rule, how, state, mtr, mts, 0.4, eta)
+  per_pixel = how._replace(weigh=lambda w, ir, vi: jnp.concatenate([w, 1 - w], axis=-1))
+
+  def objective(w):
+    if rule == "equilibrium":
+      return equilibrium_objective(w, per_pixel, state, mts, jax.random.key(0))[0]
+    return meta.meta_objective(w, per_pixel, state, mtr, mts, eta, None, jax.random.key(0))[0]
+
+  level = jnp.full((2, 6, 5, 1), 0.4)
+  for place in [(0, 0, 0), (1, 5, 4), (1, 2, 3)]:
+    step = jnp.zeros_like(level).at[place].set(1e-4)
+    slope = (objective(level + step) - objective(level - step)) / 2e-4
+    assert abs(slope) > 1e-9
+    np.testing.assert_allclose(asked[place], -slope, rtol=1e-5)
+
+
+def test_pushes_by_region():
+  asked = np.arange(8.0).reshape(2, 2, 2)
+  none = np.zeros((2, 2), bool)
+  first, last = none.copy(), none.copy()
+  first[0, 0], last[1, 1] = True, True
+  masks = [{"ir_only": first, "vi_only": last}, {"ir_only": first, "vi_only": last}]
+  np.testing.assert_allclose(_tool().by_region(asked, masks), [(0 + 4) / 2, (3 + 7) / 2, (1 + 2 + 5 + 6) / 4])
+  assert np.isnan(_tool().by_region(asked, [{"ir_only": none, "vi_only": last}] * 2)[0])

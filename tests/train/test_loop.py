@@ -1,0 +1,246 @@
+"""Runs: what they leave behind, and that a killed and resumed one equals the unbroken one bit for bit."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from runs import TINY, rows
+
+from configs import load
+from tdfusion_jax.config import ConfigError
+from tdfusion_jax.convert.rules import flatten
+from tdfusion_jax.train.loop import DivergedError, train
+from tdfusion_jax.weightfiles import CheckpointError, load_weights
+
+ROOT = Path(__file__).resolve().parents[2]
+WITHOUT_TASK = {"task.kind": "none", "loss.weights": "fixed", "meta.steps": 0, "log.checkpoint_every": 3}
+
+
+def config(**changes):
+  made = load("synthetic_det")
+  made.update_from_flattened_dict({**TINY, **WITHOUT_TASK, **changes})
+  return made
+
+
+def same_weights(one, other):
+  files = sorted(p.name for p in (one / "weights").iterdir())
+  assert files == sorted(p.name for p in (other / "weights").iterdir())
+  for name in files:
+    a, b = (flatten(load_weights(run / "weights" / name)[0]) for run in (one, other))
+    assert a.keys() == b.keys() and len(a) > 50
+    for key in a:
+      np.testing.assert_array_equal(a[key], b[key], err_msg=f"{name} {key}")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+  """A label-free run of ten steps."""
+  run = tmp_path_factory.mktemp("runs") / "unbroken"
+  train(config(), run)
+  return run
+
+
+@pytest.fixture
+def interruptible():
+  """Ctrl-C as at a terminal: what runs in a background shell inherits that it is ignored."""
+  before = signal.signal(signal.SIGINT, signal.default_int_handler)
+  yield
+  signal.signal(signal.SIGINT, before)
+
+
+def test_a_run_leaves_what_it_promises(finished):
+  assert {p.name for p in finished.iterdir()} == {
+    *("checkpoints", "config.json", "curves.png", "metrics.jsonl", "pictures", "tensorboard", "versions.json"),
+    "weights",
+  }
+  assert [p.name for p in sorted((finished / "pictures").iterdir())] == [f"epoch_{n:03d}.png" for n in (0, 1, 2)]
+  lines = rows(finished)
+  assert [r["step"] for r in lines if r["phase"] == "ft"] == list(range(3, 11))
+  assert len([r for r in lines if r["phase"] == "val"]) == 3
+  assert all(np.isfinite(v) for r in lines for v in r.values() if isinstance(v, float))
+  losses = [r["val/fusion_loss"] for r in lines if r["phase"] == "val"]
+  assert 0 < losses[-1] < losses[0]
+  assert json.loads((finished / "config.json").read_text())["data"]["task_size"] == [32, 32]
+  assert json.loads((finished / "versions.json").read_text())["jax"]
+
+
+def test_a_run_stopped_between_checkpoints_goes_on_as_if_unbroken(finished, tmp_path, monkeypatch):
+  from tdfusion_jax.train.runfolder import RunFolder
+
+  write = RunFolder.write
+
+  def stop_at_eight(self, row):
+    write(self, row)
+    if row["step"] == 8:
+      raise RuntimeError("power cut")
+
+  monkeypatch.setattr(RunFolder, "write", stop_at_eight)
+  with pytest.raises(RuntimeError, match="power cut"):
+    train(config(), tmp_path)
+  monkeypatch.undo()
+  assert max(r["step"] for r in rows(tmp_path)) == 8  # the checkpoint is of step 6
+  train(config(), tmp_path)
+  assert rows(tmp_path) == rows(finished)
+  same_weights(tmp_path, finished)
+
+
+def test_a_finished_run_has_nothing_left_to_do(finished):
+  before = (finished / "metrics.jsonl").read_bytes()
+  train(config(), finished)
+  assert (finished / "metrics.jsonl").read_bytes() == before
+
+
+def test_another_config_in_the_same_folder_is_an_error_naming_the_field(finished):
+  with pytest.raises(ConfigError, match=r"optim\.f\.learning_rate: 0\.001 there, 0\.5 now"):
+    train(config(**{"optim.f.learning_rate": 0.5}), finished)
+
+
+def test_a_field_that_is_newer_than_the_run_had_its_default(finished, tmp_path):
+  from tdfusion_jax.train.build import config_to_json
+  from tdfusion_jax.train.runfolder import require_same
+
+  said = json.loads((finished / "config.json").read_text())
+  del said["meta"]["anchor"]
+  (tmp_path / "config.json").write_text(json.dumps(said))
+  require_same(config_to_json(config()), tmp_path)
+  with pytest.raises(ConfigError, match=r"meta\.anchor: 0\.0 there, 0\.2 now"):
+    require_same(config_to_json(config(**{"meta.anchor": 0.2})), tmp_path)
+
+
+@pytest.mark.usefixtures("interruptible")
+def test_ctrl_c_comes_between_steps_and_saves(finished, tmp_path, monkeypatch):
+  from tdfusion_jax.train.runfolder import RunFolder
+
+  write = RunFolder.write
+
+  def interrupt_at_five(self, row):
+    write(self, row)
+    if row["step"] == 5:
+      os.kill(os.getpid(), signal.SIGINT)
+
+  monkeypatch.setattr(RunFolder, "write", interrupt_at_five)
+  with pytest.raises(KeyboardInterrupt):
+    train(config(), tmp_path)
+  monkeypatch.undo()
+  assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+  assert "5" in {p.name for p in (tmp_path / "checkpoints").iterdir()}  # which is no multiple of `checkpoint_every`
+  train(config(), tmp_path)
+  assert rows(tmp_path) == rows(finished)
+  same_weights(tmp_path, finished)
+
+
+@pytest.mark.usefixtures("interruptible")
+@pytest.mark.parametrize("step", [2, 6])
+@pytest.mark.parametrize("when", ["within", "after"])
+def test_ctrl_c_around_a_validation_leaves_its_row_there_once(finished, tmp_path, monkeypatch, step, when):
+  """2 is the end of pre-training, 6 of an epoch; within: the second Ctrl-C, which does not wait."""
+  from tdfusion_jax.train import loop as module
+
+  measure = module.validate
+
+  def interrupted(method, state, *arguments, **options):
+    stop = int(state.step) == step
+    if stop and when == "within":
+      raise KeyboardInterrupt
+    found = measure(method, state, *arguments, **options)
+    if stop:
+      os.kill(os.getpid(), signal.SIGINT)
+    return found
+
+  monkeypatch.setattr(module, "validate", interrupted)
+  with pytest.raises(KeyboardInterrupt):
+    train(config(), tmp_path)
+  monkeypatch.undo()
+  assert str(step) in {p.name for p in (tmp_path / "checkpoints").iterdir()}
+  assert [r for r in rows(tmp_path) if r["step"] == step and r["phase"] == "val"] == (
+    [] if when == "within" else [r for r in rows(finished) if r["step"] == step and r["phase"] == "val"]
+  )
+  train(config(), tmp_path)
+  assert rows(tmp_path) == rows(finished)
+  assert {p.name for p in (tmp_path / "pictures").iterdir()} == {p.name for p in (finished / "pictures").iterdir()}
+
+
+def test_no_checkpoint_is_kept_of_what_is_not_finite(tmp_path):
+  """A rate of infinity makes the first update infinite; nothing is logged before it would be saved."""
+  with pytest.raises(DivergedError, match="f_update_norm"):
+    train(config(**{"optim.f.learning_rate": float("inf"), "log.every": 50, "log.validate_every": 0}), tmp_path)
+  assert not [p for p in (tmp_path / "checkpoints").iterdir() if p.name.isdecimal()]
+
+
+def test_a_run_folder_is_for_one_process(tmp_path):
+  from tdfusion_jax.train.runfolder import RunFolder
+
+  first = RunFolder(tmp_path, {"a": 1})
+  with pytest.raises(ConfigError, match="is being trained by another process"):
+    RunFolder(tmp_path, {"a": 1})
+  first.close()
+  RunFolder(tmp_path, {"a": 1}).close()
+
+
+def test_a_mistyped_weight_file_leaves_no_mark(tmp_path):
+  with pytest.raises(CheckpointError, match="does not exist"):
+    train(config(**{"init.f": str(tmp_path / "nope")}), tmp_path / "run")
+  assert not (tmp_path / "run").exists()
+
+
+def test_a_diverging_run_names_the_quantity(tmp_path):
+  with pytest.raises(DivergedError, match=r"step \d+ \((pretrain|ft)\): .*f_update_norm.* not finite"):
+    train(config(**{"optim.f.rule": "sgd", "optim.f.learning_rate": 1e38}), tmp_path)
+
+
+def command(run):
+  changes = [f"--config.{k}={v}" for k, v in TINY.items()]
+  module = [sys.executable, "-m", "tdfusion_jax.main"]
+  return [*module, f"--config={ROOT / 'configs/synthetic_det.py'}", f"--workdir={run}", *changes]
+
+
+def start(run, cache):
+  environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(cache), "JAX_PLATFORMS": "cpu"}
+  return subprocess.Popen(command(run), env=environment, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.slow  # three processes train F, G and YOLOv8n; the first compiles both steps
+def test_kill_9_and_the_same_command_again_equal_the_unbroken_run(tmp_path):
+  unbroken, broken, cache = tmp_path / "unbroken", tmp_path / "broken", tmp_path / "cache"
+  process = start(unbroken, cache)
+  _, errors = process.communicate(timeout=900)
+  assert process.returncode == 0, errors
+  process = start(broken, cache)
+  limit = time.monotonic() + 600
+  while not (broken / "checkpoints" / "6").is_dir():  # renamed into place when it is whole
+    assert time.monotonic() < limit and process.poll() is None, "the run ended before it could be killed"
+    time.sleep(0.02)
+  os.kill(process.pid, signal.SIGKILL)
+  process.communicate()
+  assert process.returncode == -signal.SIGKILL and not (broken / "weights").exists()
+  process = start(broken, cache)
+  _, errors = process.communicate(timeout=600)
+  assert process.returncode == 0 and "resuming" in errors, errors
+  assert rows(broken) == rows(unbroken)
+  assert {r["phase"] for r in rows(broken)} == {"pretrain", "g", "ft", "val"}
+  same_weights(broken, unbroken)
+
+
+@pytest.mark.parametrize(
+  ("arguments", "named"),
+  [
+    (["--config=configs/synthetic_det.py", "--workdir=unused", "--config.data.name=llvipp"], "llvipp"),
+    (["--config=configs/synthetic_det.py", "--workdir=unused", "--config.data.nmae=llvip"], "nmae"),
+    (["--config=configs/synthetic_det.py:bogus", "--workdir=unused"], "bogus"),
+    (["--config=configs/none.py", "--workdir=unused"], "none.py"),
+    (["--config=configs/synthetic_det.py"], "workdir"),
+    (["--config=configs/llvip_det.py", "--workdir=unused", "--config.data.root=nowhere"], "nowhere"),
+  ],
+)
+def test_a_wrong_command_ends_in_one_line_that_names_it(arguments, named, tmp_path):
+  arguments = [a.replace("=unused", f"={tmp_path / 'run'}") for a in arguments]
+  wrong = [sys.executable, "-m", "tdfusion_jax.main", *arguments]
+  done = subprocess.run(wrong, env={**os.environ, "JAX_PLATFORMS": "cpu"}, cwd=ROOT, capture_output=True, text=True)
+  assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+  assert "error:" in done.stderr and named in done.stderr
