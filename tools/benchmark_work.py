@@ -134,7 +134,7 @@ def _config(name: str):
 
 def torch_config_step(config_file: str) -> Callable[[], object]:
   """PyTorch's meta-gradient at a config's real sizes with the small T: less than its G-step, which has the real T."""
-  import torch
+  import torch  # pyright: ignore[reportMissingImports]
 
   sys.path.insert(0, str(ROOT / "tests" / "oracles"))
   import torch_fusion as reference  # pyright: ignore[reportMissingImports]
@@ -158,7 +158,7 @@ def _ready(function, *arguments) -> Callable[[], object]:
 
 def torch_side(side: str, work: str, height: int, width: int, batch: int) -> Callable[[], object]:
   """PyTorch's (`eager`, `compile`) or ONNX Runtime's (`ort`) side of `work`."""
-  import torch
+  import torch  # pyright: ignore[reportMissingImports]
 
   sys.path.insert(0, str(ROOT / "tests" / "oracles"))
   import torch_fusion as reference  # pyright: ignore[reportMissingImports]
@@ -195,7 +195,7 @@ def _onnx(fuse, ir, vi) -> Callable[[], object]:
   import tempfile
 
   import onnxruntime  # pyright: ignore[reportMissingImports]
-  import torch
+  import torch  # pyright: ignore[reportMissingImports]
 
   with tempfile.TemporaryDirectory() as folder:
     path = f"{folder}/f.onnx"
