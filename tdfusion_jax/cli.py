@@ -10,11 +10,12 @@ from typing import Any
 from tdfusion_jax.commands import VERBS
 from tdfusion_jax.config import ConfigError
 from tdfusion_jax.data import DatasetError
+from tdfusion_jax.files import UsageError
 from tdfusion_jax.images.files import ImageError
 from tdfusion_jax.weightfiles import CheckpointError
 
 _TRAIN_EXAMPLE = "example: tdfusion train --config=configs/synthetic_det.py:runlocal --workdir=runs/first"
-_EXPECTED = (CheckpointError, ConfigError, DatasetError, ImageError, OSError)
+_EXPECTED = (CheckpointError, ConfigError, DatasetError, ImageError, UsageError, OSError)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,12 +1,21 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, functions in files of the user's own, and the root of our errors."""
 
 import contextlib
+import difflib
+import importlib
 import itertools
 import os
-from collections.abc import Iterator
+import sys
+import traceback
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 _COUNT = itertools.count()
+
+
+class UsageError(ValueError):
+  """Something that a user can mend; the message, one line, names the field, option or file and the remedy."""
 
 
 @contextlib.contextmanager
@@ -28,3 +37,64 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
   finally:
     with contextlib.suppress(OSError):  # it may never have been made, and an error that is under way counts more
       temporary.unlink(missing_ok=True)
+
+
+def is_plugin(name: str) -> bool:
+  """Whether `name` is `package.module:name`, something of the user's, and not one of our names."""
+  return ":" in name
+
+
+def plugin(name: str, field: str) -> Callable[..., Any]:
+  """The function of the user's that a setting names as `package.module:function`.
+
+  The module is looked for in the current folder first, then among installed packages. The folder stays on `sys.path`,
+  so that the loader's worker processes find the module too.
+
+  Args:
+    name: such as "my_data:reader"; `a.b:C.d` names an attribute of an attribute.
+    field: what named it, for messages: a config field or an option, such as "config.data.name".
+
+  Raises:
+    UsageError: the name is malformed, the module is missing or fails to be imported, or has no such function.
+  """
+  where = f"{field}={name!r}"
+  module_name, _, path = name.partition(":")
+  if not all(part.isidentifier() for part in [*module_name.split("."), *path.split(".")]):
+    raise UsageError(f"{where}: write package.module:function, such as my_module:factory.")
+  found: Any = _imported(module_name, where)
+  for part in path.split("."):
+    if not hasattr(found, part):
+      raise UsageError(f"{where}: {module_name} has no {path}.{_near(part, found)}")
+    found = getattr(found, part)
+  if not callable(found):
+    raise UsageError(f"{where}: {path} is not a function but {type(found).__name__}.")
+  return found
+
+
+def _imported(module_name: str, where: str) -> Any:
+  here = str(Path.cwd())
+  if here not in sys.path[:1] and sys.path[:1] != [""]:
+    sys.path.insert(0, here)
+  importlib.invalidate_caches()  # the file may be younger than the last look into the folder
+  try:
+    return importlib.import_module(module_name)
+  except ModuleNotFoundError as error:
+    missing = error.name or ""
+    if module_name != missing and not module_name.startswith(f"{missing}."):
+      raise UsageError(f"{where}: {module_name} needs {missing}, which is not installed.") from error
+    raise UsageError(f"{where}: there is no module {missing} in {here}, nor is it installed.") from error
+  except Exception as error:  # whatever a user's module may do
+    raise UsageError(f"{where}: {module_name} cannot be imported: {_place(error)}") from error
+
+
+def _place(error: BaseException) -> str:
+  """Where in the user's file, and what."""
+  if isinstance(error, SyntaxError):
+    return f"{error.filename}, line {error.lineno}: {error.msg}"
+  last = traceback.extract_tb(error.__traceback__)[-1]
+  return f"{last.filename}, line {last.lineno}: {type(error).__name__}: {error}"
+
+
+def _near(part: str, found: Any) -> str:
+  near = difflib.get_close_matches(part, [name for name in vars(found) if not name.startswith("_")], 1)
+  return f" Is it {near[0]}?" if near else ""

@@ -10,6 +10,7 @@ from ml_collections import config_flags
 from tdfusion_jax.config import ConfigError
 from tdfusion_jax.data import DatasetError
 from tdfusion_jax.evaluate.stage import run_task_stage
+from tdfusion_jax.files import UsageError
 from tdfusion_jax.train.loop import DivergedError, train
 from tdfusion_jax.weightfiles import CheckpointError
 
@@ -30,7 +31,7 @@ def _run(argv: list[str]) -> int:
     return _refuse(error)
   try:
     (run_task_stage if config.stage == "task" else train)(config, str(_WORKDIR.value))
-  except (ConfigError, DatasetError, CheckpointError, DivergedError) as error:
+  except (ConfigError, DatasetError, CheckpointError, DivergedError, UsageError) as error:
     print(f"error: {error}", file=sys.stderr)
     return 2
   except KeyboardInterrupt:
