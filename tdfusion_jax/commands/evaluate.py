@@ -14,7 +14,7 @@ from PIL import Image
 
 from tdfusion_jax import fusers
 from tdfusion_jax.config import ConfigError
-from tdfusion_jax.data import SOURCES, get_source
+from tdfusion_jax.data import SOURCES, find_reader, get_source
 from tdfusion_jax.data.transforms import luminance
 from tdfusion_jax.evaluate import tables
 from tdfusion_jax.fusing.pairs import make_fuse_fn
@@ -46,7 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   """The options of `tdfusion evaluate`."""
   parser.add_argument("--ir", metavar="DIR", help="infrared images")
   parser.add_argument("--vi", metavar="DIR", help="visible images of the same names")
-  parser.add_argument("--dataset", choices=sorted(SOURCES), help="a data set in place of --ir and --vi")
+  whose = f"a data set in place of --ir and --vi: {', '.join(sorted(SOURCES))}, or your own as module:function"
+  parser.add_argument("--dataset", metavar="NAME", help=whose)
   parser.add_argument("--root", metavar="DIR", help="where the data set is")
   parser.add_argument("--split", default="test", help="of the data set (default test)")
   parser.add_argument("--run", action="append", default=[], metavar="[NAME=]RUN", help="run folder of a training")
@@ -157,6 +158,7 @@ def _pairs(options: argparse.Namespace) -> tuple[list[tuple[str, Read]], Sizes]:
       raise ConfigError("give --dataset, or --ir and --vi, not both.")
     if (options.scale, options.vi_scale) != ("linear", "linear"):
       raise ConfigError("--scale and --vi-scale are for --ir and --vi; a data set has its own.")
+    find_reader(options.dataset, "--dataset")  # named so in messages
     source = get_source(options.dataset, root=options.root, split=options.split)
     read: list = [(name, lambda i=i: _of_sample(source[i])) for i, name in enumerate(source.names)]
     return read, dict.fromkeys(source.names)

@@ -14,11 +14,13 @@ from tdfusion_jax.data.readers.fused import FusedSource
 from tdfusion_jax.data.readers.llvip import llvip
 from tdfusion_jax.data.readers.m3fd import m3fd
 from tdfusion_jax.data.readers.msrs import msrs
+from tdfusion_jax.data.readers.own import check_source
 from tdfusion_jax.data.records.registering import register_builders
 from tdfusion_jax.data.records.source import RecordSource
 from tdfusion_jax.data.skipping import SkippingSource
 from tdfusion_jax.data.source import CachedSource, DatasetError, Source
 from tdfusion_jax.data.synthetic import SyntheticSource, synthetic_det, synthetic_seg
+from tdfusion_jax.files import is_plugin, plugin
 
 __all__ = [
   "SOURCES",
@@ -33,6 +35,7 @@ __all__ = [
   "StepSource",
   "SyntheticSource",
   "check_reader_options",
+  "find_reader",
   "get_source",
   "make_dataset",
   "plan_epoch",
@@ -52,9 +55,29 @@ SOURCES: dict[str, Callable[..., Source]] = {
 }
 
 
+def find_reader(name: str, field: str = "config.data.name") -> Callable[..., Source]:
+  """The reader `(root, split, **options) -> Source` of a data set: one of `SOURCES`, or the user's own.
+
+  Args:
+    name: a key of `SOURCES`, or `package.module:function`.
+    field: what named it, for messages.
+
+  Raises:
+    DatasetError: unknown name.
+    UsageError: the user's own cannot be found.
+  """
+  if is_plugin(name):
+    return plugin(name, field)
+  if name not in SOURCES:
+    known = ", ".join(SOURCES)
+    raise DatasetError(f"unknown data set {name!r}; known: {known}, or your own as package.module:function")
+  return SOURCES[name]
+
+
 def check_reader_options(name: str, options: Mapping[str, Any]) -> None:
   """Raises `DatasetError` unless the reader of data set `name` has these options, and they are of its types."""
-  check_options(name, SyntheticSource if name.startswith("synthetic_") else SOURCES[name], options)
+  reader = SyntheticSource if name.startswith("synthetic_") else find_reader(name)
+  check_options(name, reader, options)
 
 
 def get_source(
@@ -69,7 +92,7 @@ def get_source(
   """A data source by name.
 
   Args:
-    name: a key of `SOURCES`.
+    name: a key of `SOURCES`, or `package.module:function`, a reader of the user's own.
     root: the data set's folder; not needed for the synthetic ones.
     split: "train" or "test" (see each reader).
     cache: "memory" keeps decoded samples, up to `cache_bytes`; None decodes each time.
@@ -79,10 +102,11 @@ def get_source(
   Raises:
     DatasetError: unknown name, option or split, or missing or incomplete data.
   """
-  if name not in SOURCES:
-    raise DatasetError(f"unknown data set {name!r}; known: {', '.join(SOURCES)}")
+  reader = find_reader(name)
   if cache not in (None, "memory"):
     raise DatasetError(f"unknown cache {cache!r}; known: None, 'memory'")
   check_reader_options(name, options)
-  source = SOURCES[name](root, split, **options)
+  source = reader(root, split, **options)
+  if is_plugin(name):
+    check_source(source, name)
   return source if cache is None else CachedSource(source, cache_bytes)

@@ -3,6 +3,7 @@
 import inspect
 import types
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from tdfusion_jax.data.source import DatasetError
@@ -13,16 +14,25 @@ def check_options(name: str, reader: Callable, options: Mapping[str, Any]) -> No
 
   Args:
     name: of the data set, for the message.
-    reader: its keyword-only arguments are the options.
+    reader: its arguments after the first two (root and split) are the options.
     options: what a user gave.
   """
-  hints = get_type_hints(reader.__init__ if isinstance(reader, type) else reader)
-  known = [p.name for p in inspect.signature(reader).parameters.values() if p.kind is p.KEYWORD_ONLY]
+  hints = _hints(reader.__init__ if isinstance(reader, type) else reader)
+  arguments = list(inspect.signature(reader).parameters.values())[2:]
+  takes_any = any(argument.kind is argument.VAR_KEYWORD for argument in arguments)
+  known = [p.name for p in arguments if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)]
   for option, value in options.items():
-    if option not in known:
+    if option not in known and not takes_any:
       raise DatasetError(f"data set {name!r} has no option {option!r}; known: {', '.join(known) or 'none'}")
     if not _fits(value, hints.get(option, Any)):
       raise DatasetError(f"data set {name!r}: {option}={value!r} is not {_words(hints[option])}")
+
+
+def _hints(function: Callable) -> dict[str, Any]:
+  try:
+    return get_type_hints(function)
+  except (NameError, TypeError):  # a user's reader may name types that are imported for type checkers only
+    return {}
 
 
 def _fits(value: Any, hint: Any) -> bool:
@@ -37,7 +47,10 @@ def _fits(value: Any, hint: Any) -> bool:
     return isinstance(value, (tuple, list)) and all(_fits(item, parts[0]) for item in value)
   if hint in (int, float):
     return isinstance(value, (int, hint)) and not isinstance(value, bool)
-  return isinstance(value, hint)
+  try:
+    return isinstance(value, hint)
+  except TypeError:  # a hint that cannot be asked, such as list[int], of a user's reader
+    return True
 
 
 def _words(hint: Any) -> str:
@@ -49,5 +62,5 @@ def _words(hint: Any) -> str:
     return f"{len(parts)} values, such as {tuple([96] * len(parts))}"
   if origin is Sequence:
     return "a list of names, such as ['person', 'car']"
-  words = {int: "a whole number", float: "a number", bool: "True or False"}
-  return words.get(hint, "a path")
+  words = {int: "a whole number", float: "a number", bool: "True or False", str: "a path", Path: "a path"}
+  return words.get(hint, getattr(hint, "__name__", str(hint)))
