@@ -17,6 +17,7 @@ from tdfusion_jax.config import ConfigError
 from tdfusion_jax.data import SOURCES, find_reader, get_source
 from tdfusion_jax.data.transforms import luminance
 from tdfusion_jax.evaluate import tables
+from tdfusion_jax.files import is_plugin
 from tdfusion_jax.fusing.pairs import make_fuse_fn
 from tdfusion_jax.images.files import (
   EXTENSIONS,
@@ -28,7 +29,8 @@ from tdfusion_jax.images.files import (
   parse_scale,
   read_image,
 )
-from tdfusion_jax.metrics.fusion import METRICS, PAPER, PROFILES, fusion_metrics
+from tdfusion_jax.metrics.fusion import METRICS, PAPER, PROFILES, Metric, fusion_metrics
+from tdfusion_jax.metrics.own import own_metric
 
 ABOUT = """Measures fused images against their sources: a trained run, a weight file, the weights that ship, or any
 method's folder of fused images; several side by side. Values are computed on luminances (BT.601) of 8 bits."""
@@ -54,7 +56,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument("--weights", action="append", default=[], metavar="[NAME=]FILE", help=".safetensors file of F")
   parser.add_argument("--fused", action="append", default=[], metavar="[NAME=]DIR", help="any method's fused images")
   parser.add_argument("--stretch", action="store_true", help="stretch F's images to the full range, as published")
-  parser.add_argument("--metrics", default=",".join(PAPER), help=f"comma separated, or all (default {','.join(PAPER)})")
+  which = f"comma separated, or all (default {','.join(PAPER)}); your own as module:function"
+  parser.add_argument("--metrics", default=",".join(PAPER), help=which)
   whose = "; ".join(f"{name}: {profile.about}" for name, profile in PROFILES.items())
   parser.add_argument("--profile", default="tdfusion", metavar="NAME", help=f"where implementations disagree: {whose}")
   parser.add_argument(
@@ -67,18 +70,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
   """Measures and prints the table."""
-  names = _metrics(options.metrics)
+  metrics = _metrics(options.metrics)
+  names = tuple(metric.name for metric in metrics)
   if options.profile not in PROFILES:
     raise ConfigError(f"--profile: unknown {options.profile}; there are: {', '.join(PROFILES)}.")
   if options.out:
     _make_folder(Path(options.out))
   pairs, sizes = _pairs(options)
   methods = _methods(options, sizes)
-  found = _measure(pairs, methods, names, options)
+  found = _measure(pairs, methods, metrics, options)
   means = {
     method: {name: _mean([row[name] for row in rows.values()]) for name in names} for method, rows in found.items()
   }
-  lower = [name for name in names if not METRICS[name].higher_is_better]
+  lower = [metric.name for metric in metrics if not metric.higher_is_better]
   table = tables.markdown(means, lower)
   _tell_missing(found, names)
   how = f"{len(pairs)} pairs, means; profile {options.profile}: {PROFILES[options.profile].about}"
@@ -116,20 +120,28 @@ def _make_folder(stem: Path) -> None:
     raise ConfigError(f"--out={stem}: {stem.parent} cannot be made ({error.strerror}).") from error
 
 
-def _metrics(text: str) -> tuple[str, ...]:
-  """Names in `METRICS`, each once; upper and lower case are the same."""
+def _metrics(text: str) -> list[Metric]:
+  """Names in `METRICS`, upper and lower case are the same, or the user's own as module:function; each once."""
   if text.strip().lower() == "all":
-    return tuple(METRICS)
-  known = {name.lower(): name for name in METRICS}
+    return list(METRICS.values())
   asked = [word.strip() for word in text.split(",") if word.strip()]
   if not asked:
     raise ConfigError(f"--metrics names none; there are: {', '.join(METRICS)}, or all.")
+  chosen: dict[str, Metric] = {}
   for word in asked:
-    if word.lower() not in known:
-      near = difflib.get_close_matches(word.lower(), known, 1)
-      hint = f" Do you mean {known[near[0]]}?" if near else ""
-      raise ConfigError(f"--metrics: unknown {word}.{hint} There are: {', '.join(METRICS)}.")
-  return tuple(dict.fromkeys(known[word.lower()] for word in asked))
+    metric = own_metric(word, "--metrics") if is_plugin(word) else _known_metric(word)
+    if chosen.setdefault(metric.name, metric).source != metric.source:
+      raise ConfigError(f"--metrics: two are called {metric.name}; give the function of {word} another name.")
+  return list(chosen.values())
+
+
+def _known_metric(word: str) -> Metric:
+  known = {name.lower(): metric for name, metric in METRICS.items()}
+  if word.lower() not in known:
+    near = difflib.get_close_matches(word.lower(), known, 1)
+    hint = f" Do you mean {known[near[0]].name}?" if near else ""
+    raise ConfigError(f"--metrics: unknown {word}.{hint} There are: {', '.join(METRICS)}.")
+  return known[word.lower()]
 
 
 def _tell_missing(found: dict[str, dict[str, dict]], names: tuple[str, ...]) -> None:
@@ -285,16 +297,18 @@ def named(text: str) -> tuple[str, str]:
   return title, value
 
 
-def _measure(pairs, methods, names: tuple[str, ...], options: argparse.Namespace) -> dict[str, dict[str, dict]]:
+def _measure(pairs, methods, metrics: list[Metric], options: argparse.Namespace) -> dict[str, dict[str, dict]]:
   """{method: {image: {metric: value}}}."""
   found: dict[str, dict[str, dict]] = {method: {} for method in methods}
+  # Ours by name, so that the profile chooses how they are measured.
+  asked = [metric.name if METRICS.get(metric.name) is metric else metric for metric in metrics]
   with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always", UserWarning)
     for name, read in _progress(pairs):
       ir, vi = read()
       for method, fuse in methods.items():
         caught.clear()
-        scores = fusion_metrics(ir[None], vi[None], fuse(name, ir, vi)[None], metrics=names, profile=options.profile)
+        scores = fusion_metrics(ir[None], vi[None], fuse(name, ir, vi)[None], metrics=asked, profile=options.profile)
         found[method][name] = {metric: float(value[0]) for metric, value in scores.items()}
         for warning in caught:
           print(f"warning: {method}, {name}: {warning.message}", file=sys.stderr)

@@ -89,20 +89,20 @@ PROFILES = {
 _ROUNDINGS = ("round", "truncate", "none")
 
 
-def _measured(names: Sequence[str], profile: str, a, b, f) -> dict[str, Any]:
-  """Scores of one image, still being computed."""
-  how = {name: PROFILES[profile].measures.get(name, METRICS[name].measure) for name in names}
-  return {name: measure(a, b, f) for name, measure in how.items()}
+def _measure_of(metric: str | Metric, profile: str) -> tuple[str, Callable]:
+  if isinstance(metric, Metric):
+    return metric.name, metric.measure
+  return metric, PROFILES[profile].measures.get(metric, METRICS[metric].measure)
 
 
 def fusion_metrics(
-  ir, vi, fused, *, metrics: Sequence[str] = PAPER, profile: str = "tdfusion", rounding: str | None = None
+  ir, vi, fused, *, metrics: Sequence[str | Metric] = PAPER, profile: str = "tdfusion", rounding: str | None = None
 ) -> dict[str, np.ndarray]:
   """Measures fused images against their sources; jit-compiled once for each size.
 
   Args:
     ir, vi, fused: [B, H, W] gray images or luminances (BT.601 Y) of equal sizes: uint8, or floating point in [0, 1].
-    metrics: names in `METRICS`.
+    metrics: names in `METRICS`, or metrics of your own, which see floating point in [0, 255].
     profile: a key of `PROFILES`.
     rounding: of floating-point images to 8-bit values: "round", "truncate" (what a cast does), or "none"; None takes
       the profile's. Histograms count whole values in any case.
@@ -114,7 +114,7 @@ def fusion_metrics(
   Raises:
     ValueError: unknown names, sizes that differ, or values outside [0, 1].
   """
-  unknown = [name for name in metrics if name not in METRICS]
+  unknown = [name for name in metrics if isinstance(name, str) and name not in METRICS]
   if unknown:
     raise ValueError(f"unknown metric {', '.join(unknown)}; there are: {', '.join(METRICS)}.")
   if profile not in PROFILES:
@@ -127,8 +127,13 @@ def fusion_metrics(
     flat = int(np.sum(image.max((1, 2)) == image.min((1, 2))))
     if flat:
       warnings.warn(f"{flat} of {len(image)} {name} images are flat: their scores say little.", stacklevel=2)
-  found = [_measured(metrics, profile, *map(jnp.asarray, rows)) for rows in zip(*images, strict=True)]
-  return {name: np.array([scores[name] for scores in found], np.float32) for name in metrics}
+  measures = dict(_measure_of(metric, profile) for metric in metrics)
+  found = []
+  for rows in zip(*images, strict=True):
+    a, b, f = map(jnp.asarray, rows)
+    # Not read yet: JAX computes the metrics of one image while those of the next are being asked for.
+    found.append({name: measure(a, b, f) for name, measure in measures.items()})
+  return {name: np.array([scores[name] for scores in found], np.float32) for name in measures}
 
 
 def _bytes(name: str, image, rounding: str) -> np.ndarray:
