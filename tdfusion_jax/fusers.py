@@ -31,30 +31,6 @@ def fuse_average(g_params, ir: jax.Array, vi: jax.Array, *, tiling: Tiling = _TI
   return jnp.sum(weights * jnp.concatenate([ir, vi], axis=-1), axis=-1, keepdims=True)
 
 
-def weigh_constant(g_params, ir: jax.Array, vi: jax.Array, *, w_a: float) -> jax.Array:
-  """The same (w_a, 1 - w_a) everywhere; `g_params` is empty."""
-  del g_params, vi
-  return jnp.concatenate([jnp.full_like(ir, w_a), jnp.full_like(ir, 1 - w_a)], axis=-1)
-
-
-def weigh_truth(g_params, ir: jax.Array, vi: jax.Array) -> jax.Array:
-  """The true weights that `TruthStepSource` puts beside `ir`, [B, H, W, 2]."""
-  del g_params, vi
-  return jnp.concatenate([ir[..., 1:], 1 - ir[..., 1:]], axis=-1)
-
-
-def finished(f_params, ir: jax.Array, vi: jax.Array) -> jax.Array:
-  """The task stage: images that are fused already come as `ir`."""
-  del f_params, vi
-  return ir
-
-
-def two_channels(f_params, ir: jax.Array, vi: jax.Array) -> jax.Array:
-  """The task stage without fusion: both images as channels, [B, H, W, 2]."""
-  del f_params
-  return jnp.concatenate([ir, vi], axis=-1)
-
-
 FUSERS = {"fusion": (FusionNet, fuse_net), "average": (LossNet, fuse_average)}
 
 

@@ -1,6 +1,6 @@
 """Settings of runs that end in seconds, and what they leave behind."""
 
-from tdfusion_jax.images.pictures import read_metrics
+from tdfusion_jax.train.runfolder import read_metrics
 
 TINY = {
   "data.task_size": (32, 32),

@@ -12,7 +12,7 @@ from PIL import Image
 from random_fusion import random_params
 
 from tdfusion_jax import cli, export, fusers
-from tdfusion_jax.fusing import pairs as fusing
+from tdfusion_jax.fusing import arrays
 from tdfusion_jax.images.files import read_image, write_image
 from tdfusion_jax.weightfiles import save_weights
 
@@ -101,7 +101,7 @@ def test_the_loader_colours_as_the_package_does(exported, tmp_path):
   paths = [str(tmp_path / f"{name}.png") for name in ("ir", "vi", "out")]
   command = [sys.executable, str(TOOLS / "load_onnx.py"), str(exported / "fusion.onnx"), *paths]
   subprocess.run(command, check=True)
-  ours = fusing.make_fuse_fn(*fusers.load_fusion(weights=exported / "f.safetensors"))
+  ours = arrays.make_fuse_fn(*fusers.load_fusion(weights=exported / "f.safetensors"))
   expected = ours(*(read_image(path)[None] for path in paths[:2]))[0]
   np.testing.assert_allclose(read_image(paths[2]), expected, atol=0.51 / 255)
   with Image.open(paths[2]) as image:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import toy
 
-from tdfusion_jax.weightfiles import CheckpointError, Checkpoints, load_weights, match, save_weights
+from tdfusion_jax.train.checkpoints import Checkpoints
+from tdfusion_jax.weightfiles import CheckpointError, load_weights, match, save_weights
 
 
 def state(step=3):

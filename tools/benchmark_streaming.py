@@ -36,7 +36,7 @@ def files(folder: Path, side: int) -> tuple[Path, Path]:
 def work(how: str, ir: str, vi: str, keep: str) -> None:
   """In a process of its own: fuses, keeps every 64th pixel, prints {"s", "mb"}."""
   from tdfusion_jax import fusers
-  from tdfusion_jax.fusing.pairs import make_fuse_fn
+  from tdfusion_jax.fusing.arrays import make_fuse_fn
   from tdfusion_jax.fusing.streaming import finish, fuse_streamed
   from tdfusion_jax.images.files import pixels, read_image, read_pixels, to_bytes
 

@@ -18,7 +18,7 @@ from tdfusion_jax.data import SOURCES, find_reader, get_source
 from tdfusion_jax.data.transforms import luminance
 from tdfusion_jax.evaluate import tables
 from tdfusion_jax.files import is_plugin
-from tdfusion_jax.fusing.pairs import make_fuse_fn
+from tdfusion_jax.fusing.arrays import make_fuse_fn
 from tdfusion_jax.images.files import (
   EXTENSIONS,
   LINEAR,

@@ -15,9 +15,10 @@ from rich.console import Console
 from rich.text import Text
 
 from tdfusion_jax import fusers
+from tdfusion_jax.fusing.arrays import make_fuse_fn
 from tdfusion_jax.fusing.backends import BACKENDS, make_fuser
 from tdfusion_jax.fusing.folders import Huge, Reading, fuse_folder, unequal
-from tdfusion_jax.fusing.pairs import PairFuser, make_fuse_fn
+from tdfusion_jax.fusing.pairs import PairFuser
 from tdfusion_jax.fusing.streaming import finish, fuse_streamed
 from tdfusion_jax.images.files import ImageError, parse_scale, read_pixels
 from tdfusion_jax.images.registration import aligner, doubt

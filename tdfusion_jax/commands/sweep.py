@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from tdfusion_jax.config import ConfigError
+from tdfusion_jax.sweep.compare import write_comparison
 from tdfusion_jax.sweep.file import load_sweep
-from tdfusion_jax.sweep.run import run_sweep, write_comparison
+from tdfusion_jax.sweep.run import run_sweep
 
 ABOUT = "Trains the arms of a sweep file over its seeds, judges each, and reports means, spreads and differences."
 EXAMPLE = "tdfusion sweep configs/sweeps/learned_loss_seg.toml --workdir runs/learned_loss_seg --jobs 2"

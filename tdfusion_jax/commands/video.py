@@ -8,8 +8,8 @@ import jax.numpy as jnp
 
 from tdfusion_jax import fusers
 from tdfusion_jax.commands.fuse import CACHE
+from tdfusion_jax.fusing.arrays import make_fuse_fn
 from tdfusion_jax.fusing.footage import Footage, VideoError
-from tdfusion_jax.fusing.pairs import make_fuse_fn
 from tdfusion_jax.fusing.video import fuse_video
 from tdfusion_jax.images.files import parse_scale
 from tdfusion_jax.images.registration import aligner

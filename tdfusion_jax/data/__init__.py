@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tdfusion_jax.data.caches import DiskCachedSource
+from tdfusion_jax.data.caches import CachedSource, DiskCachedSource
 from tdfusion_jax.data.loader import StepSource, make_dataset, val_batches
 from tdfusion_jax.data.options import check_options
 from tdfusion_jax.data.plan import EpochPlan, plan_epoch
@@ -18,7 +18,7 @@ from tdfusion_jax.data.readers.own import check_source
 from tdfusion_jax.data.records.registering import register_builders
 from tdfusion_jax.data.records.source import RecordSource
 from tdfusion_jax.data.skipping import SkippingSource
-from tdfusion_jax.data.source import CachedSource, DatasetError, Source
+from tdfusion_jax.data.source import DatasetError, Source
 from tdfusion_jax.data.synthetic import SyntheticSource, synthetic_det, synthetic_seg
 from tdfusion_jax.files import is_plugin, plugin
 

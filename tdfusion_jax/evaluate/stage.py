@@ -13,9 +13,9 @@ from tdfusion_jax.data import CachedSource, FusedSource, Source
 from tdfusion_jax.evaluate.judge import judge
 from tdfusion_jax.evaluate.tables import ranks
 from tdfusion_jax.files import atomic_write
-from tdfusion_jax.fusing.pairs import make_fuse_fn
+from tdfusion_jax.fusing.arrays import make_fuse_fn
 from tdfusion_jax.images.files import write_image
-from tdfusion_jax.train import build, checks
+from tdfusion_jax.train import build, checks, controls
 from tdfusion_jax.train.loop import train
 
 log = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ def run_task_stage(config: Config, workdir: str | Path) -> dict:
       state.t_params,
       state.t_stats,
       images[split],
-      fuse=fusers.two_channels if config.fused.images == "both" else fusers.finished,
+      fuse=controls.two_channels if config.fused.images == "both" else controls.finished,
       task_size=tuple(config.data.task_size),
       max_boxes=config.data.max_boxes,
     )

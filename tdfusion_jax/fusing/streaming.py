@@ -21,7 +21,7 @@ import jax
 import numpy as np
 
 from tdfusion_jax.engines.tiles import BORDER, FEATURES, make_stages
-from tdfusion_jax.fusing.pairs import LUMINANCE, coloured
+from tdfusion_jax.fusing.arrays import LUMINANCE, coloured
 from tdfusion_jax.images.files import ImageError, Pixels, to_bytes
 
 Told = Callable[[float], None]

@@ -21,7 +21,7 @@ from tdfusion_jax.images import pictures
 from tdfusion_jax.images.files import EXTENSIONS, ImageError, read_image, to_bytes
 from tdfusion_jax.meta.state import TrainState
 from tdfusion_jax.report.page import Gallery, Run, page_html
-from tdfusion_jax.train import build
+from tdfusion_jax.train import build, runfolder
 from tdfusion_jax.train.validate import looks, pictures_of
 
 
@@ -77,7 +77,7 @@ def open_run(name: str, path: Path) -> Run:
     result = json.loads(result_file.read_text()) if result_file.is_file() else {}
   except (OSError, ValueError) as error:
     raise ConfigError(f"{result_file} cannot be read: {error}.") from error
-  return Run(name, path, config, pictures.read_metrics(path / "metrics.jsonl"), result)
+  return Run(name, path, config, runfolder.read_metrics(path / "metrics.jsonl"), result)
 
 
 def _over(defaults: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:

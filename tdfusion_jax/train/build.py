@@ -14,9 +14,10 @@ from tdfusion_jax import fusers, meta, weightfiles
 from tdfusion_jax.batch import Views
 from tdfusion_jax.config import Config, ConfigError
 from tdfusion_jax.data import DiskCachedSource, RecordSource, SkippingSource, get_source
+from tdfusion_jax.data.caches import CachedSource
 from tdfusion_jax.data.loader import StepSource
 from tdfusion_jax.data.records.source import plain_options
-from tdfusion_jax.data.source import CachedSource, Source
+from tdfusion_jax.data.source import Source
 from tdfusion_jax.data.truth import TruthStepSource
 from tdfusion_jax.integrations import scenic
 from tdfusion_jax.losses.fusion import fusion_loss
@@ -28,7 +29,7 @@ from tdfusion_jax.ops.strips import Tiling
 from tdfusion_jax.tasks import Task
 from tdfusion_jax.tasks.detection import detection
 from tdfusion_jax.tasks.segmentation import segmentation
-from tdfusion_jax.train import optimisers
+from tdfusion_jax.train import controls, optimisers
 from tdfusion_jax.train.checks import LABELS, check
 
 TASKS = {"detection": detection, "segmentation": segmentation, "scenic": scenic.task_from_names}
@@ -71,17 +72,17 @@ def method(config: Config, judge: Task | None) -> Method:
   tiling = Tiling(remat=config.train.remat)
   loss = None
   if config.stage == "task":
-    fuse = fusers.two_channels if config.fused.images == "both" else fusers.finished
-    halves = partial(fusers.weigh_constant, w_a=0.5)
+    fuse = controls.two_channels if config.fused.images == "both" else controls.finished
+    halves = partial(controls.weigh_constant, w_a=0.5)
     return Method(fuse, halves, None, judge, fuse_in_outer=True, dropout=config.task.dropout)
   if not config.loss.none:
     loss = partial(fusion_loss, alpha=config.loss.alpha, intensity=config.loss.intensity)
   fuse = partial(fusers.fuse_average if config.loss.none else fusers.fuse_net, tiling=tiling)
-  weigh = partial(fusers.weigh_constant, w_a=config.loss.fixed_w_a)
+  weigh = partial(controls.weigh_constant, w_a=config.loss.fixed_w_a)
   if config.loss.weights == "learned":
     weigh = partial(fusers.weigh_net, tiling=tiling)
   elif config.loss.weights == "truth":
-    weigh = fusers.weigh_truth
+    weigh = controls.weigh_truth
     fuse, loss = _first_of_ir(fuse), _first_of_ir(loss)
   return Method(
     fuse=fuse,

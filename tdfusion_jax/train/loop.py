@@ -20,7 +20,8 @@ from tdfusion_jax.meta.state import TrainState
 from tdfusion_jax.ops import compiling
 from tdfusion_jax.progress import Progress
 from tdfusion_jax.tasks import Task
-from tdfusion_jax.train import build
+from tdfusion_jax.train import build, curves, runfolder
+from tdfusion_jax.train.checkpoints import Checkpoints
 from tdfusion_jax.train.runfolder import RunFolder
 from tdfusion_jax.train.validate import validate
 
@@ -57,7 +58,7 @@ def train(
   experiment = build.experiment(config, task, pairs)
   shapes = jax.eval_shape(experiment.init)  # a wrong init.* ends here, before it can mark the folder
   folder = RunFolder(workdir, build.config_to_json(config))
-  checkpoints = weightfiles.Checkpoints(folder.path / "checkpoints", keep=config.log.keep)
+  checkpoints = Checkpoints(folder.path / "checkpoints", keep=config.log.keep)
   state = checkpoints.restore(shapes) if checkpoints.steps() else None
   resumed = state is not None
   state = experiment.init() if state is None else state
@@ -116,7 +117,7 @@ def train(
   checkpoints.save(state)
   checkpoints.close()
   export_weights(config, state, folder.path / "weights")
-  pictures.curves(folder.path / "curves.png", pictures.read_metrics(folder.path / "metrics.jsonl"))
+  curves.curves(folder.path / "curves.png", runfolder.read_metrics(folder.path / "metrics.jsonl"))
   log.info("done: %s", folder.path)
   return state
 

@@ -11,7 +11,6 @@ from typing import IO, Any
 
 from tdfusion_jax.config import ConfigError, base
 from tdfusion_jax.files import atomic_write
-from tdfusion_jax.images.pictures import read_metrics
 
 # What may differ between the run that made a folder and the one that goes on in it.
 _FREE = ("log", "data.root", "data.workers", "data.prefetch", "data.cache_mb", "data.cache_dir", "data.cache_disk_mb")
@@ -142,3 +141,14 @@ def _read(file: Path) -> dict:
 def _write(file: Path, value: Mapping[str, Any]) -> None:
   with atomic_write(file) as temporary:
     temporary.write_text(json.dumps(value, indent=2) + "\n")
+
+
+def read_metrics(path: Path) -> list[dict]:
+  """The lines of a `metrics.jsonl`; a last line cut off by a killed process is left out."""
+  rows = []
+  for line in path.read_text().splitlines() if path.is_file() else []:
+    try:
+      rows.append(json.loads(line))
+    except json.JSONDecodeError:
+      break
+  return rows

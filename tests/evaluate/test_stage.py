@@ -14,6 +14,7 @@ from tdfusion_jax import fusers
 from tdfusion_jax.commands import sweep as sweep_command
 from tdfusion_jax.config import ConfigError
 from tdfusion_jax.evaluate.stage import run_task_stage, write_results
+from tdfusion_jax.sweep import compare
 from tdfusion_jax.sweep import run as sweep
 from tdfusion_jax.train import build, checks
 
@@ -187,11 +188,11 @@ def test_a_sweep_runs_its_arms_and_compares(tmp_path, monkeypatch):
       assert sweep.run_one(str(file), arm, seed, str(tmp_path / "runs")) == result
   with pytest.raises(ConfigError, match="seed_0/task holds a run with another config.*\n.*optim.t.learning_rate"):
     sweep.run_one(str(file), "both", 0, str(tmp_path / "runs"), {"optim.t.learning_rate": 0.5})
-  compared = sweep.write_comparison(sweep.load_sweep(file), tmp_path / "runs")
+  compared = compare.write_comparison(sweep.load_sweep(file), tmp_path / "runs")
   assert list(compared) == ["infrared", "both", "best"]
   assert compared["infrared"]["mIoU"]["difference"] == 0
   assert compared["best"]["chosen"] in ("infrared", "both")
-  of_one = sweep.write_comparison(sweep.load_sweep(file, seeds=[1]), tmp_path / "runs")
+  of_one = compare.write_comparison(sweep.load_sweep(file, seeds=[1]), tmp_path / "runs")
   assert list(of_one["both"]["mIoU"]["values"]) == [1] and len(compared["both"]["mIoU"]["values"]) == 2
   assert (tmp_path / "runs" / "sweep.md").read_text().count("\n") == 7
 
@@ -276,19 +277,19 @@ def test_differences_are_paired_and_choices_made_elsewhere(tmp_path):
     arm: {seed: {"val": {"mIoU": v}, "test": {"mIoU": t}} for seed, (v, t) in enumerate(rows)}
     for arm, rows in scores.items()
   }
-  compared = sweep.compare(sweep.load_sweep(file), results)
+  compared = compare.compare(sweep.load_sweep(file), results)
   both = compared["both"]["mIoU"]
   # By hand: differences 0.1 and 0.2, their standard deviation 0.0707, t = 0.15 / (0.0707 / sqrt(2)) = 3.
   assert both["mean"] == pytest.approx(0.45) and both["difference"] == pytest.approx(0.15)
   assert both["t"] == pytest.approx(3.0) and both["sd"] == pytest.approx(math.sqrt(0.045))
-  other = sweep.compare(sweep.load_sweep(file, compare_to="best"), results)  # the best on val is infrared
+  other = compare.compare(sweep.load_sweep(file, compare_to="best"), results)  # the best on val is infrared
   assert other["both"]["mIoU"]["difference"] == pytest.approx(0.15) and other["infrared"]["mIoU"]["difference"] == 0
   with pytest.raises(ConfigError, match="no such arm: wrost"):
     sweep.load_sweep(file, compare_to="wrost")
   assert compared["best"]["chosen"] == "infrared"  # better on val, though not on test
   assert compared["best"]["mIoU"]["mean"] == pytest.approx(0.3)
   with pytest.raises(ConfigError, match="scores on 'tset'; there are scores on: test, val"):
-    sweep.compare(sweep.load_sweep(file)._replace(report="tset"), results)
+    compare.compare(sweep.load_sweep(file)._replace(report="tset"), results)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from random_fusion import random_params
 from tdfusion_jax import fusers
 from tdfusion_jax.export import ExportError
 from tdfusion_jax.fusing import backends
-from tdfusion_jax.fusing.pairs import AnySizeFuser, make_fuse_fn
+from tdfusion_jax.fusing.arrays import make_fuse_fn
+from tdfusion_jax.fusing.pairs import AnySizeFuser
 
 RNG = np.random.default_rng(0)
 

@@ -7,8 +7,9 @@ from PIL import Image
 from random_fusion import random_params
 
 from tdfusion_jax import cli
+from tdfusion_jax.fusing.arrays import make_fuse_fn
 from tdfusion_jax.fusing.folders import Reading, fuse_folder
-from tdfusion_jax.fusing.pairs import AnySizeFuser, make_fuse_fn, make_pair_fuser
+from tdfusion_jax.fusing.pairs import AnySizeFuser, make_pair_fuser
 from tdfusion_jax.images.files import ImageError, list_pairs, parse_scale, read_image, write_image
 from tdfusion_jax.images.registration import aligner
 from tdfusion_jax.weightfiles import save_weights

@@ -7,7 +7,7 @@ from PIL import Image
 
 from tdfusion_jax import cli
 from tdfusion_jax.fusing import streaming
-from tdfusion_jax.fusing.pairs import make_fuse_fn
+from tdfusion_jax.fusing.arrays import make_fuse_fn
 from tdfusion_jax.fusing.streaming import Tile, finish, fuse_streamed
 from tdfusion_jax.images.files import ImageError, pixels
 from tdfusion_jax.networks.fusion import FusionNet

@@ -4,6 +4,7 @@ import numpy as np
 from PIL import Image
 
 from tdfusion_jax.images import pictures
+from tdfusion_jax.train import curves, runfolder
 
 
 def test_gray_rounds_and_clips():
@@ -41,7 +42,7 @@ def test_a_sheet_has_a_column_per_picture_and_a_row_per_pair(tmp_path):
 def test_curves_and_a_metrics_file_cut_off_in_its_last_line(tmp_path):
   file = tmp_path / "metrics.jsonl"
   file.write_text('{"step": 1, "val/task_loss": 2.0, "val/w_a": 0.5}\n{"step": 2, "val/task_loss": 1.0}\n{"st')
-  rows = pictures.read_metrics(file)
+  rows = runfolder.read_metrics(file)
   assert [r["step"] for r in rows] == [1, 2]
-  pictures.curves(tmp_path / "curves.png", rows)
+  curves.curves(tmp_path / "curves.png", rows)
   assert np.asarray(Image.open(tmp_path / "curves.png")).std() > 1

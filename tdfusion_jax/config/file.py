@@ -1,0 +1,41 @@
+"""Config files, with changes to single fields."""
+
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from tdfusion_jax.config.fields import Config, ConfigError
+
+
+def read_config(file: str, options: str, changes: Mapping[str, Any]) -> Config:
+  """The config of a file in `configs/` with `changes` {"a.b": value}; ConfigError names an unknown field."""
+  path = Path(file)
+  spec = importlib.util.spec_from_file_location(f"tdfusion_config_{path.stem}", path)
+  if spec is None or spec.loader is None or not path.is_file():
+    raise ConfigError(f"{file}: no such config file.")
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  config = module.get_config(options)
+  for field, value in changes.items():
+    _change(config, field, tuple(value) if isinstance(value, list) else value)
+  return config
+
+
+def _change(config: Config, field: str, value: Any) -> None:
+  *above, name = field.split(".")
+  place = config
+  for part in above:
+    place = place.get(part) if isinstance(place, ConfigDict) else None
+  free = above and above[-1].endswith("options")
+  if not isinstance(place, ConfigDict) or (name not in place and not free):
+    raise ConfigError(f"config.{field}: there is no such field.")
+  if value == "none" and name == "crop_size":
+    value = None
+  try:
+    with place.unlocked(), place.ignore_type():
+      place[name] = value
+  except (TypeError, ValueError) as error:
+    raise ConfigError(f"config.{field}: {error}") from error
