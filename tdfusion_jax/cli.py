@@ -8,14 +8,9 @@ import sys
 from typing import Any
 
 from tdfusion_jax.commands import VERBS
-from tdfusion_jax.config import ConfigError
-from tdfusion_jax.data import DatasetError
 from tdfusion_jax.files import UsageError
-from tdfusion_jax.images.files import ImageError
-from tdfusion_jax.weightfiles import CheckpointError
 
 _TRAIN_EXAMPLE = "example: tdfusion train --config=configs/synthetic_det.py:runlocal --workdir=runs/first"
-_EXPECTED = (CheckpointError, ConfigError, DatasetError, ImageError, UsageError, OSError)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -31,7 +26,7 @@ def main(argv: list[str] | None = None) -> int:
   except BrokenPipeError:  # whoever reads our output, such as `head`, has seen enough
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 141
-  except _EXPECTED as error:
+  except (UsageError, OSError) as error:
     print(f"error: {error}", file=sys.stderr)
     return 2
   except KeyboardInterrupt:

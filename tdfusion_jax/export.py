@@ -15,9 +15,8 @@ from jax import export
 import tdfusion_jax
 from tdfusion_jax import fusers
 from tdfusion_jax.engines.anysize import Room, fuse_flat, ground_of
-from tdfusion_jax.engines.onnx import fusion_model
+from tdfusion_jax.engines.onnx import EngineError, fusion_model, onnx_session
 from tdfusion_jax.files import atomic_write
-from tdfusion_jax.weightfiles import CheckpointError
 
 FORMATS = ("stablehlo", "onnx")
 TOLERANCE = 1e-5
@@ -25,7 +24,7 @@ PLATFORMS = ("cpu", "cuda")
 _CHECKED = ((1, 33, 47), (2, 61, 29))  # batch, height, width
 
 
-class ExportError(CheckpointError):
+class ExportError(EngineError):
   """A file that could not be made, or whose numbers differ."""
 
 
@@ -119,21 +118,11 @@ def _onnx(params: Mapping[str, Any]) -> bytes:
 
 
 def _run_onnx(data: bytes) -> Callable:
-  session = onnx_session(data)
-  return lambda ir, vi: session.run(["fused"], {"ir": ir, "vi": vi})[0]
-
-
-def onnx_session(data: bytes) -> Any:
-  """An ONNX Runtime session on the CPU.
-
-  Raises:
-    ExportError: ONNX Runtime is missing.
-  """
   try:
-    import onnxruntime
-  except ImportError:
-    raise ExportError("running ONNX needs ONNX Runtime: pip install 'tdfusion-jax[onnx]'") from None
-  return onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    session = onnx_session(data)
+  except EngineError as error:
+    raise ExportError(str(error)) from error
+  return lambda ir, vi: session.run(["fused"], {"ir": ir, "vi": vi})[0]
 
 
 def _card(name: str, data: bytes, weights_file: Path, difference: float) -> dict[str, Any]:

@@ -1,9 +1,10 @@
-"""Files that are written whole or not at all, functions in files of the user's own, and the root of our errors."""
+"""Files written whole or not at all, functions in files of the user's own, the root of our errors."""
 
 import contextlib
 import difflib
 import importlib
 import itertools
+import json
 import os
 import sys
 import traceback
@@ -15,7 +16,7 @@ _COUNT = itertools.count()
 
 
 class UsageError(ValueError):
-  """Something that a user can mend; the message, one line, names the field, option or file and the remedy."""
+  """What a user can mend: the message names the file or field, and the remedy; no traceback is shown for it."""
 
 
 @contextlib.contextmanager
@@ -98,3 +99,37 @@ def _place(error: BaseException) -> str:
 def _near(part: str, found: Any) -> str:
   near = difflib.get_close_matches(part, [name for name in vars(found) if not name.startswith("_")], 1)
   return f" Is it {near[0]}?" if near else ""
+
+
+def write_text(path: str | Path, text: str) -> None:
+  """Writes UTF-8 text, whole or not at all.
+
+  Raises:
+    OSError: see `atomic_write`.
+  """
+  with atomic_write(path) as temporary:
+    temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | Path, value: Any) -> None:
+  """Writes JSON with an indent of 2 and a newline at its end, whole or not at all.
+
+  Raises:
+    OSError: see `atomic_write`.
+    TypeError: `value` holds what JSON has no form for.
+  """
+  write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def cache_folder() -> Path:
+  """Where compiled programs and kernels are kept: `tdfusion_jax` in `$XDG_CACHE_HOME`, or else in `~/.cache`.
+
+  A relative `$XDG_CACHE_HOME` is ignored, as its specification demands.
+
+  Raises:
+    RuntimeError: there is no home folder to keep anything in.
+  """
+  base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+  if not base.is_absolute():
+    base = Path.home() / ".cache"
+  return base / "tdfusion_jax"

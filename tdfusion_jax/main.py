@@ -7,12 +7,9 @@ from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
 
-from tdfusion_jax.config import ConfigError
-from tdfusion_jax.data import DatasetError
 from tdfusion_jax.evaluate.stage import run_task_stage
 from tdfusion_jax.files import UsageError
-from tdfusion_jax.train.loop import DivergedError, train
-from tdfusion_jax.weightfiles import CheckpointError
+from tdfusion_jax.train.loop import train
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/, with options after a colon.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Run folder; an interrupted run in it is continued.")
@@ -31,7 +28,7 @@ def _run(argv: list[str]) -> int:
     return _refuse(error)
   try:
     (run_task_stage if config.stage == "task" else train)(config, str(_WORKDIR.value))
-  except (ConfigError, DatasetError, CheckpointError, DivergedError, UsageError) as error:
+  except (UsageError, OSError) as error:
     print(f"error: {error}", file=sys.stderr)
     return 2
   except KeyboardInterrupt:

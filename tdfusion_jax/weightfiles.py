@@ -7,14 +7,14 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from tdfusion_jax.convert.rules import flatten, unflatten
-from tdfusion_jax.files import atomic_write
+from tdfusion_jax.files import UsageError, atomic_write
 
 
-class CheckpointError(ValueError):
+class CheckpointError(UsageError):
   """A checkpoint or weight file that cannot be used, with the reason."""
 
 
@@ -27,7 +27,7 @@ def save_weights(path: str | Path, variables: Mapping, metadata: Mapping[str, An
     metadata: {"arch": ..., ...}, JSON values.
   """
   path = Path(path)
-  arrays = {"/".join(k): np.ascontiguousarray(v) for k, v in flatten(jax.device_get(variables)).items()}
+  arrays = {"/".join(k): np.ascontiguousarray(v) for k, v in flatten_dict(jax.device_get(variables)).items()}
   try:
     with atomic_write(path) as temporary:
       temporary.write_bytes(save(arrays, {key: json.dumps(value) for key, value in metadata.items()}))
@@ -53,16 +53,17 @@ def load_weights(path: str | Path) -> tuple[dict, dict[str, Any]]:
       message = f"{path} is a PyTorch file; `tdfusion convert {path} --out FILE` makes one that can be used here."
       raise CheckpointError(message) from error
     raise CheckpointError(f"{path} is not a readable .safetensors file: {error}") from error
-  return unflatten(arrays), metadata
+  return unflatten_dict(arrays), metadata
 
 
-def match(loaded: Mapping, like: Mapping, origin: str) -> dict:
+def match(loaded: dict, like: dict, origin: str) -> dict:
   """`loaded` in the structure and dtypes of `like`, name for name.
 
   Raises:
     CheckpointError: names or shapes differ, all of them listed.
   """
-  have, want = flatten(loaded), flatten(like)
+  have: Any = flatten_dict(loaded)
+  want: Any = flatten_dict(like)
   problems = [f"missing: {'/'.join(k)}" for k in sorted(want.keys() - have.keys())]
   problems += [f"left over: {'/'.join(k)}" for k in sorted(have.keys() - want.keys())]
   problems += [
@@ -73,4 +74,4 @@ def match(loaded: Mapping, like: Mapping, origin: str) -> dict:
   problems += [f"not finite: {'/'.join(k)}" for k in sorted(have) if not np.isfinite(np.asarray(have[k])).all()]
   if problems:
     raise CheckpointError(f"{origin} does not fit the network:\n  " + "\n  ".join(problems))
-  return unflatten({k: np.asarray(have[k], want[k].dtype) for k in want})
+  return unflatten_dict({k: np.asarray(have[k], want[k].dtype) for k in want})

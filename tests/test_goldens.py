@@ -10,13 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax.traverse_util import flatten_dict
 from helpers import goldens, load_rule_weights, real_weights
 
 from tdfusion_jax import convert, fusers, meta
 from tdfusion_jax.batch import DetTarget, Pair, SegTarget, Views
 from tdfusion_jax.convert.pth import read_pth
 from tdfusion_jax.convert.restormer import torch_key
-from tdfusion_jax.convert.rules import flatten, to_theirs
+from tdfusion_jax.convert.rules import to_theirs
 from tdfusion_jax.losses.detection import yolo_loss
 from tdfusion_jax.losses.fusion import fusion_loss, gradient_loss, intensity_loss
 from tdfusion_jax.losses.segmentation import cross_entropy
@@ -213,7 +214,7 @@ def test_meta_gradient(x64, kind, form, derivative):
   }.items():  # fmt: skip
     close(measured[ours], data[f"{form}/{theirs}"], 1e-7)
   close(optax.tree.norm(grads), data[f"{form}/grad_norm"], 1e-6)
-  ours = to_theirs(flatten({"params": grads}), torch_key)
+  ours = to_theirs(flatten_dict({"params": grads}), torch_key)
   wanted = [k for k in data.files if k.startswith(f"{form}/dG/")]
   assert len(wanted) == len(ours) > 50
   for key in wanted:
@@ -237,7 +238,7 @@ def test_three_g_steps_and_three_ft_steps(x64):
     for name in ("fusion_loss", "task_loss"):
       close(seen[name], data[f"ft_{name}"][i], 1e-6)
   for letter, now, then in (("F", state.f_params, before.f_params), ("G", state.g_params, before.g_params)):
-    change = to_theirs(flatten({"params": jax.tree.map(jnp.subtract, now, then)}), torch_key)
+    change = to_theirs(flatten_dict({"params": jax.tree.map(jnp.subtract, now, then)}), torch_key)
     for key, ours in change.items():
       check_change(ours, data[f"d{letter}/{key}"], rate)
   check_task(data, before, state, rate)

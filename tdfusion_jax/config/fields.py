@@ -4,10 +4,12 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from tdfusion_jax.files import UsageError
+
 Config = Any  # a ConfigDict, whose fields a type checker cannot know
 
 
-class ConfigError(ValueError):
+class ConfigError(UsageError):
   """A setting that is unknown, contradicts another, or does not fit what is there; the message names the field."""
 
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from tdfusion_jax.convert import naming, restormer, rules, segformer, yolov8
 from tdfusion_jax.convert.recognise import recognise, strip_prefix
@@ -72,7 +73,7 @@ def port(
       raise ValueError(f"{source.arch} always has one channel per image and no classes: there is nothing to change.")
     shapes = _shapes(FUSION_NETWORKS[source.arch](), restormer.sample_inputs())
     flat = rules.to_ours(restormer.untie(upstream), shapes, restormer.torch_key)
-    return Ported(rules.unflatten(flat), source, {}, {}, [])
+    return Ported(unflatten_dict(flat), source, {}, {}, [])
   return _port_task(upstream, source, changes, options or {})
 
 
@@ -82,7 +83,7 @@ def unport(variables: Mapping, arch: str, style: str, passengers: Mapping[str, n
   Raises:
     ValueError: unknown arch, or a style that it does not have.
   """
-  flat = rules.flatten(variables)
+  flat = flatten_dict(variables)
   if arch in FUSION_NETWORKS:
     return naming.from_upstream(restormer.tie(rules.to_theirs(flat, restormer.torch_key)), arch, style)
   network = TASK_NETWORKS[arch]
@@ -117,7 +118,7 @@ def _port_task(upstream: dict, source: naming.Source, changes: Changes, given: M
   flat, options, more = _change(flat, options, source, changes)
   if changes.num_classes or changes.backbone_only:  # shapes or keys of the head are others now
     passengers = {key: value for key, value in passengers.items() if key.startswith("backbone.")}
-  return Ported(rules.unflatten(flat), source, options, passengers, notes + more)
+  return Ported(unflatten_dict(flat), source, options, passengers, notes + more)
 
 
 def _same(one: np.ndarray, other: np.ndarray) -> bool:
@@ -177,7 +178,7 @@ def _with_new_classes(flat: dict, options: dict, arch: str) -> tuple[dict, list[
 
   @jax.jit  # leaves out what is not asked for
   def make(key):
-    made = rules.flatten(network.init(key, *inputs))
+    made = flatten_dict(network.init(key, *inputs))
     return {"/".join(path): made[path] for path in sorted(new)}
 
   made = make(jax.random.key(0))
@@ -201,4 +202,5 @@ def _check_finite(arrays: Mapping[str, np.ndarray]) -> None:
 
 def _shapes(network: nn.Module, inputs: tuple) -> dict[rules.Path, tuple[int, ...]]:
   variables = jax.eval_shape(lambda *args: network.init(jax.random.key(0), *args), *inputs)
-  return {path: leaf.shape for path, leaf in rules.flatten(variables).items()}
+  flat: Any = flatten_dict(variables)
+  return {path: leaf.shape for path, leaf in flat.items()}

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from tdfusion_jax.convert import adopt, naming, rules
+from tdfusion_jax.convert import adopt, naming
 from tdfusion_jax.convert.adopt import Changes, Ported
 from tdfusion_jax.convert.naming import Source
 from tdfusion_jax.convert.pth import WeightFileError, read_pth
@@ -152,7 +153,8 @@ def inspect(path: str | Path) -> list[str]:
   loaded = load(path)
   arrays = loaded.arrays
   if loaded.metadata is not None:
-    arrays = {"/".join(names): array for names, array in rules.flatten(load_weights(path)[0]).items()}
+    flat: Any = flatten_dict(load_weights(path)[0])
+    arrays = {"/".join(names): array for names, array in flat.items()}
   total = sum(array.size for array in arrays.values())
   kinds = sorted({str(array.dtype) for array in arrays.values()})
   lines = [f"{path}: {Path(path).stat().st_size} bytes, {loaded.format} format"]
@@ -184,7 +186,7 @@ def _looks_like_safetensors(path: Path) -> bool:
 
 
 def _cast(variables: dict, dtype: str) -> dict:
-  flat = rules.flatten(variables)
+  flat = flatten_dict(variables)
   if dtype != "source":
     with np.errstate(over="ignore"):  # told below, by name
       cast = {path: np.asarray(value).astype(dtype) for path, value in flat.items()}
@@ -192,7 +194,7 @@ def _cast(variables: dict, dtype: str) -> dict:
     if bad:
       raise CheckpointError(f"{dtype} cannot hold the values of: {', '.join(bad)}")
     flat = cast
-  return rules.unflatten(flat)
+  return unflatten_dict(flat)
 
 
 def _metadata(loaded: Loaded, ported: Ported, path: Path) -> dict[str, Any]:

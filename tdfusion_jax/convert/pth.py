@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tdfusion_jax.convert.unpickle import Storage, Stub, Tensor, Unpickler
+from tdfusion_jax.files import UsageError
 
 _MAX_BYTES = 4 << 30
 _MAX_MODULES = 100_000
@@ -20,7 +21,7 @@ _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _WRAPPERS = ("ema", "state_dict", "model", "model_state_dict")
 
 
-class WeightFileError(ValueError):
+class WeightFileError(UsageError):
   """A weight file that cannot be read safely, with the reason."""
 
 

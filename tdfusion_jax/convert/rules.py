@@ -21,28 +21,6 @@ LAYOUTS: dict[str, tuple[Callable, Callable]] = {
 }
 
 
-def flatten(tree: Mapping, prefix: Path = ()) -> dict[Path, Any]:
-  """Nested mapping -> {path: leaf}."""
-  flat: dict[Path, Any] = {}
-  for key, value in tree.items():
-    if isinstance(value, Mapping):
-      flat.update(flatten(value, (*prefix, key)))
-    else:
-      flat[(*prefix, key)] = value
-  return flat
-
-
-def unflatten(flat: Mapping[Path, Any]) -> dict:
-  """{path: leaf} -> nested dict."""
-  tree: dict = {}
-  for path, value in flat.items():
-    node = tree
-    for key in path[:-1]:
-      node = node.setdefault(key, {})
-    node[path[-1]] = value
-  return tree
-
-
 def to_ours(
   state_dict: Mapping[str, np.ndarray],
   shapes: Mapping[Path, tuple[int, ...]],

@@ -3,11 +3,12 @@
 from typing import Literal, Protocol, runtime_checkable
 
 from tdfusion_jax.batch import Sample
+from tdfusion_jax.files import UsageError
 
 Kind = Literal["segmentation", "detection"]
 
 
-class DatasetError(ValueError):
+class DatasetError(UsageError):
   """Data that is missing, incomplete or contradicts itself; the message names the file and the remedy."""
 
 

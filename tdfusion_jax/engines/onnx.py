@@ -9,11 +9,17 @@ from typing import Any
 
 import numpy as np
 
+from tdfusion_jax.files import UsageError
+
 OPSET = 20  # the first with Gelu
 IR_VERSION = 9
 _LN_EPS = 1e-5
 _HEADS = 8
 _NEVER = -1e30  # a logit whose softmax is zero
+
+
+class EngineError(UsageError):
+  """F cannot be computed or exported in this way, and why."""
 
 
 class Builder:
@@ -149,3 +155,16 @@ def fusion_model(params: Mapping[str, Any]) -> Any:
   model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
   checker.check_model(model, full_check=True)
   return model
+
+
+def onnx_session(data: bytes) -> Any:
+  """An ONNX Runtime session on the CPU.
+
+  Raises:
+    EngineError: ONNX Runtime is missing.
+  """
+  try:
+    import onnxruntime
+  except ImportError:
+    raise EngineError("running ONNX needs ONNX Runtime: pip install 'tdfusion-jax[onnx]'") from None
+  return onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])

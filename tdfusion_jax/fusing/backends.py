@@ -9,8 +9,7 @@ import jax
 import numpy as np
 
 from tdfusion_jax import fusers
-from tdfusion_jax.engines.onnx import fusion_model
-from tdfusion_jax.export import ExportError, onnx_session
+from tdfusion_jax.engines.onnx import EngineError, fusion_model, onnx_session
 from tdfusion_jax.fusing.pairs import AnySizeFuser, PairFuser, make_pair_fuser
 
 BACKENDS = ("auto", "jax", "onnx")
@@ -22,12 +21,12 @@ def onnx_infer(params: Any) -> Callable:
   """F by ONNX Runtime: two luminances [B, H, W, 1] float32 -> the fused one.
 
   Raises:
-    ExportError: the onnx or onnxruntime package is missing.
+    EngineError: the onnx or onnxruntime package is missing.
   """
   try:
     model = fusion_model(jax.tree.map(np.asarray, params))
   except ImportError:
-    raise ExportError("this backend needs ONNX: pip install 'tdfusion-jax[onnx]'") from None
+    raise EngineError("this backend needs ONNX: pip install 'tdfusion-jax[onnx]'") from None
   session, one_at_a_time = onnx_session(model.SerializeToString()), threading.Lock()
 
   def infer(ir, vi):
@@ -46,17 +45,17 @@ def make_fuser(backend: str, fuse_fn: Callable, params: Any, *, stretch: bool = 
     stretch, dtype: as for `fusing.make_fuse_fn`.
 
   Raises:
-    ExportError: "onnx" is asked for and cannot be had.
+    EngineError: "onnx" is asked for and cannot be had.
   """
   ours = make_pair_fuser(fuse_fn, params, stretch=stretch, dtype=dtype)
   fits = fuse_fn is fusers.fuse_net and dtype is None
   if backend == "onnx" and not fits:
-    raise ExportError("the onnx backend computes F alone, and in float32.")
+    raise EngineError("the onnx backend computes F alone, and in float32.")
   if backend == "jax" or not fits or (backend == "auto" and jax.default_backend() != "cpu"):
     return ours
   try:
     theirs = AnySizeFuser(params, stretch=stretch, infer=onnx_infer(params))
-  except ExportError:
+  except EngineError:
     if backend == "onnx":
       raise
     return ours

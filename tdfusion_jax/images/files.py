@@ -6,14 +6,14 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from tdfusion_jax.files import atomic_write
+from tdfusion_jax.files import UsageError, atomic_write
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 _MAX_PIXELS = 150_000_000  # Pillow refuses on its own from 179 million
 _ORIENTATION = 0x0112  # EXIF
 
 
-class ImageError(ValueError):
+class ImageError(UsageError):
   """An image that cannot be used, with the file and the reason."""
 
 

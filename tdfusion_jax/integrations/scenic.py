@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from tdfusion_jax.batch import IGNORE_LABEL, SegTarget
+from tdfusion_jax.files import UsageError
 from tdfusion_jax.networks.segformer import SegFormer
 from tdfusion_jax.tasks import Task
 
@@ -29,7 +30,7 @@ HOW_TO_INSTALL = (
 )
 
 
-class ScenicError(ImportError, ValueError):
+class ScenicError(ImportError, UsageError):
   """Scenic or one of its models cannot be used, with the reason."""
 
 

@@ -15,6 +15,7 @@ import jax
 from tdfusion_jax import weightfiles
 from tdfusion_jax.config import Config
 from tdfusion_jax.data import Source, make_dataset, skipping
+from tdfusion_jax.files import UsageError
 from tdfusion_jax.images import pictures
 from tdfusion_jax.meta.state import TrainState
 from tdfusion_jax.ops import compiling
@@ -28,7 +29,7 @@ from tdfusion_jax.train.validate import validate
 log = logging.getLogger(__name__)
 
 
-class DivergedError(FloatingPointError):
+class DivergedError(UsageError, FloatingPointError):
   """A measurement of a step is not finite; the message names it."""
 
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conversions import CASES, variables_of
+from flax.traverse_util import flatten_dict
 
 from tdfusion_jax import convert
 from tdfusion_jax.convert import rules, yolov8
@@ -19,7 +20,7 @@ def test_to_torch_and_back_is_bit_exact(arch):
   state_dict = convert.to_torch(variables, arch)
   assert len(state_dict) == keys
   back = convert.from_torch({f"module.{k}": v for k, v in state_dict.items()}, arch)
-  ours, theirs = rules.flatten(variables), rules.flatten(back)
+  ours, theirs = flatten_dict(variables), flatten_dict(back)
   assert ours.keys() == theirs.keys()
   for path in ours:
     np.testing.assert_array_equal(ours[path], theirs[path], err_msg="/".join(path))
@@ -63,6 +64,6 @@ def test_unknown_and_wrong_architectures_are_errors(arch, message):
 def test_the_yolo_variant_is_recognised(variant, classes, channels):
   network = yolov8.build(classes, variant)
   shapes = jax.eval_shape(lambda: network.init(jax.random.key(0), jnp.zeros((1, 32, 32, channels))))
-  named = {yolov8.torch_key(p): s.shape for p, s in rules.flatten(shapes).items()}
+  named = {yolov8.torch_key(p): s.shape for p, s in flatten_dict(shapes).items()}
   state_dict = {key: rules.LAYOUTS[kind][1](np.zeros(shape)) for (key, kind), shape in named.items()}
   assert yolov8.options_from(state_dict) == {"num_classes": classes, "in_channels": channels, "variant": variant}

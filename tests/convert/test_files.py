@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import published
 import pytest
+from flax.traverse_util import flatten_dict
 from safetensors.numpy import load_file, save_file
 
 from tdfusion_jax import weightfiles
@@ -15,7 +16,6 @@ from tdfusion_jax.convert import files as porting
 from tdfusion_jax.convert.adopt import Changes
 from tdfusion_jax.convert.pth import read_pth
 from tdfusion_jax.convert.pth_write import write_pth
-from tdfusion_jax.convert.rules import flatten
 from tdfusion_jax.weightfiles import CheckpointError
 
 FORMATS = {
@@ -75,8 +75,8 @@ def test_fuse_takes_converted_weights(tmp_path):
   write_pth(tmp_path / "in.pth", state_dict)
   porting.convert(tmp_path / "in.pth", tmp_path / "f.safetensors")
   _, params = fusers.load_fusion(weights=tmp_path / "f.safetensors")
-  ours = flatten(variables["params"])
-  for path, value in flatten(params).items():
+  ours = flatten_dict(variables["params"])
+  for path, value in flatten_dict(params).items():
     np.testing.assert_array_equal(value, ours[path])
 
 
@@ -85,7 +85,7 @@ def test_huggingface_safetensors_and_half_precision_there_and_back(tmp_path):
   save_file(arrays, tmp_path / "model.safetensors", {"format": "pt"})
   porting.convert(tmp_path / "model.safetensors", tmp_path / "t.safetensors")
   variables, metadata = weightfiles.load_weights(tmp_path / "t.safetensors")
-  assert {v.dtype for v in flatten(variables).values()} == {np.dtype(np.float32)}
+  assert {v.dtype for v in flatten_dict(variables).values()} == {np.dtype(np.float32)}
   assert metadata["options"]["norm_eps"] == 1e-5 and metadata["options"]["gelu"] == "erf"
   assert "NVIDIA" in metadata["licence"]
   porting.convert(tmp_path / "t.safetensors", tmp_path / "b.safetensors", to="huggingface", dtype="float16")
@@ -140,10 +140,10 @@ def test_a_backbone_is_completed_with_a_new_head(tmp_path, kind):
   porting.convert(tmp_path / "in.pth", tmp_path / "b.safetensors")
   lines = porting.convert(tmp_path / "b.safetensors", tmp_path / "t.safetensors", changes=Changes(num_classes=3))
   assert any("made anew, not trained" in line for line in lines)
-  made = flatten(weightfiles.load_weights(tmp_path / "t.safetensors")[0])
+  made = flatten_dict(weightfiles.load_weights(tmp_path / "t.safetensors")[0])
   network = TASK_NETWORKS[kind]
   assert {p: v.shape for p, v in made.items()} == _shapes(network.build(3), network.sample_inputs())
-  for path, value in flatten(weightfiles.load_weights(tmp_path / "b.safetensors")[0]).items():
+  for path, value in flatten_dict(weightfiles.load_weights(tmp_path / "b.safetensors")[0]).items():
     np.testing.assert_array_equal(made[path], value)
 
 
@@ -189,7 +189,7 @@ def test_another_number_of_classes_only_replaces_the_classifier(tmp_path):
   porting.convert(tmp_path / "in.pth", tmp_path / "a.safetensors")
   lines = porting.convert(tmp_path / "in.pth", tmp_path / "b.safetensors", changes=Changes(num_classes=9))
   assert "made anew, not trained: cv3_0_2, cv3_1_2, cv3_2_2 (9 classes)" in lines
-  before, after = (flatten(weightfiles.load_weights(tmp_path / f"{n}.safetensors")[0]) for n in "ab")
+  before, after = (flatten_dict(weightfiles.load_weights(tmp_path / f"{n}.safetensors")[0]) for n in "ab")
   changed = {path[1] for path in before if not np.array_equal(before[path], after[path])}
   assert changed == {"cv3_0_2", "cv3_1_2", "cv3_2_2"}
   assert after[("params", "cv3_0_2", "kernel")].shape == (64, 9)

@@ -8,11 +8,11 @@ import numpy as np
 import published
 import pytest
 import tiny
+from flax.traverse_util import flatten_dict
 
 from configs import load
 from tdfusion_jax.cli import main
 from tdfusion_jax.convert.pth_write import write_pth
-from tdfusion_jax.convert.rules import flatten
 from tdfusion_jax.train import build
 from tdfusion_jax.weightfiles import CheckpointError
 
@@ -76,7 +76,7 @@ def untouched(theirs, kind):
 
 
 def equal(one, other):
-  one, other = flatten(one), flatten(other)
+  one, other = flatten_dict(one), flatten_dict(other)
   return {path: np.array_equal(one[path], other[path]) for path in one}
 
 
@@ -91,7 +91,7 @@ def test_converted_weights_are_where_t_starts_and_it_trains_or_stays(kind, tmp_p
   for frozen in (True, False):
     made = experiment(kind, file, frozen)
     state = made.init()
-    np.testing.assert_array_equal(flatten(state.t_params)[(*path, "kernel")], expected)
+    np.testing.assert_array_equal(flatten_dict(state.t_params)[(*path, "kernel")], expected)
     start = jax.tree.map(np.asarray, (state.t_params, state.t_stats, state.g_params))
     if frozen:  # what a G-step does with a T that learns is in test_meta
       state, measured = made.g_step(state, build.to_device(made.steps[0]))

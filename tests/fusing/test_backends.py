@@ -7,7 +7,7 @@ import pytest
 from random_fusion import random_params
 
 from tdfusion_jax import fusers
-from tdfusion_jax.export import ExportError
+from tdfusion_jax.engines.onnx import EngineError
 from tdfusion_jax.fusing import backends
 from tdfusion_jax.fusing.arrays import make_fuse_fn
 from tdfusion_jax.fusing.pairs import AnySizeFuser
@@ -67,7 +67,7 @@ def test_the_faster_is_taken(monkeypatch):
 def test_without_onnx_runtime(params, monkeypatch):
   monkeypatch.setitem(sys.modules, "onnxruntime", None)
   assert isinstance(backends.make_fuser("auto", fusers.fuse_net, params), AnySizeFuser)
-  with pytest.raises(ExportError, match="pip install"):
+  with pytest.raises(EngineError, match="pip install"):
     backends.make_fuser("onnx", fusers.fuse_net, params)
-  with pytest.raises(ExportError, match="F alone"):
+  with pytest.raises(EngineError, match="F alone"):
     backends.make_fuser("onnx", fusers.fuse_average, params)

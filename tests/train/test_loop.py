@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
 from runs import TINY, rows
 
 from configs import load
 from tdfusion_jax.config import ConfigError
-from tdfusion_jax.convert.rules import flatten
 from tdfusion_jax.train.loop import DivergedError, train
 from tdfusion_jax.weightfiles import CheckpointError, load_weights
 
@@ -32,7 +32,7 @@ def same_weights(one, other):
   files = sorted(p.name for p in (one / "weights").iterdir())
   assert files == sorted(p.name for p in (other / "weights").iterdir())
   for name in files:
-    a, b = (flatten(load_weights(run / "weights" / name)[0]) for run in (one, other))
+    a, b = (flatten_dict(load_weights(run / "weights" / name)[0]) for run in (one, other))
     assert a.keys() == b.keys() and len(a) > 50
     for key in a:
       np.testing.assert_array_equal(a[key], b[key], err_msg=f"{name} {key}")

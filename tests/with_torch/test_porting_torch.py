@@ -13,12 +13,12 @@ torch = pytest.importorskip("torch")
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import published  # noqa: E402
+from flax.traverse_util import flatten_dict  # noqa: E402
 
 from tdfusion_jax import weightfiles  # noqa: E402
 from tdfusion_jax.convert import files as porting  # noqa: E402
 from tdfusion_jax.convert.pth import read_pth  # noqa: E402
 from tdfusion_jax.convert.pth_write import write_pth  # noqa: E402
-from tdfusion_jax.convert.rules import flatten  # noqa: E402
 from tdfusion_jax.networks.segformer import SegFormer  # noqa: E402
 
 pytestmark = pytest.mark.torch
@@ -134,7 +134,7 @@ def test_segformer_gives_the_logits_of_transformers(tmp_path, variant):
   torch.save(theirs.state_dict(), tmp_path / "memory.bin")
   said = porting.convert(tmp_path / "memory.bin", tmp_path / "m.safetensors")[0]
   style = "transformers5" if "transformers5" in said else "huggingface"
-  again, expected_again = (flatten(v) for v in (weightfiles.load_weights(tmp_path / "m.safetensors")[0], variables))
+  again, expected_again = (flatten_dict(v) for v in (weightfiles.load_weights(tmp_path / "m.safetensors")[0], variables))
   assert again.keys() == expected_again.keys()
   for path, value in expected_again.items():
     np.testing.assert_array_equal(again[path], value, err_msg=str(path))

@@ -19,6 +19,7 @@ from PIL import Image
 
 from tdfusion_jax.batch import Sample
 from tdfusion_jax.data.images import open_image
+from tdfusion_jax.data.readers import check_reader_options, get_source
 from tdfusion_jax.data.readers.paired import Layout, require_root
 from tdfusion_jax.data.records.about import CITATIONS, LICENCES, layout_of
 from tdfusion_jax.data.records.source import ABOUT, VERSION, plain_options, read_about
@@ -48,8 +49,6 @@ class PairBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     super().__init__(**kwargs)
 
   def _source(self, split: str, root: Any) -> Source:
-    from tdfusion_jax.data import get_source  # that module imports this one
-
     return get_source(self.name, root=root, split=split, **_of_split(self._options, split))
 
   def _splits(self, root: Path | None) -> list[str]:
@@ -290,8 +289,6 @@ def build(
 
 def _sources(name: str, root: Path | None, options: Options, splits: Sequence[str] | None) -> dict[str, Source]:
   """The source of every split that is wanted: what does not fit is found before anything is written."""
-  from tdfusion_jax.data import check_reader_options, get_source  # that module imports this one
-
   wanted = list(splits or _splits_of(name, root))
   if name == "folder" and root is not None and (root / "ir").is_dir() and wanted != ["train"]:
     raise DatasetError(f"{root} holds one set of pairs, not splits; leave out --splits={','.join(wanted)}")
