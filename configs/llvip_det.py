@@ -1,9 +1,11 @@
 """TDFusion on LLVIP, pedestrian detection by night, with the paper's hyper-parameters.
 
-  python -m tdfusion_jax.main --config=configs/llvip_det.py --config.data.root=LLVIP --workdir=runs/llvip
+  python -m tdfusion_jax.main --config=configs/llvip_det.py --config.data.root=LLVIP
+  --workdir=runs/llvip
 
 Data: the official layout (infrared/, visible/, Annotations/), every 10th pair as in the paper.
-Time: 50 epochs of 200 G-steps and 602 F/T-steps; made for a GPU. `:runlocal` ends in minutes on two CPU cores.
+Time: 50 epochs of 200 G-steps and 602 F/T-steps; made for a GPU. `:runlocal` ends in minutes on two
+CPU cores.
 """
 
 from tdfusion_jax.config import base, finish
@@ -15,7 +17,8 @@ RUNLOCAL = {
   "data.val_options.every": 1,
   "meta.pairs": 8,
   "meta.steps": 8,
-  # A few minutes at the paper's rates leave F gray: ten times the rate, and first some steps without G.
+  # A few minutes at the paper's rates leave F gray: ten times the rate, and first some steps
+  # without G.
   "optim.f.learning_rate": 1e-3,
   "optim.t.learning_rate": 1e-3,
   "task.options.assigner_eps": 1e-30,  # objects are small at this size and T is fresh

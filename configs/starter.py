@@ -2,21 +2,31 @@
 
   python -m tdfusion_jax.main --config=configs/starter.py --workdir=runs/starter
 
-Takes about 15 minutes on two idle CPU cores; `runs/starter/weights/f.safetensors` is the file. Scenes are larger than
-those of the other synthetic configs, so that edges are as sharp beside the crops as in photographs.
+Takes about 15 minutes on two idle CPU cores; `runs/starter/weights/f.safetensors` is the file.
+Scenes are larger than those of the other synthetic configs, so that edges are as sharp beside the
+crops as in photographs.
 """
 
 from tdfusion_jax.config import base, finish
 
-RUNLOCAL = {"data.train_options.count": 64, "data.val_options.count": 8, "train.epochs": 2, "log.every": 4}
+RUNLOCAL = {
+  "data.train_options.count": 64,
+  "data.val_options.count": 8,
+  "train.epochs": 2,
+  "log.every": 4,
+}
 
 
 def get_config(options=""):
   config = base()
   config.name = "starter"
   config.data.name = "synthetic_det"
-  config.data.train_options.update({"size": (192, 256), "count": 600, "seed": 0, "night": 0.6, "noise": 0.5})
-  config.data.val_options.update({"size": (192, 256), "count": 16, "seed": 0, "night": 0.6, "noise": 0.5})
+  config.data.train_options.update(
+    {"size": (192, 256), "count": 600, "seed": 0, "night": 0.6, "noise": 0.5}
+  )
+  config.data.val_options.update(
+    {"size": (192, 256), "count": 16, "seed": 0, "night": 0.6, "noise": 0.5}
+  )
   config.data.crop_size = (96, 96)
   config.data.task_size = (192, 256)
   config.data.batch_size = 4

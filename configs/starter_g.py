@@ -2,8 +2,9 @@
 
   python -m tdfusion_jax.main --config=configs/starter_g.py --workdir=runs/starter_g
 
-Takes about ten minutes on two idle CPU cores; `runs/starter_g/weights/g.safetensors` is the file. F stays nearly as it
-is; T learns to segment its images, and G learns what would serve T (`meta.rule=equilibrium`, see docs/method/rules.md).
+Takes about ten minutes on two idle CPU cores; `runs/starter_g/weights/g.safetensors` is the file. F
+stays nearly as it is; T learns to segment its images, and G learns what would serve T
+(`meta.rule=equilibrium`, see docs/method/rules.md).
 """
 
 from tdfusion_jax.config import base, finish
@@ -22,8 +23,12 @@ def get_config(options=""):
   config = base()
   config.name = "starter_g"
   config.data.name = "synthetic_seg"
-  config.data.train_options.update({"size": (96, 128), "count": 240, "seed": 0, "night": 0.6, "noise": 2.0})
-  config.data.val_options.update({"size": (96, 128), "count": 32, "seed": 0, "night": 0.6, "noise": 2.0})
+  config.data.train_options.update(
+    {"size": (96, 128), "count": 240, "seed": 0, "night": 0.6, "noise": 2.0}
+  )
+  config.data.val_options.update(
+    {"size": (96, 128), "count": 32, "seed": 0, "night": 0.6, "noise": 2.0}
+  )
   config.data.crop_size = (64, 64)
   config.data.task_size = (96, 128)
   config.data.batch_size = 4

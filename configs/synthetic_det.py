@@ -2,12 +2,13 @@
 
   python -m tdfusion_jax.main --config=configs/synthetic_det.py:runlocal --workdir=runs/first
 
-People in the dark show in infrared only and signs in the visible image only, so what G learns can be seen:
-`val/w_a_ir_only` and `val/w_a_vi_only` in metrics.jsonl and curves.png are its infrared weight inside both. Both
-cameras are noisy, so that a plain mean of the two costs the detector something. At the paper's alpha of 1 the gradient
-term leaves the weights nearly without effect in such a world; a small alpha, short pre-training and faster rates let
-them move. `:runlocal` ends within ten minutes on two CPU cores, the whole within half an hour. More than four epochs
-are too many at this rate: G then ends at infrared everywhere.
+People in the dark show in infrared only and signs in the visible image only, so what G learns can
+be seen: `val/w_a_ir_only` and `val/w_a_vi_only` in metrics.jsonl and curves.png are its infrared
+weight inside both. Both cameras are noisy, so that a plain mean of the two costs the detector
+something. At the paper's alpha of 1 the gradient term leaves the weights nearly without effect in
+such a world; a small alpha, short pre-training and faster rates let them move. `:runlocal` ends
+within ten minutes on two CPU cores, the whole within half an hour. More than four epochs are too
+many at this rate: G then ends at infrared everywhere.
 """
 
 from tdfusion_jax.config import base, finish
@@ -30,8 +31,12 @@ def get_config(options=""):
   config = base()
   config.name = "synthetic_det"
   config.data.name = "synthetic_det"
-  config.data.train_options.update({"size": (96, 128), "count": 400, "seed": 0, "night": 0.6, "noise": 4.0})
-  config.data.val_options.update({"size": (96, 128), "count": 32, "seed": 0, "night": 0.6, "noise": 4.0})
+  config.data.train_options.update(
+    {"size": (96, 128), "count": 400, "seed": 0, "night": 0.6, "noise": 4.0}
+  )
+  config.data.val_options.update(
+    {"size": (96, 128), "count": 32, "seed": 0, "night": 0.6, "noise": 4.0}
+  )
   config.data.crop_size = (64, 64)
   config.data.task_size = (96, 128)
   config.data.batch_size = 4

@@ -2,10 +2,11 @@
 
   python -m tdfusion_jax.main --config=configs/synthetic_seg.py:runlocal --workdir=runs/first
 
-People in the dark show in infrared only, signs and lane marks in the visible image only, so what G learns can be
-seen: `val/w_a_ir_only` and `val/w_a_vi_only` in metrics.jsonl and curves.png are its infrared weight inside both.
-At the paper's alpha of 1 the gradient term leaves the weights nearly without effect in such a world; a small alpha,
-short pre-training and faster rates let them move. `:runlocal` ends within ten minutes on two CPU cores.
+People in the dark show in infrared only, signs and lane marks in the visible image only, so what G
+learns can be seen: `val/w_a_ir_only` and `val/w_a_vi_only` in metrics.jsonl and curves.png are its
+infrared weight inside both. At the paper's alpha of 1 the gradient term leaves the weights nearly
+without effect in such a world; a small alpha, short pre-training and faster rates let them move.
+`:runlocal` ends within ten minutes on two CPU cores.
 """
 
 from tdfusion_jax.config import base, finish
@@ -35,7 +36,9 @@ def get_config(options=""):
   config.data.flip = True
   config.data.cache_mb = 512
   config.task.kind, config.task.variant = "segmentation", "b0"
-  config.task.options.update({"gelu": "erf", "head_eps": 1e-5, "align_corners": False, "norm_eps": 1e-6})
+  config.task.options.update(
+    {"gelu": "erf", "head_eps": 1e-5, "align_corners": False, "norm_eps": 1e-6}
+  )
   config.loss.alpha = 0.02
   config.meta.pairs, config.meta.steps = 80, 40
   config.meta.eta_f = config.meta.eta_t = 0.1

@@ -20,16 +20,18 @@ def fuse(
   The first call loads JAX and compiles; what it compiled is kept for the next ones.
 
   Args:
-    ir, vi: of equal size, each a path, a PIL image, or a NumPy array [H, W], [H, W, 1], [H, W, 3] or [H, W, 4] of
-      uint8, uint16 (the whole range of the type) or floats in [0, 1]. Alpha is dropped.
+    ir, vi: of equal size, each a path, a PIL image, or a NumPy array [H, W], [H, W, 1], [H, W, 3]
+      or [H, W, 4] of uint8, uint16 (the whole range of the type) or floats in [0, 1]. Alpha is
+      dropped.
     weights: a `.safetensors` file of F.
     checkpoint: a training's run folder. Not both.
-    scale: for infrared values of another range: "percentile", "percentile:LOW:HIGH", or "LOW:HIGH" in their own units.
+    scale: for infrared values of another range: "percentile", "percentile:LOW:HIGH", or "LOW:HIGH"
+      in their own units.
     stretch: stretch the fused brightness to the full range, as published numbers are made.
 
   Returns:
-    What `vi` is: an array for an array, of its dtype, [H, W, 3] if an input has colour, else of its shape; a PIL
-    image ("L" or "RGB") for a PIL image or a path.
+    What `vi` is: an array for an array, of its dtype, [H, W, 3] if an input has colour, else of its
+    shape; a PIL image ("L" or "RGB") for a PIL image or a path.
 
   Raises:
     ImageError: an image that cannot be used, and why.

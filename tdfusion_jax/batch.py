@@ -20,7 +20,8 @@ class DetTarget(NamedTuple):
   """Boxes, padded to a fixed number `M` per image so that shapes are static under jit."""
 
   boxes: Array
-  """[B, M, 4] float32, (x1, y1, x2, y2) in pixels of the batch's own images; zeros where not valid."""
+  """[B, M, 4] float32, (x1, y1, x2, y2) in pixels of the batch's own images; zeros where not valid.
+  """
   classes: Array
   """[B, M] int32 in [0, num_classes); zero where not valid."""
   valid: Array

@@ -10,7 +10,9 @@ from typing import Any
 from tdfusion_jax.commands import VERBS
 from tdfusion_jax.files import UsageError
 
-_TRAIN_EXAMPLE = "example: tdfusion train --config=configs/synthetic_det.py:runlocal --workdir=runs/first"
+_TRAIN_EXAMPLE = (
+  "example: tdfusion train --config=configs/synthetic_det.py:runlocal --workdir=runs/first"
+)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -30,19 +32,27 @@ def main(argv: list[str] | None = None) -> int:
     print(f"error: {error}", file=sys.stderr)
     return 2
   except KeyboardInterrupt:
-    print("; ".join(["interrupted", *filter(None, [getattr(module, "INTERRUPTED", "")])]), file=sys.stderr)
+    print(
+      "; ".join(["interrupted", *filter(None, [getattr(module, "INTERRUPTED", "")])]),
+      file=sys.stderr,
+    )
     return 130
 
 
 def _parse(arguments: list[str]):
   """(module of the verb, its options). Only the chosen verb's module is imported."""
-  parser = argparse.ArgumentParser("tdfusion", description="Task-driven infrared and visible image fusion.")
+  parser = argparse.ArgumentParser(
+    "tdfusion", description="Task-driven infrared and visible image fusion."
+  )
   verbs = parser.add_subparsers(dest="verb", required=True)
   formatter = argparse.RawDescriptionHelpFormatter
   verbs.add_parser(
-    "train", help="train F, G and T", epilog=_TRAIN_EXAMPLE, formatter_class=formatter,
+    "train",
+    help="train F, G and T",
+    epilog=_TRAIN_EXAMPLE,
+    formatter_class=formatter,
     description="Trains as `python -m tdfusion_jax.main` does, with the same arguments.",
-  )  # fmt: skip
+  )
   chosen: Any = None
   own = None
   for verb, line in VERBS.items():
@@ -51,7 +61,9 @@ def _parse(arguments: list[str]):
       continue
     chosen = importlib.import_module(f"tdfusion_jax.commands.{verb}")
     epilog = f"example: {chosen.EXAMPLE}"
-    own = verbs.add_parser(verb, help=line, description=chosen.ABOUT, epilog=epilog, formatter_class=formatter)
+    own = verbs.add_parser(
+      verb, help=line, description=chosen.ABOUT, epilog=epilog, formatter_class=formatter
+    )
     chosen.add_arguments(own)
   options, unknown = parser.parse_known_args(arguments)
   if unknown:  # told with the usage of the verb, which argparse would not show

@@ -38,11 +38,17 @@ class Artifact(NamedTuple):
 
 
 def export_fusion(
-  fuse_fn: Callable, params: Any, out_dir: str | Path, *, weights_file: str | Path, formats: tuple[str, ...] = FORMATS
+  fuse_fn: Callable,
+  params: Any,
+  out_dir: str | Path,
+  *,
+  weights_file: str | Path,
+  formats: tuple[str, ...] = FORMATS,
 ) -> list[Artifact]:
   """Writes `fusion.stablehlo`, `fusion.onnx` and a card beside each, after comparing their numbers with F's.
 
-  All take `ir`, `vi` [batch, height, width, 1] float32 in [0, 1], any sizes, and return `fused`, equally shaped.
+  All take `ir`, `vi` [batch, height, width, 1] float32 in [0, 1], any sizes, and return `fused`,
+  equally shaped.
 
   Args:
     fuse_fn, params: from `fusers.load_fusion`.
@@ -51,7 +57,8 @@ def export_fusion(
     formats: of `FORMATS`.
 
   Raises:
-    ExportError: not F, a missing package, or a difference above 1e-5; nothing of that format is left then.
+    ExportError: not F, a missing package, or a difference above 1e-5; nothing of that format is
+      left then.
   """
   if fuse_fn is not fusers.fuse_net:
     raise ExportError(f"{weights_file} does not hold F; only F can be exported.")
@@ -64,7 +71,9 @@ def export_fusion(
     run = runner(data)
     difference = max(float(np.abs(run(ir, vi) - fused).max()) for ir, vi, fused in references)
     if not difference <= TOLERANCE:
-      raise ExportError(f"{name}: differs from F by {difference:.1e}, more than {TOLERANCE:g}; nothing was written.")
+      raise ExportError(
+        f"{name}: differs from F by {difference:.1e}, more than {TOLERANCE:g}; nothing was written."
+      )
     path = Path(out_dir) / f"fusion.{name}"
     card = path.with_name(path.name + ".json")
     about = _card(name, data, Path(weights_file), difference)
@@ -114,7 +123,9 @@ def _onnx(params: Mapping[str, Any]) -> bytes:
   try:
     return fusion_model(jax.tree.map(np.asarray, params)).SerializeToString()
   except ImportError:
-    raise ExportError("exporting ONNX needs the onnx package: pip install 'tdfusion-jax[onnx]'") from None
+    raise ExportError(
+      "exporting ONNX needs the onnx package: pip install 'tdfusion-jax[onnx]'"
+    ) from None
 
 
 def _run_onnx(data: bytes) -> Callable:
@@ -132,8 +143,14 @@ def _card(name: str, data: bytes, weights_file: Path, difference: float) -> dict
     "model": "F of TDFusion (arXiv 2412.03240): fuses one infrared and one visible luminance",
     "format": name,
     "sha256": hashlib.sha256(data).hexdigest(),
-    "weights": {"file": weights_file.name, "sha256": hashlib.sha256(weights_file.read_bytes()).hexdigest()},
-    "inputs": {"ir": {**image, "meaning": "infrared"}, "vi": {**image, "meaning": "visible luminance"}},
+    "weights": {
+      "file": weights_file.name,
+      "sha256": hashlib.sha256(weights_file.read_bytes()).hexdigest(),
+    },
+    "inputs": {
+      "ir": {**image, "meaning": "infrared"},
+      "vi": {**image, "meaning": "visible luminance"},
+    },
     "outputs": {"fused": {**image, "meaning": "fused luminance, not stretched"}},
     "sizes": "any batch, height and width; never pad: every pixel depends on all pixels",
     "colour": {

@@ -1,4 +1,5 @@
-"""Files written whole or not at all, functions in files of the user's own, the root of our errors."""
+"""Files written whole or not at all, functions in files of the user's own, the root of our errors.
+"""
 
 import contextlib
 import difflib
@@ -23,8 +24,9 @@ class UsageError(ValueError):
 def atomic_write(path: str | Path) -> Iterator[Path]:
   """A file beside `path`, to be written in the block; it takes `path`'s place at the end of the block.
 
-  An error in the block leaves `path` as it was, and nothing beside it. The folder is made if needed. The file has the
-  ending of `path` and a short name, so that any `path` that is allowed can be written.
+  An error in the block leaves `path` as it was, and nothing beside it. The folder is made if
+  needed. The file has the ending of `path` and a short name, so that any `path` that is allowed can
+  be written.
 
   Raises:
     OSError: the folder cannot be made, or `path` cannot be replaced.
@@ -36,7 +38,9 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     yield temporary
     os.replace(temporary, path)
   finally:
-    with contextlib.suppress(OSError):  # it may never have been made, and an error that is under way counts more
+    with contextlib.suppress(
+      OSError
+    ):  # it may never have been made, and an error that is under way counts more
       temporary.unlink(missing_ok=True)
 
 
@@ -48,15 +52,16 @@ def is_plugin(name: str) -> bool:
 def plugin(name: str, field: str) -> Callable[..., Any]:
   """The function of the user's that a setting names as `package.module:function`.
 
-  The module is looked for in the current folder first, then among installed packages. The folder stays on `sys.path`,
-  so that the loader's worker processes find the module too.
+  The module is looked for in the current folder first, then among installed packages. The folder
+  stays on `sys.path`, so that the loader's worker processes find the module too.
 
   Args:
     name: such as "my_data:reader"; `a.b:C.d` names an attribute of an attribute.
     field: what named it, for messages: a config field or an option, such as "config.data.name".
 
   Raises:
-    UsageError: the name is malformed, the module is missing or fails to be imported, or has no such function.
+    UsageError: the name is malformed, the module is missing or fails to be imported, or has no such
+      function.
   """
   where = f"{field}={name!r}"
   module_name, _, path = name.partition(":")
@@ -82,8 +87,12 @@ def _imported(module_name: str, where: str) -> Any:
   except ModuleNotFoundError as error:
     missing = error.name or ""
     if module_name != missing and not module_name.startswith(f"{missing}."):
-      raise UsageError(f"{where}: {module_name} needs {missing}, which is not installed.") from error
-    raise UsageError(f"{where}: there is no module {missing} in {here}, nor is it installed.") from error
+      raise UsageError(
+        f"{where}: {module_name} needs {missing}, which is not installed."
+      ) from error
+    raise UsageError(
+      f"{where}: there is no module {missing} in {here}, nor is it installed."
+    ) from error
   except Exception as error:  # whatever a user's module may do
     raise UsageError(f"{where}: {module_name} cannot be imported: {_place(error)}") from error
 
@@ -97,7 +106,9 @@ def _place(error: BaseException) -> str:
 
 
 def _near(part: str, found: Any) -> str:
-  near = difflib.get_close_matches(part, [name for name in vars(found) if not name.startswith("_")], 1)
+  near = difflib.get_close_matches(
+    part, [name for name in vars(found) if not name.startswith("_")], 1
+  )
   return f" Is it {near[0]}?" if near else ""
 
 

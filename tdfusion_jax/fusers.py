@@ -45,7 +45,9 @@ def shipped_weights() -> Path:
   return Path(__file__).with_name("weights") / "f.safetensors"
 
 
-def fusion_file(*, checkpoint_dir: str | Path | None = None, weights: str | Path | None = None) -> Path:
+def fusion_file(
+  *, checkpoint_dir: str | Path | None = None, weights: str | Path | None = None
+) -> Path:
   """The weight file that `load_fusion` reads.
 
   Raises:

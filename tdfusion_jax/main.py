@@ -11,8 +11,12 @@ from tdfusion_jax.evaluate.stage import run_task_stage
 from tdfusion_jax.files import UsageError
 from tdfusion_jax.train.loop import train
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/, with options after a colon.")
-_WORKDIR = flags.DEFINE_string("workdir", None, "Run folder; an interrupted run in it is continued.")
+_CONFIG = config_flags.DEFINE_config_file(
+  "config", None, "A file of configs/, with options after a colon."
+)
+_WORKDIR = flags.DEFINE_string(
+  "workdir", None, "Run folder; an interrupted run in it is continued."
+)
 flags.mark_flags_as_required(["config", "workdir"])
 
 

@@ -20,10 +20,14 @@ class Progress:
     self._bar = None
     if self._console.is_terminal:
       columns = (
-        bars.TextColumn("{task.description}"), bars.BarColumn(), bars.MofNCompleteColumn(),
-        bars.TimeElapsedColumn(), bars.TextColumn("left"), bars.TimeRemainingColumn(),
+        bars.TextColumn("{task.description}"),
+        bars.BarColumn(),
+        bars.MofNCompleteColumn(),
+        bars.TimeElapsedColumn(),
+        bars.TextColumn("left"),
+        bars.TimeRemainingColumn(),
         bars.TextColumn("{task.fields[losses]}"),
-      )  # fmt: skip
+      )
       self._bar = bars.Progress(*columns, console=self._console)
       self._task = self._bar.add_task("starting", total=total, completed=start, losses="")
 
@@ -44,7 +48,11 @@ class Progress:
   def show(self, done: int, phase: str, epoch: int, values: Mapping[str, float]) -> None:
     """Moves to `done` steps and shows the losses."""
     losses = " ".join(f"{name} {values[name]:.4g}" for name in _SHOWN if name in values)
-    label = {"pretrain": "pre-training", "g": f"epoch {epoch + 1} G", "ft": f"epoch {epoch + 1} F/T"}[phase]
+    label = {
+      "pretrain": "pre-training",
+      "g": f"epoch {epoch + 1} G",
+      "ft": f"epoch {epoch + 1} F/T",
+    }[phase]
     if self._bar:
       self._bar.update(self._task, completed=done, description=label, losses=losses)
       return
@@ -52,4 +60,6 @@ class Progress:
     if now - self._last_line >= _LINE_EVERY or done == self._total:
       self._last_line = now
       left = (now - self._began) / max(done - self._start, 1) * (self._total - done)
-      self._console.print(f"{label}  step {done}/{self._total}  {losses}  left {left / 60:.1f} min", highlight=False)
+      self._console.print(
+        f"{label}  step {done}/{self._total}  {losses}  left {left / 60:.1f} min", highlight=False
+      )

@@ -27,10 +27,14 @@ def save_weights(path: str | Path, variables: Mapping, metadata: Mapping[str, An
     metadata: {"arch": ..., ...}, JSON values.
   """
   path = Path(path)
-  arrays = {"/".join(k): np.ascontiguousarray(v) for k, v in flatten_dict(jax.device_get(variables)).items()}
+  arrays = {
+    "/".join(k): np.ascontiguousarray(v) for k, v in flatten_dict(jax.device_get(variables)).items()
+  }
   try:
     with atomic_write(path) as temporary:
-      temporary.write_bytes(save(arrays, {key: json.dumps(value) for key, value in metadata.items()}))
+      temporary.write_bytes(
+        save(arrays, {key: json.dumps(value) for key, value in metadata.items()})
+      )
   except (OSError, SafetensorError) as error:
     raise CheckpointError(f"could not write {path}: {error}") from error
 
@@ -71,7 +75,9 @@ def match(loaded: dict, like: dict, origin: str) -> dict:
     for k in sorted(have.keys() & want.keys())
     if have[k].shape != want[k].shape
   ]
-  problems += [f"not finite: {'/'.join(k)}" for k in sorted(have) if not np.isfinite(np.asarray(have[k])).all()]
+  problems += [
+    f"not finite: {'/'.join(k)}" for k in sorted(have) if not np.isfinite(np.asarray(have[k])).all()
+  ]
   if problems:
     raise CheckpointError(f"{origin} does not fit the network:\n  " + "\n  ".join(problems))
   return unflatten_dict({k: np.asarray(have[k], want[k].dtype) for k in want})

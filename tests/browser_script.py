@@ -2,7 +2,8 @@
 
   python browser_script.py PAGE SECTION OUT_DIR VALUE...
 
-Leaves OUT_DIR/VALUE.png, the section's comparison alone, for each value of the slider, and prints errors of the page.
+Leaves OUT_DIR/VALUE.png, the section's comparison alone, for each value of the slider, and prints
+errors of the page.
 """
 
 import os

@@ -25,7 +25,9 @@ def x64():
 @pytest.fixture
 def boxed(tmp_path):
   """LLVIP's layout: three training and two test pairs, all annotated."""
-  for i, (split, name) in enumerate((("train", "a"), ("train", "b"), ("train", "c"), ("test", "d"), ("test", "e"))):
+  for i, (split, name) in enumerate(
+    (("train", "a"), ("train", "b"), ("train", "c"), ("test", "d"), ("test", "e"))
+  ):
     save(tmp_path / f"infrared/{split}/{name}.png", picture(i, 1))
     save(tmp_path / f"visible/{split}/{name}.png", picture(100 + i))
     voc(tmp_path / f"Annotations/{name}.xml", ("person", 3, 4, 20, 30))

@@ -24,4 +24,6 @@ def voc(path, *objects, size=(H, W)):
     "</bndbox></object>"
     for name, *box in objects
   )
-  path.write_text(f"<annotation><size><width>{size[1]}</width><height>{size[0]}</height></size>{items}</annotation>")
+  path.write_text(
+    f"<annotation><size><width>{size[1]}</width><height>{size[0]}</height></size>{items}</annotation>"
+  )

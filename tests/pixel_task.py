@@ -25,12 +25,16 @@ QUICK = {
 
 
 def pixel_task(num_classes, variant="b0", in_channels=1, **options):
-  """A linear classifier of single pixels: compiles at once, and brightness does tell classes apart."""
+  """A linear classifier of single pixels: compiles at once, and brightness does tell classes apart.
+  """
   del variant, options
 
   def init(key, images):
     assert images.shape[-1] == in_channels
-    return {"w": 0.1 * jax.random.normal(key, (in_channels, num_classes)), "b": jnp.zeros((num_classes,))}, {}
+    return {
+      "w": 0.1 * jax.random.normal(key, (in_channels, num_classes)),
+      "b": jnp.zeros((num_classes,)),
+    }, {}
 
   def apply(params, stats, images, *, train, key=None):
     del train, key
@@ -38,7 +42,9 @@ def pixel_task(num_classes, variant="b0", in_channels=1, **options):
     return images @ params["w"] + bias, stats
 
   def predict(params, stats, images):
-    return {"labels": jnp.argmax(apply(params, stats, images, train=False)[0], -1).astype(jnp.int32)}
+    return {
+      "labels": jnp.argmax(apply(params, stats, images, train=False)[0], -1).astype(jnp.int32)
+    }
 
   return Task(init, apply, cross_entropy, predict)
 

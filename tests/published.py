@@ -28,7 +28,11 @@ def _affine(name, *shape):
 
 
 def _norm(name, width):
-  stats = {f"{name}.running_mean": (width,), f"{name}.running_var": (width,), f"{name}.num_batches_tracked": ()}
+  stats = {
+    f"{name}.running_mean": (width,),
+    f"{name}.running_var": (width,),
+    f"{name}.num_batches_tracked": (),
+  }
   return {**_affine(name, width), **stats}
 
 
@@ -43,9 +47,13 @@ def mit(sizes=MIT_B0, channels=3, prefix="", classifier=None):
     for i in range(depth):
       block = f"{prefix}block{stage}.{i}"
       shapes |= _affine(f"{block}.norm1", width) | _affine(f"{block}.attn.q", width, width)
-      shapes |= _affine(f"{block}.attn.kv", 2 * width, width) | _affine(f"{block}.attn.proj", width, width)
+      shapes |= _affine(f"{block}.attn.kv", 2 * width, width) | _affine(
+        f"{block}.attn.proj", width, width
+      )
       if ratio > 1:
-        shapes |= _affine(f"{block}.attn.sr", width, width, ratio, ratio) | _affine(f"{block}.attn.norm", width)
+        shapes |= _affine(f"{block}.attn.sr", width, width, ratio, ratio) | _affine(
+          f"{block}.attn.norm", width
+        )
       shapes |= _affine(f"{block}.norm2", width) | _affine(f"{block}.mlp.fc1", 4 * width, width)
       shapes |= _affine(f"{block}.mlp.dwconv.dwconv", 4 * width, 1, 3, 3)
       shapes |= _affine(f"{block}.mlp.fc2", width, 4 * width)
@@ -85,13 +93,17 @@ def huggingface(sizes=MIT_B0, classes=150, channels=3):
       if ratio > 1:
         shapes |= _affine(f"{block}.attention.self.sr", inner, inner, ratio, ratio)
         shapes |= _affine(f"{block}.attention.self.layer_norm", inner)
-      shapes |= _affine(f"{block}.mlp.dense1", 4 * inner, inner) | _affine(f"{block}.mlp.dense2", inner, 4 * inner)
+      shapes |= _affine(f"{block}.mlp.dense1", 4 * inner, inner) | _affine(
+        f"{block}.mlp.dense2", inner, 4 * inner
+      )
       shapes |= _affine(f"{block}.mlp.dwconv.dwconv", 4 * inner, 1, 3, 3)
     shapes |= _affine(f"{root}.layer_norm.{stage}", inner)
     before = inner
   for level, inner in enumerate(widths):
     shapes |= _affine(f"decode_head.linear_c.{level}.proj", width, inner)
-  shapes |= {"decode_head.linear_fuse.weight": (width, 4 * width, 1, 1)} | _norm("decode_head.batch_norm", width)
+  shapes |= {"decode_head.linear_fuse.weight": (width, 4 * width, 1, 1)} | _norm(
+    "decode_head.batch_norm", width
+  )
   return shapes | _affine("decode_head.classifier", classes, width, 1, 1)
 
 
@@ -108,17 +120,27 @@ def transformers5(sizes=MIT_B0, classes=150, channels=3):
       for part in "qkvo":
         shapes |= _affine(f"{block}.attention.{part}_proj", inner, inner)
       if ratio > 1:
-        shapes |= _affine(f"{block}.attention.sequence_reduction.sequence_reduction", inner, inner, ratio, ratio)
+        shapes |= _affine(
+          f"{block}.attention.sequence_reduction.sequence_reduction", inner, inner, ratio, ratio
+        )
         shapes |= _affine(f"{block}.attention.sequence_reduction.layer_norm", inner)
-      shapes |= _affine(f"{block}.layernorm_before", inner) | _affine(f"{block}.layernorm_after", inner)
-      shapes |= _affine(f"{block}.mlp.fc1", 4 * inner, inner) | _affine(f"{block}.mlp.fc2", inner, 4 * inner)
+      shapes |= _affine(f"{block}.layernorm_before", inner) | _affine(
+        f"{block}.layernorm_after", inner
+      )
+      shapes |= _affine(f"{block}.mlp.fc1", 4 * inner, inner) | _affine(
+        f"{block}.mlp.fc2", inner, 4 * inner
+      )
       shapes |= _affine(f"{block}.mlp.dwconv.dwconv", 4 * inner, 1, 3, 3)
     shapes |= _affine(f"{root}.layer_norm", inner)
     before = inner
   for level in range(4):
     shapes |= _affine(f"decode_head.linear_projections.{level}.proj", width, widths[level])
   shapes |= {"decode_head.linear_fuse.weight": (width, 4 * width, 1, 1)}
-  return shapes | _norm("decode_head.batch_norm", width) | _affine("decode_head.classifier", classes, width, 1, 1)
+  return (
+    shapes
+    | _norm("decode_head.batch_norm", width)
+    | _affine("decode_head.classifier", classes, width, 1, 1)
+  )
 
 
 def _conv(name, inputs, outputs, kernel=1):
@@ -135,13 +157,34 @@ def _c2f(name, inputs, outputs, depth):
 
 ULTRALYTICS_LAYERS = tuple(f"model.{i}" for i in (*range(10), 12, 15, 16, 18, 19, 21))
 UPSTREAM_LAYERS = (
-  "backbone.stem", "backbone.dark2.0", "backbone.dark2.1", "backbone.dark3.0", "backbone.dark3.1", "backbone.dark4.0",
-  "backbone.dark4.1", "backbone.dark5.0", "backbone.dark5.1", "backbone.dark5.2", "conv3_for_upsample1",
-  "conv3_for_upsample2", "down_sample1", "conv3_for_downsample1", "down_sample2", "conv3_for_downsample2",
-)  # fmt: skip
+  "backbone.stem",
+  "backbone.dark2.0",
+  "backbone.dark2.1",
+  "backbone.dark3.0",
+  "backbone.dark3.1",
+  "backbone.dark4.0",
+  "backbone.dark4.1",
+  "backbone.dark5.0",
+  "backbone.dark5.1",
+  "backbone.dark5.2",
+  "conv3_for_upsample1",
+  "conv3_for_upsample2",
+  "down_sample1",
+  "conv3_for_downsample1",
+  "down_sample2",
+  "conv3_for_downsample2",
+)
 
 
-def yolov8(widths=(16, 32, 64, 128, 256), d=1, classes=80, channels=3, *, layers=ULTRALYTICS_LAYERS, head="model.22."):
+def yolov8(
+  widths=(16, 32, 64, 128, 256),
+  d=1,
+  classes=80,
+  channels=3,
+  *,
+  layers=ULTRALYTICS_LAYERS,
+  head="model.22.",
+):
   """YOLOv8n by its published table of layers; `d` is the depth of a C2f of three."""
   w1, w2, w3, w4, w5 = widths
   name = iter(layers)
@@ -153,7 +196,10 @@ def yolov8(widths=(16, 32, 64, 128, 256), d=1, classes=80, channels=3, *, layers
   shapes |= _c2f(next(name), w5 + w4, w4, d) | _c2f(next(name), w4 + w3, w3, d)
   shapes |= _conv(next(name), w3, w3, 3) | _c2f(next(name), w3 + w4, w4, d)
   shapes |= _conv(next(name), w4, w4, 3) | _c2f(next(name), w4 + w5, w5, d)
-  for branch, inner, outputs in (("cv2", max(16, w3 // 4, 64), 64), ("cv3", max(w3, min(classes, 100)), classes)):
+  for branch, inner, outputs in (
+    ("cv2", max(16, w3 // 4, 64), 64),
+    ("cv3", max(w3, min(classes, 100)), classes),
+  ):
     for i, inputs in enumerate((w3, w4, w5)):
       key = f"{head}{branch}.{i}"
       shapes |= _conv(f"{key}.0", inputs, inner, 3) | _conv(f"{key}.1", inner, inner, 3)

@@ -20,4 +20,6 @@ TINY = {
 
 def rows(run):
   """Metric lines without what two runs may differ in: time."""
-  return [{k: v for k, v in row.items() if k != "seconds"} for row in read_metrics(run / "metrics.jsonl")]
+  return [
+    {k: v for k, v in row.items() if k != "seconds"} for row in read_metrics(run / "metrics.jsonl")
+  ]

@@ -40,7 +40,9 @@ def test_fusing_writes_and_then_skips(folders, capsys):
 def test_results_never_replace_inputs(folders, side, capsys):
   assert fuse({**folders, "out": folders[side] + "/../" + side}) == 2
   assert "holds inputs" in capsys.readouterr().err
-  np.testing.assert_allclose(read_image(f"{folders[side]}/a.png"), {"ir": 0.2, "vi": 0.6}[side], atol=1e-6)
+  np.testing.assert_allclose(
+    read_image(f"{folders[side]}/a.png"), {"ir": 0.2, "vi": 0.6}[side], atol=1e-6
+  )
 
 
 def test_progress_without_a_terminal_is_plain_lines(folders, capsys, monkeypatch):
@@ -66,7 +68,10 @@ def test_an_interrupted_fusing_ends_without_a_traceback(folders, capsys, monkeyp
     ([], "required"),
     (["paint"], "invalid choice"),
     (["fuse", "--ir", "a", "--vi", "b"], "--out"),
-    (["fuse", "--ir", "a", "--vi", "b", "--out", "c", "--checkpoint", "r", "--weights", "f"], "not allowed with"),
+    (
+      ["fuse", "--ir", "a", "--vi", "b", "--out", "c", "--checkpoint", "r", "--weights", "f"],
+      "not allowed with",
+    ),
   ],
 )
 def test_wrong_usage_is_told(arguments, message, capsys):
@@ -110,12 +115,23 @@ def test_an_unknown_option_is_told_with_the_usage_of_its_verb(capsys):
   with pytest.raises(SystemExit) as ended:
     cli.main(["fuse", "--ir=a", "--vi=b", "--out=c", "--bogus"])
   said = capsys.readouterr().err
-  assert ended.value.code == 2 and "usage: tdfusion fuse" in said and "unrecognized arguments: --bogus" in said
+  assert (
+    ended.value.code == 2
+    and "usage: tdfusion fuse" in said
+    and "unrecognized arguments: --bogus" in said
+  )
 
 
 def test_a_reader_that_has_seen_enough_is_no_error():
   """As in `tdfusion convert --inspect FILE | head`."""
-  command = [sys.executable, "-m", "tdfusion_jax.cli", "convert", "--inspect", str(fusers.shipped_weights())]
+  command = [
+    sys.executable,
+    "-m",
+    "tdfusion_jax.cli",
+    "convert",
+    "--inspect",
+    str(fusers.shipped_weights()),
+  ]
   with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
     process.stdout.close()
     said = process.stderr.read().decode()

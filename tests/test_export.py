@@ -50,8 +50,16 @@ def exported(params, tmp_path_factory):
 def run_elsewhere(exported, tmp_path, kind, sizes):
   rng = np.random.default_rng(1)
   pairs = {str(i): rng.random((2, *size, 1), np.float32) for i, size in enumerate(sizes)}
-  np.savez(tmp_path / "in.npz", **{side + k: v[j] for k, v in pairs.items() for j, side in enumerate(("ir", "vi"))})
-  files = [TOOLS / f"load_{kind}.py", exported / f"fusion.{kind}", tmp_path / "in.npz", tmp_path / "out.npz"]
+  np.savez(
+    tmp_path / "in.npz",
+    **{side + k: v[j] for k, v in pairs.items() for j, side in enumerate(("ir", "vi"))},
+  )
+  files = [
+    TOOLS / f"load_{kind}.py",
+    exported / f"fusion.{kind}",
+    tmp_path / "in.npz",
+    tmp_path / "out.npz",
+  ]
   subprocess.run([sys.executable, "-c", RUN, *map(str, files)], check=True)
   with np.load(tmp_path / "out.npz") as outs:
     return [(pairs[k], outs[k]) for k in pairs]
@@ -86,7 +94,9 @@ def test_cards_say_what_the_file_is(exported, kind):
 
   card = json.loads((exported / f"fusion.{kind}.json").read_text())
   digest = lambda name: hashlib.sha256((exported / name).read_bytes()).hexdigest()  # noqa: E731
-  assert card["sha256"] == digest(f"fusion.{kind}") and card["weights"]["sha256"] == digest("f.safetensors")
+  assert card["sha256"] == digest(f"fusion.{kind}") and card["weights"]["sha256"] == digest(
+    "f.safetensors"
+  )
   assert card["inputs"]["ir"]["range"] == [0, 1] and "0.299" in card["colour"]["luminance"]
   assert 0 < card["check"]["largest difference"] <= card["check"]["tolerance"] == 1e-5
   assert (TOOLS.parent / card["colour"]["loader"]).is_file()

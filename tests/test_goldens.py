@@ -1,6 +1,7 @@
 """Parity with the reference PyTorch networks: numbers made in float64, read from the folder TDFUSION_GOLDENS names.
 
-Sizes, values and pair names come from the files, so another set of the same form is checked as it is.
+Sizes, values and pair names come from the files, so another set of the same form is checked as it
+is.
 """
 
 import json
@@ -29,8 +30,9 @@ from tdfusion_jax.networks.yolov8 import YOLOv8, decode_distances
 from tdfusion_jax.tasks.detection import detection
 from tdfusion_jax.tasks.segmentation import segmentation
 
-# The reference assigns boxes in float32. XLA may contract a product and a sum into one rounding; unoptimised it does
-# not, and the assignment rounds as the reference's. (Contracted, the det gradients are off by 3e-6.)
+# The reference assigns boxes in float32. XLA may contract a product and a sum into one rounding;
+# unoptimised it does not, and the assignment rounds as the reference's. (Contracted, the det
+# gradients are off by 3e-6.)
 PLAIN_ARITHMETIC = {"xla_backend_optimization_level": 0}
 UPSTREAM = {"gelu": "tanh", "head_eps": 1e-3, "align_corners": True}
 
@@ -55,7 +57,9 @@ def rule_weights(spec, arch, dtype=np.float64):
 
 
 def real_fusion(dtype=np.float64):
-  return widen(convert.from_torch(read_pth(real_weights() / "ReFusion_IVIF.pth"), "fusion"), dtype)["params"]
+  return widen(convert.from_torch(read_pth(real_weights() / "ReFusion_IVIF.pth"), "fusion"), dtype)[
+    "params"
+  ]
 
 
 def close(ours, theirs, tolerance):
@@ -158,7 +162,11 @@ def test_yolov8(x64, classes):
     return yolo_loss(outputs, target)
 
   (_, parts), grad = jax.jit(jax.value_and_grad(loss, has_aux=True))(images)
-  close(jnp.stack([parts[k] for k in ("box", "class", "dfl")]), data["loss_box_cls_dfl_batchstats"], 1e-6)
+  close(
+    jnp.stack([parts[k] for k in ("box", "class", "dfl")]),
+    data["loss_box_cls_dfl_batchstats"],
+    1e-6,
+  )
   close(grad, nhwc(data["d_loss_d_fused"]), 1e-6)
 
 
@@ -166,7 +174,9 @@ def task_of(kind, data):
   """The task network with rule weights, and a reader of its targets: (task, params, stats, target of rows y)."""
   if kind == "seg":
     variables = rule_weights("segformer_b0_1ch.spec.json", "segformer")
-    task = segmentation(variables["params"]["decode_head"]["linear_pred"]["bias"].shape[0], **UPSTREAM)
+    task = segmentation(
+      variables["params"]["decode_head"]["linear_pred"]["bias"].shape[0], **UPSTREAM
+    )
     target = lambda y, shape: SegTarget(jnp.asarray(y, jnp.int32))  # noqa: E731
   else:
     variables = rule_weights("yolov8n_1ch_nc1.spec.json", "yolov8")
@@ -187,7 +197,9 @@ def start(kind, data, optimisers=None):
   opts = [{}, {}, {}]
   if optimisers:
     opts = [o.init(p) for o, p in zip(optimisers, (f_params, g_params, t_params), strict=True)]
-  state = TrainState(jnp.zeros((), jnp.int32), jax.random.key(0), f_params, g_params, t_params, t_stats, *opts)
+  state = TrainState(
+    jnp.zeros((), jnp.int32), jax.random.key(0), f_params, g_params, t_params, t_stats, *opts
+  )
   return task, state, target
 
 
@@ -205,13 +217,17 @@ def test_meta_gradient(x64, kind, form, derivative):
   task, state, target = start(kind, data)
   eta = float(data["eta"])
   gradient = jax.jit(
-    lambda state, mtr, mts: meta.meta_gradient(method_of(task, form, derivative), state, mtr, mts, (eta, eta)),
+    lambda state, mtr, mts: meta.meta_gradient(
+      method_of(task, form, derivative), state, mtr, mts, (eta, eta)
+    ),
     compiler_options=PLAIN_ARITHMETIC,
   )
   grads, (_, _, measured) = gradient(state, views(data, "mtr", target), views(data, "mts", target))
   for ours, theirs in {
-    "fusion_loss": "fusion_loss", "task_loss_inner": "task_loss_inner", "task_loss_outer": "task_loss_outer",
-  }.items():  # fmt: skip
+    "fusion_loss": "fusion_loss",
+    "task_loss_inner": "task_loss_inner",
+    "task_loss_outer": "task_loss_outer",
+  }.items():
     close(measured[ours], data[f"{form}/{theirs}"], 1e-7)
   close(optax.tree.norm(grads), data[f"{form}/grad_norm"], 1e-6)
   ours = to_theirs(flatten_dict({"params": grads}), torch_key)
@@ -228,7 +244,9 @@ def test_three_g_steps_and_three_ft_steps(x64):
   optimisers = [optax.adam(rate)] * 3
   task, state, target = start("seg", data, optimisers)
   before = state
-  g_step, ft_step = map(jax.jit, meta.make_steps(method_of(task, "paper"), *optimisers, lambda step: (eta, eta)))
+  g_step, ft_step = map(
+    jax.jit, meta.make_steps(method_of(task, "paper"), *optimisers, lambda step: (eta, eta))
+  )
   for i in range(len(data["g_fusion_loss"])):
     state, seen = g_step(state, {k: views(data, k, target, i) for k in ("mtr", "mts")})
     for name in ("fusion_loss", "task_loss_inner", "task_loss_outer"):
@@ -237,7 +255,10 @@ def test_three_g_steps_and_three_ft_steps(x64):
     state, seen = ft_step(state, {"ftr": views(data, "ftr", target, i)})
     for name in ("fusion_loss", "task_loss"):
       close(seen[name], data[f"ft_{name}"][i], 1e-6)
-  for letter, now, then in (("F", state.f_params, before.f_params), ("G", state.g_params, before.g_params)):
+  for letter, now, then in (
+    ("F", state.f_params, before.f_params),
+    ("G", state.g_params, before.g_params),
+  ):
     change = to_theirs(flatten_dict({"params": jax.tree.map(jnp.subtract, now, then)}), torch_key)
     for key, ours in change.items():
       check_change(ours, data[f"d{letter}/{key}"], rate)
@@ -245,7 +266,8 @@ def test_three_g_steps_and_three_ft_steps(x64):
 
 
 def check_change(ours, theirs, rate):
-  """Adam's first steps are nearly signs: an entry whose gradient is below 1e-10 may go either way."""
+  """Adam's first steps are nearly signs: an entry whose gradient is below 1e-10 may go either way.
+  """
   wrong = np.abs(ours - theirs) > 1e-3 * rate
   assert wrong.mean() < 0.01 and np.abs(theirs).max() > 0.1 * rate
 
@@ -268,7 +290,8 @@ def check_task(data, before, after, rate):
 
 
 def test_the_goldens_name_the_six_metrics():
-  """The values are checked with the metrics; here only that the file is what the tests will read."""
+  """The values are checked with the metrics; here only that the file is what the tests will read.
+  """
   path = goldens() / "metrics.json"
   if not path.is_file():
     pytest.skip("no metrics")

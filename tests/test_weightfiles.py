@@ -14,13 +14,16 @@ from tdfusion_jax.weightfiles import CheckpointError, load_weights, match, save_
 
 def state(step=3):
   made = toy.state(toy.adams(), np.float32)
-  return made._replace(step=jnp.asarray(step, jnp.int32), f_params={k: v + step for k, v in made.f_params.items()})
+  return made._replace(
+    step=jnp.asarray(step, jnp.int32), f_params={k: v + step for k, v in made.f_params.items()}
+  )
 
 
 def same(a, b):
   raw = lambda x: jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x  # noqa: E731
   return jax.tree.structure(a) == jax.tree.structure(b) and all(
-    np.array_equal(raw(x), raw(y)) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    np.array_equal(raw(x), raw(y))
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
   )
 
 
@@ -57,7 +60,9 @@ def test_weights_round_trip_with_metadata(tmp_path):
   params = {"params": {"layer": {"kernel": np.arange(6, dtype=np.float32).reshape(2, 3)}}}
   save_weights(tmp_path / "w" / "f.safetensors", params, {"arch": "fusion", "step": 7})
   loaded, metadata = load_weights(tmp_path / "w" / "f.safetensors")
-  np.testing.assert_array_equal(loaded["params"]["layer"]["kernel"], params["params"]["layer"]["kernel"])
+  np.testing.assert_array_equal(
+    loaded["params"]["layer"]["kernel"], params["params"]["layer"]["kernel"]
+  )
   assert metadata == {"arch": "fusion", "step": 7}
   assert [p.name for p in (tmp_path / "w").iterdir()] == ["f.safetensors"]
 

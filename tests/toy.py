@@ -48,7 +48,9 @@ def mean_brightness_task() -> Task:
 
 
 def method(**changes) -> Method:
-  return Method(fuse=fuse, weigh=weigh, fusion_loss=fusion_loss, task=mean_brightness_task())._replace(**changes)
+  return Method(
+    fuse=fuse, weigh=weigh, fusion_loss=fusion_loss, task=mean_brightness_task()
+  )._replace(**changes)
 
 
 def views(seed: int, dtype=np.float64) -> Views:
@@ -59,12 +61,16 @@ def views(seed: int, dtype=np.float64) -> Views:
 
 
 def state(optimisers, dtype=np.float64, task: Task | None = None) -> TrainState:
-  f_params = {k: jnp.asarray(v, dtype) for k, v in {"a": 0.8, "b": -0.4, "c": 0.3, "d": 0.1}.items()}
+  f_params = {
+    k: jnp.asarray(v, dtype) for k, v in {"a": 0.8, "b": -0.4, "c": 0.3, "d": 0.1}.items()
+  }
   g_params = {k: jnp.asarray(v, dtype) for k, v in {"p": 0.7, "q": 0.5, "r": -0.2}.items()}
   t_params, t_stats = (task or mean_brightness_task()).init(jax.random.key(3), None)
   t_params, t_stats = jax.tree.map(lambda x: x.astype(dtype), (t_params, t_stats))
   opts = [o.init(p) for o, p in zip(optimisers, (f_params, g_params, t_params), strict=True)]
-  return TrainState(jnp.zeros((), jnp.int32), jax.random.key(0), f_params, g_params, t_params, t_stats, *opts)
+  return TrainState(
+    jnp.zeros((), jnp.int32), jax.random.key(0), f_params, g_params, t_params, t_stats, *opts
+  )
 
 
 def adams():

@@ -2,9 +2,10 @@
 
   python tools/benchmark.py [--quick] [--json=FILE] [--update] [--only=WORD]
 
-Every side of every piece of work runs in a process of its own, which reports its peak memory; the sides take turns,
-and medians of the turns are compared. PyTorch's side is the independent counterpart in `tests/oracles`; without
-PyTorch or ONNX Runtime their columns stay empty. `--update` replaces the table in docs/project/benchmarks.md.
+Every side of every piece of work runs in a process of its own, which reports its peak memory; the
+sides take turns, and medians of the turns are compared. PyTorch's side is the independent
+counterpart in `tests/oracles`; without PyTorch or ONNX Runtime their columns stay empty. `--update`
+replaces the table in docs/project/benchmarks.md.
 """
 
 import argparse
@@ -49,8 +50,14 @@ ON_GPU = [  # beside the rest, where JAX finds a GPU: both precisions over batch
 PIPELINE = "input pipeline"  # rows of tools/benchmark_pipeline.py, a second a pair
 QUICK = ("F forward 256x256", "F forward 480x640", "F step 256x256, batch 2")
 FLOPS_PER_PIXEL = 2 * 59_856  # F applies nearly each of its parameters once per pixel
-FLOATS_PER_PIXEL = 900  # channels that the strips of F must read and write, inputs and outputs of each pass
-NEEDS = {"eager": ("torch",), "compile": ("torch",), "ort": ("torch", "onnx", "onnxscript", "onnxruntime")}
+FLOATS_PER_PIXEL = (
+  900  # channels that the strips of F must read and write, inputs and outputs of each pass
+)
+NEEDS = {
+  "eager": ("torch",),
+  "compile": ("torch",),
+  "ort": ("torch", "onnx", "onnxscript", "onnxruntime"),
+}
 
 
 class Side:
@@ -93,7 +100,9 @@ class Side:
     return lines[-1] if self.process.returncode and lines else ""
 
 
-def measure(name: str, work: str, size: tuple[str, ...], sides: tuple[str, ...], turns: int) -> dict[str, Any]:
+def measure(
+  name: str, work: str, size: tuple[str, ...], sides: tuple[str, ...], turns: int
+) -> dict[str, Any]:
   """One row: medians of interleaved turns, peak memory of each side."""
   usable = [s for s in sides if all(importlib.util.find_spec(m) for m in NEEDS[s])]
   running = {s: Side(s, work, size) for s in ("ours", *usable)}
@@ -125,7 +134,12 @@ def pipeline() -> list[dict[str, Any]]:
   """Rows of the input pipeline: pairs decoded, cropped and resized; `tools/benchmark_pipeline.py` has more options."""
   with tempfile.TemporaryDirectory() as folder:
     found = Path(folder) / "rows.json"
-    command = [sys.executable, str(WORKER.with_name("benchmark_pipeline.py")), "--pairs=16", "--seconds=3"]
+    command = [
+      sys.executable,
+      str(WORKER.with_name("benchmark_pipeline.py")),
+      "--pairs=16",
+      "--seconds=3",
+    ]
     subprocess.run([*command, f"--json={found}"], check=True, stdout=subprocess.DEVNULL)
     measured = json.loads(found.read_text())["rows"]
   empty = dict.fromkeys(("eager_s", "compile_s", "ort_s", "ours_mb", "eager_mb"))
@@ -173,7 +187,9 @@ def machine() -> dict[str, Any]:
 def table(rows: list[dict[str, Any]], about: dict[str, Any]) -> str:
   """Markdown."""
   versions = ", ".join(
-    f"{m} {_version(m)}" for m in ("jax", "torch", "onnxruntime") if importlib.util.find_spec(m) is not None
+    f"{m} {_version(m)}"
+    for m in ("jax", "torch", "onnxruntime")
+    if importlib.util.find_spec(m) is not None
   )
   lines = [
     f"{about['cores']} CPU cores ({about['cpu']}), float32; {versions}. At best this machine multiplies matrices at "
@@ -216,18 +232,24 @@ def update(text: str, path: Path) -> None:
 
 
 def main() -> None:
-  parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
   parser.add_argument("--quick", action="store_true", help="three rows, under three minutes")
   parser.add_argument("--only", default="", metavar="WORD", help="rows whose name contains this")
   parser.add_argument("--json", metavar="FILE", help="write the rows")
-  parser.add_argument("--update", action="store_true", help="replace the table in docs/project/benchmarks.md")
+  parser.add_argument(
+    "--update", action="store_true", help="replace the table in docs/project/benchmarks.md"
+  )
   options = parser.parse_args()
   chosen = [w for w in WORK if options.only in w[0] and (not options.quick or w[0] in QUICK)]
   about, rows = machine(), []
   if on_gpu():
     chosen += [w for w in ON_GPU if options.only in w[0] and not options.quick]
   for name, work, size, sides, turns in chosen:
-    sides = tuple(s for s in sides if s != "compile" or not options.quick)  # its start takes half a minute
+    sides = tuple(
+      s for s in sides if s != "compile" or not options.quick
+    )  # its start takes half a minute
     print(f"{name} ...", file=sys.stderr, flush=True)
     rows.append(measure(name, work, size, sides, turns))
     if options.json:

@@ -2,8 +2,8 @@
 
   python tools/benchmark_metrics.py [--pairs=N] [--turns=N] [--all] [--json=FILE]
 
-The other side are the oracles of the tests (`tests/oracles/numpy_metrics.py`), one image after another, as scripts in
-the field do it. The sides take turns. Needs `pip install -e ".[test]"`.
+The other side are the oracles of the tests (`tests/oracles/numpy_metrics.py`), one image after
+another, as scripts in the field do it. The sides take turns. Needs `pip install -e ".[test]"`.
 """
 
 import argparse
@@ -30,7 +30,10 @@ def scenes(pairs: int) -> list[np.ndarray]:
   """ir, vi, fused [pairs, 480, 640] uint8 of the synthetic world; fused is the mean."""
   world = get_source("synthetic_det", size=SIZE, count=pairs)
   samples = [world[i] for i in range(pairs)]
-  ir, vi = (np.stack([np.round(luminance(getattr(s, side)) * 255) for s in samples]) for side in ("ir", "vi"))
+  ir, vi = (
+    np.stack([np.round(luminance(getattr(s, side)) * 255) for s in samples])
+    for side in ("ir", "vi")
+  )
   return [x.astype(np.uint8) for x in (ir, vi, np.round((ir + vi) / 2))]
 
 
@@ -41,8 +44,12 @@ def seconds(function: Callable) -> float:
 
 
 def main() -> None:
-  parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-  parser.add_argument("--pairs", type=int, default=50, metavar="N", help="images to measure (default 50)")
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  parser.add_argument(
+    "--pairs", type=int, default=50, metavar="N", help="images to measure (default 50)"
+  )
   parser.add_argument("--turns", type=int, default=3, metavar="N", help="of each side (default 3)")
   parser.add_argument("--all", action="store_true", help="all metrics, not only the paper's six")
   parser.add_argument("--json", metavar="FILE", help="write the row")
@@ -51,7 +58,9 @@ def main() -> None:
   images = scenes(options.pairs)
   doubles = [image.astype(np.float64) for image in images]
   ours = lambda: fusion_metrics(*images, metrics=names)  # noqa: E731
-  theirs = lambda: [[ORACLES[n](*(x[i] for x in doubles)) for n in names] for i in range(options.pairs)]  # noqa: E731
+  theirs = lambda: [
+    [ORACLES[n](*(x[i] for x in doubles)) for n in names] for i in range(options.pairs)
+  ]  # noqa: E731
   start = seconds(ours)
   times: dict[str, list[float]] = {"ours": [], "theirs": []}
   for _ in range(options.turns):
@@ -60,7 +69,9 @@ def main() -> None:
   a, b = (statistics.median(times[side]) for side in ("ours", "theirs"))
   work = f"{len(names)} metrics, {options.pairs} images {SIZE[0]}x{SIZE[1]}"
   row = {"work": work, "ours_s": a, "numpy_s": b, "ratio": b / a, "start_s": start - a}
-  print("| work | ours s | NumPy, SciPy, scikit-image s | ratio | compiling s |\n|---|---|---|---|---|")
+  print(
+    "| work | ours s | NumPy, SciPy, scikit-image s | ratio | compiling s |\n|---|---|---|---|---|"
+  )
   print(f"| {work} | {a:.2f} | {b:.2f} | {b / a:.1f} | {start - a:.1f} |")
   if options.json:
     Path(options.json).write_text(json.dumps([row], indent=1))

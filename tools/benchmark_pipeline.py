@@ -2,13 +2,15 @@
 
   python tools/benchmark_pipeline.py [--pairs=N] [--seconds=S] [--steps=FILE | --wait] [--json=FILE]
 
-Makes its own data in a temporary folder from the synthetic world: LLVIP's layout with JPEG images of 1280x1024 as they
-are distributed, MSRS' with PNG images of 640x480. Batches are those of `configs/llvip_det.py` and `msrs_seg.py`, from
-folders, from records, and from decoded pairs on disk (`data.cache_dir`), with 0, 1 and 2 worker processes. The files
-are in the operating system's memory, as in every epoch of a set that fits there.
+Makes its own data in a temporary folder from the synthetic world: LLVIP's layout with JPEG images
+of 1280x1024 as they are distributed, MSRS' with PNG images of 640x480. Batches are those of
+`configs/llvip_det.py` and `msrs_seg.py`, from folders, from records, and from decoded pairs on disk
+(`data.cache_dir`), with 0, 1 and 2 worker processes. The files are in the operating system's
+memory, as in every epoch of a set that fits there.
 
-`--steps` takes the seconds of the G- and F/T-steps from what `tools/benchmark.py --json` wrote. `--wait` instead trains
-each config for some steps, from the folder without a cache, and measures how long they wait for their batch.
+`--steps` takes the seconds of the G- and F/T-steps from what `tools/benchmark.py --json` wrote.
+`--wait` instead trains each config for some steps, from the folder without a cache, and measures
+how long they wait for their batch.
 """
 
 import argparse
@@ -70,7 +72,9 @@ def make_set(name: str, root: Path, pairs: int, size: tuple[int, int]) -> None:
 def _voc(target) -> str:
   rows = [box for box, kind in zip(*target, strict=True) if DET_CLASSES[kind] == "person"]
   corners = ("xmin", "ymin", "xmax", "ymax")
-  boxes = ["".join(f"<{c}>{v:.0f}</{c}>" for c, v in zip(corners, box, strict=True)) for box in rows]
+  boxes = [
+    "".join(f"<{c}>{v:.0f}</{c}>" for c, v in zip(corners, box, strict=True)) for box in rows
+  ]
   objects = [f"<object><name>person</name><bndbox>{box}</bndbox></object>" for box in boxes]
   return f"<annotation>{''.join(objects)}</annotation>"
 
@@ -96,7 +100,9 @@ def rate(steps: StepSource, workers: int, seconds: float) -> tuple[float, float]
   """(pairs per second after the start, seconds to the first batch)."""
   began = time.perf_counter()
   batches = make_dataset(steps, num_workers=workers)
-  for _ in range(2 + 2 * workers):  # every worker is up, and what was read ahead meanwhile is used up
+  for _ in range(
+    2 + 2 * workers
+  ):  # every worker is up, and what was read ahead meanwhile is used up
     next(batches)
     if _ == 0:
       first = time.perf_counter() - began
@@ -121,16 +127,25 @@ def sources(name: str, root: Path, folder: Path) -> Iterator[tuple[str, Any]]:
   yield "disk cache", cached
 
 
-def measure(name: str, folder: Path, *, pairs: int, seconds: float, size: tuple[int, int]) -> list[dict[str, Any]]:
+def measure(
+  name: str, folder: Path, *, pairs: int, seconds: float, size: tuple[int, int]
+) -> list[dict[str, Any]]:
   """Rows of one set."""
   root = folder / name
   make_set(name, root, pairs, size)
   rows = []
   for kind, source in sources(name, root, folder / f"{name}-made"):
     for workers in WORKERS:
-      print(f"{name} {size[0]}x{size[1]}, {kind}, {workers} workers ...", file=sys.stderr, flush=True)
+      print(
+        f"{name} {size[0]}x{size[1]}, {kind}, {workers} workers ...", file=sys.stderr, flush=True
+      )
       found, first = rate(step_source(name, source, 1_000_000), workers, seconds)
-      row = {"work": f"pipeline {name} {size[0]}x{size[1]}", "set": name, "source": kind, "workers": workers}
+      row = {
+        "work": f"pipeline {name} {size[0]}x{size[1]}",
+        "set": name,
+        "source": kind,
+        "workers": workers,
+      }
       rows.append({**row, "pairs_per_s": found, "first_batch_s": first})
   return rows
 
@@ -140,7 +155,10 @@ def step_seconds(file: str) -> dict[str, dict[str, float]]:
   seconds = {row["work"]: row.get("ours_s") for row in json.loads(Path(file).read_text())}
   found = {}
   for name, about in SETS.items():
-    steps = {"g": seconds.get(f"G-step of {about.config}"), "ft": seconds.get(f"F/T-step of {about.config}")}
+    steps = {
+      "g": seconds.get(f"G-step of {about.config}"),
+      "ft": seconds.get(f"F/T-step of {about.config}"),
+    }
     found[name] = {kind: value for kind, value in steps.items() if value}
   return found
 
@@ -175,7 +193,9 @@ def wait(name: str, root: Path, count: int = 12) -> dict[str, float]:
 def table(rows: list[dict[str, Any]], steps: dict[str, dict[str, float]]) -> str:
   """Markdown: a line per set and source."""
   lines = [
-    "| pairs per second | " + " | ".join(f"{n} workers" for n in WORKERS) + " | G-step uses | F/T-step uses |",
+    "| pairs per second | "
+    + " | ".join(f"{n} workers" for n in WORKERS)
+    + " | G-step uses | F/T-step uses |",
     "|---|" + "---|" * (len(WORKERS) + 2),
   ]
   number = lambda x: "" if x is None else f"{x:.1f}"  # noqa: E731
@@ -185,23 +205,45 @@ def table(rows: list[dict[str, Any]], steps: dict[str, dict[str, float]]) -> str
     batch = load_config(SETS[name].config).data.batch_size
     used = steps.get(name, {})
     # A G-step reads two batches.
-    rates = [2 * batch / used["g"] if "g" in used else None, batch / used["ft"] if "ft" in used else None]
-    cells = [f"{work.removeprefix('pipeline ')}, {kind}", *(number(found.get(n)) for n in WORKERS), *map(number, rates)]
+    rates = [
+      2 * batch / used["g"] if "g" in used else None,
+      batch / used["ft"] if "ft" in used else None,
+    ]
+    cells = [
+      f"{work.removeprefix('pipeline ')}, {kind}",
+      *(number(found.get(n)) for n in WORKERS),
+      *map(number, rates),
+    ]
     lines.append("| " + " | ".join(cells) + " |")
   for name, used in steps.items():
     if "waited" in used:
-      lines += ["", f"{name}: {100 * used['waited']:.1f} % of an F/T-step's time is waiting for its batch."]
+      lines += [
+        "",
+        f"{name}: {100 * used['waited']:.1f} % of an F/T-step's time is waiting for its batch.",
+      ]
   return "\n".join(lines)
 
 
 def main() -> None:
-  parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-  parser.add_argument("--pairs", type=int, default=32, metavar="N", help="pairs of each set (default 32)")
-  parser.add_argument("--seconds", type=float, default=10.0, metavar="S", help="of each measurement (default 10)")
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  parser.add_argument(
+    "--pairs", type=int, default=32, metavar="N", help="pairs of each set (default 32)"
+  )
+  parser.add_argument(
+    "--seconds", type=float, default=10.0, metavar="S", help="of each measurement (default 10)"
+  )
   parser.add_argument("--only", choices=sorted(SETS), help="one set")
-  parser.add_argument("--shrink", type=int, default=1, metavar="K", help="images K times smaller, for a quick look")
-  parser.add_argument("--steps", metavar="FILE", help="rows of tools/benchmark.py, for the steps' own rates")
-  parser.add_argument("--wait", action="store_true", help="train some steps and measure their waiting")
+  parser.add_argument(
+    "--shrink", type=int, default=1, metavar="K", help="images K times smaller, for a quick look"
+  )
+  parser.add_argument(
+    "--steps", metavar="FILE", help="rows of tools/benchmark.py, for the steps' own rates"
+  )
+  parser.add_argument(
+    "--wait", action="store_true", help="train some steps and measure their waiting"
+  )
   parser.add_argument("--json", metavar="FILE", help="write the rows")
   options = parser.parse_args()
   steps = step_seconds(options.steps) if options.steps else {}
@@ -209,7 +251,9 @@ def main() -> None:
   with tempfile.TemporaryDirectory() as temporary:
     for name in [options.only] if options.only else list(SETS):
       size = tuple(side // options.shrink for side in SETS[name].size)
-      rows += measure(name, Path(temporary), pairs=options.pairs, seconds=options.seconds, size=(size[0], size[1]))
+      rows += measure(
+        name, Path(temporary), pairs=options.pairs, seconds=options.seconds, size=(size[0], size[1])
+      )
       if options.wait:
         steps[name] = {**steps.get(name, {}), **wait(name, Path(temporary) / name)}
       if options.json:

@@ -2,9 +2,10 @@
 
   python tools/benchmark_streaming.py [--sides=2048,8192] [--json=FILE]
 
-Each side of each size runs in a process of its own, on a gray infrared and a colour visible image that it first writes
-as PNG files: `whole` only up to 2048x2048. Memory is the whole process's peak, reading and colour included; time is
-that of the fusing, compilation left out by a first run on a small pair of the same tiles.
+Each side of each size runs in a process of its own, on a gray infrared and a colour visible image
+that it first writes as PNG files: `whole` only up to 2048x2048. Memory is the whole process's peak,
+reading and colour included; time is that of the fusing, compilation left out by a first run on a
+small pair of the same tiles.
 """
 
 import argparse
@@ -29,7 +30,9 @@ def files(folder: Path, side: int) -> tuple[Path, Path]:
   small = rng.integers(0, 256, (side // 16, side // 16, 4), np.uint8)
   found = folder / f"ir_{side}.png", folder / f"vi_{side}.png"
   for file, image in zip(found, (small[..., 3], small[..., :3]), strict=True):
-    Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR).save(file, compress_level=1)
+    Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR).save(
+      file, compress_level=1
+    )
   return found
 
 
@@ -43,7 +46,9 @@ def work(how: str, ir: str, vi: str, keep: str) -> None:
   fuse_fn, params = fusers.load_fusion()
   if how == "streamed":
     width = read_pixels(ir).array.shape[1]
-    fuse_streamed(params, *(pixels(np.zeros((128, min(width, 2048)), np.uint8), "x") for _ in range(2)))
+    fuse_streamed(
+      params, *(pixels(np.zeros((128, min(width, 2048)), np.uint8), "x") for _ in range(2))
+    )
     began = time.perf_counter()
     sides = read_pixels(ir), read_pixels(vi)
     fused = fuse_streamed(params, *sides)
@@ -68,7 +73,9 @@ def _peak_mb() -> float:
 
 
 def main() -> None:
-  parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
   parser.add_argument("--sides", default="2048,8192", help="lengths of the square images' sides")
   parser.add_argument("--json", metavar="FILE", help="write the rows")
   options = parser.parse_args()
@@ -88,10 +95,14 @@ def main() -> None:
         kept[how] = np.load(keep)
       if len(kept) == 2:
         rows[-2]["difference"] = float(np.abs(kept["streamed"] - kept["whole"]).max())
-  print("| work | s | microseconds a pixel | MiB, whole process | largest difference to whole |\n|---|---|---|---|---|")
+  print(
+    "| work | s | microseconds a pixel | MiB, whole process | largest difference to whole |\n|---|---|---|---|---|"
+  )
   for row in rows:
     difference = f"{row['difference']:.1e}" if "difference" in row else ""
-    print(f"| {row['work']} | {row['s']:.1f} | {row['us_per_pixel']:.2f} | {row['mb']:.0f} | {difference} |")
+    print(
+      f"| {row['work']} | {row['s']:.1f} | {row['us_per_pixel']:.2f} | {row['mb']:.0f} | {difference} |"
+    )
   if options.json:
     Path(options.json).write_text(json.dumps(rows, indent=1))
 

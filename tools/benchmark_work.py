@@ -1,8 +1,9 @@
 """One piece of work on one side, measured in a process of its own; `tools/benchmark.py` starts these.
 
-Speaks lines of JSON: after preparation `{"compile_s": .., "backend": ..}`, then for every line on standard input one
-run and `{"s": .., "mb": .., "process_mb": ..}`: the seconds it took, the peak memory above what
-the prepared process had, and the peak of the whole process (Linux); on a GPU both are the device's own peak.
+Speaks lines of JSON: after preparation `{"compile_s": .., "backend": ..}`, then for every line on
+standard input one run and `{"s": .., "mb": .., "process_mb": ..}`: the seconds it took, the peak
+memory above what the prepared process had, and the peak of the whole process (Linux); on a GPU both
+are the device's own peak.
 """
 
 import ctypes
@@ -45,7 +46,9 @@ def ours(work: str, height: int, width: int, batch: int) -> Callable[[], object]
     def loss(f_params, weights):
       return fusion_loss(fusers.fuse_net(f_params, ir, vi), ir, vi, weights)[0]
 
-    step = compiling.jit(lambda f, g: jax.grad(loss)(f, jax.lax.stop_gradient(fusers.weigh_net(g, ir, vi))))
+    step = compiling.jit(
+      lambda f, g: jax.grad(loss)(f, jax.lax.stop_gradient(fusers.weigh_net(g, ir, vi)))
+    )
     return _ready(step, f_params, g_params)
   if work in ("g_step", "ft_step"):
     raise ValueError("steps of a config go through `config_step`")
@@ -58,12 +61,18 @@ def ours(work: str, height: int, width: int, batch: int) -> Callable[[], object]
     "segformer_b0": lambda: (segmentation(9), SegTarget(labels)),
     "yolov8n": lambda: (detection(1), DetTarget(boxes, jnp.zeros((batch, 4), jnp.int32), ok)),
   }[kind]()
-  t_params, t_stats = task.init(jax.random.key(4), small if kind == "small" else jnp.zeros((1, height, width, 1)))
+  t_params, t_stats = task.init(
+    jax.random.key(4), small if kind == "small" else jnp.zeros((1, height, width, 1))
+  )
   method = Method(fusers.fuse_net, fusers.weigh_net, fusion_loss, task, dropout=False)
   key = jax.random.key(0)
-  state = TrainState(jnp.zeros((), jnp.int32), key, f_params, g_params, t_params, t_stats, {}, {}, {})
+  state = TrainState(
+    jnp.zeros((), jnp.int32), key, f_params, g_params, t_params, t_stats, {}, {}, {}
+  )
   views = Views(Pair(ir, vi), Pair(ir, vi, target))
-  return _ready(compiling.jit(lambda s, a, b: meta.meta_gradient(method, s, a, b, ETA)[0]), state, views, views)
+  return _ready(
+    compiling.jit(lambda s, a, b: meta.meta_gradient(method, s, a, b, ETA)[0]), state, views, views
+  )
 
 
 def _small_task():
@@ -79,12 +88,16 @@ def _small_task():
     return {n: 0.2 * jax.random.normal(k, shapes[n]) for n, k in (("a", one), ("b", two))}, {}
 
   def conv(x, kernel):
-    return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    return jax.lax.conv_general_dilated(
+      x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
 
   def apply(params, stats, images, *, train, key=None):
     return conv(jax.nn.relu(conv(images, params["a"])), params["b"]), stats
 
-  return Task(init, apply, lambda out, target: (jnp.mean((out - target) ** 2), {}), lambda p, s, x: x)
+  return Task(
+    init, apply, lambda out, target: (jnp.mean((out - target) ** 2), {}), lambda p, s, x: x
+  )
 
 
 def config_step(work: str, config_file: str) -> Callable[[], object]:
@@ -107,7 +120,9 @@ def config_step(work: str, config_file: str) -> Callable[[], object]:
   else:
     rows = config.data.max_boxes
     boxes = jnp.tile(jnp.array([8.0, 8, 40, 60]), (batch, rows, 1))
-    target = DetTarget(boxes, jnp.zeros((batch, rows), jnp.int32), jnp.arange(rows)[None].repeat(batch, 0) < 4)
+    target = DetTarget(
+      boxes, jnp.zeros((batch, rows), jnp.int32), jnp.arange(rows)[None].repeat(batch, 0) < 4
+    )
   views = Views(
     Pair(image(*config.data.crop_size), image(*config.data.crop_size)),
     Pair(image(height, width), image(height, width), target),
@@ -115,7 +130,9 @@ def config_step(work: str, config_file: str) -> Callable[[], object]:
   judge = build.task(config, classes)
   how = build.method(config, judge)
   rules = {k: build.optimiser(config, k, 100) for k in "fgt"}
-  g_step, ft_step = meta.make_steps(how, rules["f"], rules["g"], rules["t"], lambda step: (1e-4, 1e-4))
+  g_step, ft_step = meta.make_steps(
+    how, rules["f"], rules["g"], rules["t"], lambda step: (1e-4, 1e-4)
+  )
   state = build.init_state(config, how, rules, (height, width))
   if work == "g_step":
     return _ready(compiling.jit(g_step), state, {"mtr": views, "mts": views})
@@ -182,7 +199,9 @@ def torch_side(side: str, work: str, height: int, width: int, batch: int) -> Cal
     def step():
       with torch.no_grad():
         weights = weigh(ir, vi)
-      return torch.autograd.grad(reference.fusion_loss(fuse(ir, vi), ir, vi, weights), list(fuse.parameters()))
+      return torch.autograd.grad(
+        reference.fusion_loss(fuse(ir, vi), ir, vi, weights), list(fuse.parameters())
+      )
 
     return step
   params, loss = reference.small_task()
@@ -218,7 +237,11 @@ def _device_peak() -> float | None:
   import jax
 
   device = jax.devices()[0]
-  return None if device.platform == "cpu" else (device.memory_stats() or {}).get("peak_bytes_in_use", 0) / 2**20
+  return (
+    None
+    if device.platform == "cpu"
+    else (device.memory_stats() or {}).get("peak_bytes_in_use", 0) / 2**20
+  )
 
 
 def _forget_peak() -> None:
@@ -241,7 +264,11 @@ def main() -> None:
   if side in ("compile", "ort"):
     run()  # what torch.compile and ONNX Runtime prepare at the first call
   backend = sys.modules["jax"].default_backend() if side == "ours" else "cpu"
-  print(json.dumps({"compile_s": time.perf_counter() - began, "backend": backend}), file=talk, flush=True)
+  print(
+    json.dumps({"compile_s": time.perf_counter() - began, "backend": backend}),
+    file=talk,
+    flush=True,
+  )
   _forget_peak()
   before = _memory("VmRSS")
   for _ in sys.stdin:

@@ -2,13 +2,14 @@
 
   python tools/credit.py RUN [--t=FILE.safetensors] [--w=0.5] [--batches=25]
 
-RUN is a finished run on the synthetic world with a task; its F and T are taken, or with `--t` another T, one that has
-learned longer, say. Weights are `--w` everywhere, one number per pixel in the place of G: the gradient of G's
-objective with respect to them is what a rule asks of every pixel, before G's network has had its say.
+RUN is a finished run on the synthetic world with a task; its F and T are taken, or with `--t`
+another T, one that has learned longer, say. Weights are `--w` everywhere, one number per pixel in
+the place of G: the gradient of G's objective with respect to them is what a rule asks of every
+pixel, before G's network has had its say.
 
-A table follows of mean pushes on w_a, positive towards infrared, in units of the mean absolute push of all pixels, with
-standard errors over batches. Right would be: positive in people that only infrared shows, negative in signs that only
-the visible image shows.
+A table follows of mean pushes on w_a, positive towards infrared, in units of the mean absolute push
+of all pixels, with standard errors over batches. Right would be: positive in people that only
+infrared shows, negative in signs that only the visible image shows.
 """
 
 import argparse
@@ -41,14 +42,23 @@ def _weigh_pixels(w_a, ir, vi):
   return jnp.concatenate([w_a, 1 - w_a], axis=-1)
 
 
-def push(rule: str, method: Method, state: TrainState, mtr: Views, mts: Views, w_a: float, eta) -> jax.Array:
+def push(
+  rule: str, method: Method, state: TrainState, mtr: Views, mts: Views, w_a: float, eta
+) -> jax.Array:
   """-d(G's objective)/dw_a at `w_a` everywhere, [B, H, W]: of `mtr` by "lookahead", of `mts` by "equilibrium"."""
   method, key = method._replace(weigh=_weigh_pixels, rule=rule, anchor=0.0), jax.random.key(0)
   if rule == "equilibrium":
     objective = partial(equilibrium_objective, method=method, state=state, mts=mts, key=key)
   else:
     objective = partial(
-      meta_objective, method=method, state=state, mtr=mtr, mts=mts, eta=eta, t_optimiser=None, key=key
+      meta_objective,
+      method=method,
+      state=state,
+      mtr=mtr,
+      mts=mts,
+      eta=eta,
+      t_optimiser=None,
+      key=key,
     )
   grads, _ = jax.grad(objective, has_aux=True)(jnp.full_like(mts.whole.ir, w_a))
   return -grads[..., 0]
@@ -60,7 +70,9 @@ def by_region(asked: np.ndarray, masks: list[dict[str, np.ndarray]]) -> np.ndarr
   return np.array([asked[m].mean() if m.any() else np.nan for m in (*only, ~(only[0] | only[1]))])
 
 
-def measure(run: str | Path, t: str | Path | None = None, w_a: float = 0.5, batches: int = 25) -> Iterator[tuple]:
+def measure(
+  run: str | Path, t: str | Path | None = None, w_a: float = 0.5, batches: int = 25
+) -> Iterator[tuple]:
   """Yields (rule, means, standard errors), arrays of three, `REGIONS`.
 
   Raises:
@@ -72,17 +84,25 @@ def measure(run: str | Path, t: str | Path | None = None, w_a: float = 0.5, batc
   if config.task.kind == "none" or not config.data.name.startswith("synthetic"):
     raise ConfigError(f"{run}: a run with a task on the built-in world is needed.")
   weights = run / "weights"
-  config.init.f, config.init.g, config.init.t = str(weights / "f.safetensors"), "", str(t or weights / "t.safetensors")
+  config.init.f, config.init.g, config.init.t = (
+    str(weights / "f.safetensors"),
+    "",
+    str(t or weights / "t.safetensors"),
+  )
   experiment = build.experiment(config)
   state, method, source = experiment.init(), experiment.method, experiment.val
   world: Any = getattr(source, "source", source)  # a cache holds it
   size, rows = tuple(config.data.task_size), config.data.batch_size
   count = min(batches, len(source) // rows)
   pairs = list(
-    val_batches(source, batch_size=rows, task_size=size, max_boxes=config.data.max_boxes, limit=count * rows)
+    val_batches(
+      source, batch_size=rows, task_size=size, max_boxes=config.data.max_boxes, limit=count * rows
+    )
   )
   if count < 2 or world.scene(0)["ir_only"].shape != size:
-    raise ConfigError(f"{run}: two validation batches and more, of scenes as large as data.task_size, are needed.")
+    raise ConfigError(
+      f"{run}: two validation batches and more, of scenes as large as data.task_size, are needed."
+    )
   eta = (config.meta.eta_f, config.meta.eta_t)
   for rule in ("lookahead", "equilibrium"):
     ask = jax.jit(partial(push, rule, method, w_a=w_a, eta=eta))
@@ -99,7 +119,9 @@ def measure(run: str | Path, t: str | Path | None = None, w_a: float = 0.5, batc
 
 
 def main() -> None:
-  parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
   parser.add_argument("run", metavar="RUN")
   parser.add_argument("--t", metavar="FILE", help="a T in place of the run's")
   parser.add_argument("--w", type=float, default=0.5, help="w_a to stand at")

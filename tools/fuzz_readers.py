@@ -2,9 +2,10 @@
 
   python tools/fuzz_readers.py --count=10000 --seed=0
 
-Valid images, Pascal VOC, YOLO, COCO and split files are made on the spot, damaged at random (bits, cut, spliced or
-repeated pieces, numbers and names replaced by hostile ones) and read. Ends with status 1 if anything but
-DatasetError came out, or one file took longer than --limit seconds. --keep=DIR keeps what failed.
+Valid images, Pascal VOC, YOLO, COCO and split files are made on the spot, damaged at random (bits,
+cut, spliced or repeated pieces, numbers and names replaced by hostile ones) and read. Ends with
+status 1 if anything but DatasetError came out, or one file took longer than --limit seconds.
+--keep=DIR keeps what failed.
 """
 
 import argparse
@@ -28,11 +29,39 @@ import numpy as np
 from PIL import Image
 
 from tdfusion_jax.data.images import read_gray, read_labels, read_visible
-from tdfusion_jax.data.labels.annotations import clip_boxes, read_coco, read_split_file, read_voc, read_yolo, stop
+from tdfusion_jax.data.labels.annotations import (
+  clip_boxes,
+  read_coco,
+  read_split_file,
+  read_voc,
+  read_yolo,
+  stop,
+)
 from tdfusion_jax.data.source import DatasetError
 
-NUMBERS = ("nan", "-nan", "inf", "-1", "0", "1e999", "-1e999", "1e308", "99999999999999999999", "9" * 5000, "0x10",
-           "1_0", "٣", "", "None", "true", "1.5", "-0", "4294967296", "[]", "{}")  # fmt: skip
+NUMBERS = (
+  "nan",
+  "-nan",
+  "inf",
+  "-1",
+  "0",
+  "1e999",
+  "-1e999",
+  "1e308",
+  "99999999999999999999",
+  "9" * 5000,
+  "0x10",
+  "1_0",
+  "٣",
+  "",
+  "None",
+  "true",
+  "1.5",
+  "-0",
+  "4294967296",
+  "[]",
+  "{}",
+)
 NAMES = (
   "../../../etc/passwd",
   "/etc/passwd",
@@ -48,9 +77,16 @@ NAMES = (
   "a/b",
 )
 PIECES = (
-  b'<!DOCTYPE x [<!ENTITY a "b"><!ENTITY c "&a;&a;&a;&a;">]>', b'<!DOCTYPE x SYSTEM "file:///etc/passwd">', b"\xff\xfe",
-  b"<" * 3000, b"<a>" * 3000, b"[" * 60000, b"\x00" * 64, b'<?xml version="1.0" encoding="nonsense"?>', b",,,,",
-)  # fmt: skip
+  b'<!DOCTYPE x [<!ENTITY a "b"><!ENTITY c "&a;&a;&a;&a;">]>',
+  b'<!DOCTYPE x SYSTEM "file:///etc/passwd">',
+  b"\xff\xfe",
+  b"<" * 3000,
+  b"<a>" * 3000,
+  b"[" * 60000,
+  b"\x00" * 64,
+  b'<?xml version="1.0" encoding="nonsense"?>',
+  b",,,,",
+)
 CLASSES = ("person", "car")
 
 
@@ -59,15 +95,26 @@ def images() -> list[tuple[str, bytes]]:
   rng = np.random.default_rng(0)
   colour, gray = rng.integers(0, 256, (24, 30, 3), np.uint8), rng.integers(0, 9, (24, 30), np.uint8)
   kinds = [
-    ("png", colour, {}), ("png", gray, {}), ("png", colour, {"optimize": True}), ("jpg", colour, {"quality": 80}),
-    ("jpg", colour, {"progressive": True}), ("jpg", gray, {}), ("bmp", colour, {}), ("bmp", gray, {}),
-    ("tif", colour, {}), ("tif", gray, {"compression": "tiff_lzw"}), ("tif", colour, {"compression": "jpeg"}),
-    ("tif", gray, {"compression": "tiff_adobe_deflate"}), ("png", gray.astype(np.uint16), {}),
-  ]  # fmt: skip
+    ("png", colour, {}),
+    ("png", gray, {}),
+    ("png", colour, {"optimize": True}),
+    ("jpg", colour, {"quality": 80}),
+    ("jpg", colour, {"progressive": True}),
+    ("jpg", gray, {}),
+    ("bmp", colour, {}),
+    ("bmp", gray, {}),
+    ("tif", colour, {}),
+    ("tif", gray, {"compression": "tiff_lzw"}),
+    ("tif", colour, {"compression": "jpeg"}),
+    ("tif", gray, {"compression": "tiff_adobe_deflate"}),
+    ("png", gray.astype(np.uint16), {}),
+  ]
   found = []
   for extension, pixels, options in kinds:
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, {"jpg": "JPEG", "tif": "TIFF"}.get(extension, extension.upper()), **options)
+    Image.fromarray(pixels).save(
+      buffer, {"jpg": "JPEG", "tif": "TIFF"}.get(extension, extension.upper()), **options
+    )
     found.append((extension, buffer.getvalue()))
   palette = Image.fromarray(gray).convert("P")
   buffer = io.BytesIO()
@@ -80,9 +127,14 @@ def texts() -> dict[str, tuple[str, bytes]]:
   box = "<bndbox><xmin>2</xmin><ymin>3</ymin><xmax>12</xmax><ymax>20</ymax></bndbox>"
   items = "".join(f"<object><name>{name}</name>{box}</object>" for name in CLASSES)
   coco = {
-    "images": [{"id": i, "file_name": f"{n}.png", "width": 30, "height": 24} for i, n in enumerate("ab")],
+    "images": [
+      {"id": i, "file_name": f"{n}.png", "width": 30, "height": 24} for i, n in enumerate("ab")
+    ],
     "categories": [{"id": i, "name": name} for i, name in enumerate(CLASSES)],
-    "annotations": [{"id": 1, "image_id": 0, "category_id": 1, "bbox": [1, 2.5, 10, 12], "iscrowd": 0}] * 2,
+    "annotations": [
+      {"id": 1, "image_id": 0, "category_id": 1, "bbox": [1, 2.5, 10, 12], "iscrowd": 0}
+    ]
+    * 2,
   }
   voc = f"<annotation><size><width>30</width><height>24</height></size>{items}</annotation>"
   return {
@@ -98,11 +150,19 @@ def damage(rng: random.Random, content: bytes, text: bool) -> bytes:
   for _ in range(rng.choice((1, 1, 2, 4))):
     start = rng.randrange(len(content) + 1)
     stop = min(len(content), start + rng.choice((1, 2, 4, 16, 64)))
-    kinds = ["bits", "cut", "remove", "repeat", "bytes", "insert"] + ["number"] * 4 * text + ["name"] * 3 * text
+    kinds = (
+      ["bits", "cut", "remove", "repeat", "bytes", "insert"]
+      + ["number"] * 4 * text
+      + ["name"] * 3 * text
+    )
     kind = rng.choice(kinds)
     if kind == "bits" and content:
       position = rng.randrange(len(content))
-      content = content[:position] + bytes([content[position] ^ 1 << rng.randrange(8)]) + content[position + 1 :]
+      content = (
+        content[:position]
+        + bytes([content[position] ^ 1 << rng.randrange(8)])
+        + content[position + 1 :]
+      )
     elif kind == "cut":
       content = content[:start]
     elif kind == "remove":
@@ -116,8 +176,11 @@ def damage(rng: random.Random, content: bytes, text: bool) -> bytes:
     elif kind == "number":
       content = _replace(rng, rb"-?\d+\.?\d*", rng.choice(NUMBERS), content)
     elif kind == "name":
-      # Of XML mostly the text between tags: a broken tag ends the reading before the values are looked at.
-      pattern = rb"(?<=>)[^<>]+(?=<)" if content[:1] == b"<" and rng.random() < 0.8 else rb"[A-Za-z_][\w.]*"
+      # Of XML mostly the text between tags: a broken tag ends the reading before the values are
+      # looked at.
+      pattern = (
+        rb"(?<=>)[^<>]+(?=<)" if content[:1] == b"<" and rng.random() < 0.8 else rb"[A-Za-z_][\w.]*"
+      )
       content = _replace(rng, pattern, rng.choice(NAMES), content)
   return content
 
@@ -131,18 +194,25 @@ def _replace(rng: random.Random, pattern: bytes, value: str, content: bytes) -> 
 
 
 def damage_png(rng: random.Random, content: bytes) -> bytes:
-  """Changes inside a PNG chunk with its checksum made right again, so that they reach the decoder."""
+  """Changes inside a PNG chunk with its checksum made right again, so that they reach the decoder.
+  """
   chunks, position = [], 8
   while position + 12 <= len(content):
     (length,) = struct.unpack(">I", content[position : position + 4])
-    chunks.append((content[position + 4 : position + 8], content[position + 8 : position + 8 + length]))
+    chunks.append(
+      (content[position + 4 : position + 8], content[position + 8 : position + 8 + length])
+    )
     position += 12 + length
   which = rng.randrange(len(chunks))
   kind, data = chunks[which]
   chunks[which] = (kind, damage(rng, data, False))
   if rng.random() < 0.2:
-    chunks.insert(1, (rng.choice((b"zTXt", b"iCCP", b"tEXt")), b"x\x00\x00" + zlib.compress(bytes(1 << 22))))
-  packed = (struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks)
+    chunks.insert(
+      1, (rng.choice((b"zTXt", b"iCCP", b"tEXt")), b"x\x00\x00" + zlib.compress(bytes(1 << 22)))
+    )
+  packed = (
+    struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks
+  )
   return content[:8] + b"".join(packed)
 
 
@@ -151,15 +221,20 @@ def read(kind: str, path: Path, rng: random.Random) -> None:
   if kind == "image":
     rng.choice((read_gray, read_visible, lambda p: read_labels(p, 9, 0)))(path)
     return
-  # As in training, where the first fault ends the reading, or as in `tdfusion data verify`, where none does.
+  # As in training, where the first fault ends the reading, or as in `tdfusion data verify`, where
+  # none does.
   report = rng.choice((stop, lambda kind, message: None))
   if kind == "voc":
     found = [read_voc(path, CLASSES, report)]
   elif kind == "yolo":
     found = [read_yolo(path, len(CLASSES), (24, 30), report)]
   else:
-    boxes = read_coco(path, report)[0] if kind == "coco" else read_split_file(path, len(CLASSES), report)
-    if any("/" in name or "\\" in name or name in ("", ".", "..") or "\x00" in name for name in boxes):
+    boxes = (
+      read_coco(path, report)[0] if kind == "coco" else read_split_file(path, len(CLASSES), report)
+    )
+    if any(
+      "/" in name or "\\" in name or name in ("", ".", "..") or "\x00" in name for name in boxes
+    ):
       raise AssertionError(f"a name that leaves the folder: {list(boxes)}")
     found = list(boxes.values())
   for item in found:
@@ -168,7 +243,9 @@ def read(kind: str, path: Path, rng: random.Random) -> None:
     clip_boxes(item, (24, 30), path)
 
 
-def fuzz(count: int, seed: int, limit: float, keep: Path | None = None) -> tuple[collections.Counter, list[str], float]:
+def fuzz(
+  count: int, seed: int, limit: float, keep: Path | None = None
+) -> tuple[collections.Counter, list[str], float]:
   """(outcomes by kind, failures, longest time in seconds) of `count` damaged files."""
   rng = random.Random(seed)
   pictures, forms = images(), texts()
@@ -181,7 +258,9 @@ def fuzz(count: int, seed: int, limit: float, keep: Path | None = None) -> tuple
       content = damage_png(rng, content) if inner else damage(rng, content, kind != "image")
       path = Path(folder) / f"case.{extension}"
       path.write_bytes(content)
-      faulthandler.dump_traceback_later(20 * limit, exit=True)  # a reader that never returns cannot be counted
+      faulthandler.dump_traceback_later(
+        20 * limit, exit=True
+      )  # a reader that never returns cannot be counted
       began = time.perf_counter()
       problem = None
       try:
@@ -207,7 +286,9 @@ def fuzz(count: int, seed: int, limit: float, keep: Path | None = None) -> tuple
 
 def main() -> int:
   """Runs from the command line."""
-  parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
   parser.add_argument("--count", type=int, default=10_000, help="damaged files")
   parser.add_argument("--seed", type=int, default=0, help="other damage")
   parser.add_argument("--limit", type=float, default=5.0, help="seconds that one file may take")
@@ -219,8 +300,10 @@ def main() -> int:
   for kind in sorted({kind for kind, _ in outcomes}):
     print(f"{kind:6} read {outcomes[kind, 'read']:6} refused {outcomes[kind, 'refused']:6}")
   memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-  print(f"{options.count} files in {time.perf_counter() - began:.0f} s, longest {longest * 1000:.0f} ms, "
-        f"peak memory {memory:.0f} MiB, {len(failures)} failure(s)")  # fmt: skip
+  print(
+    f"{options.count} files in {time.perf_counter() - began:.0f} s, longest {longest * 1000:.0f} ms, "
+    f"peak memory {memory:.0f} MiB, {len(failures)} failure(s)"
+  )
   print("\n".join(failures[:20]))
   return 1 if failures else 0
 

@@ -2,7 +2,8 @@
 
   python tools/tidy_files.py FILE...
 
-Binary files are skipped. The status is 1 if a file was changed, so that the commit is looked at again.
+Binary files are skipped. The status is 1 if a file was changed, so that the commit is looked at
+again.
 """
 
 import sys

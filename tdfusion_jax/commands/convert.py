@@ -20,14 +20,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   add("file", metavar="FILE", help=".pth, .pt, .bin or .safetensors")
   add("--out", metavar="FILE", help="file to write; ends in .safetensors unless --to is given")
   add("--inspect", action="store_true", help="only print what FILE holds")
-  add("--to", metavar="NAMES", choices=_NAMES, help="write a PyTorch state_dict in these names: " + ", ".join(_NAMES))
-  add("--from", dest="style", metavar="NAMES", choices=_NAMES, help="whose names FILE uses, if it cannot be told")
+  add(
+    "--to",
+    metavar="NAMES",
+    choices=_NAMES,
+    help="write a PyTorch state_dict in these names: " + ", ".join(_NAMES),
+  )
+  add(
+    "--from",
+    dest="style",
+    metavar="NAMES",
+    choices=_NAMES,
+    help="whose names FILE uses, if it cannot be told",
+  )
   add("--arch", choices=sorted(STYLES), help="which network it has to be")
-  add("--in-channels", type=int, choices=(1, 3), help="input channels: 3 to 1 sums the kernel, 1 to 3 repeats it")
-  add("--num-classes", type=_positive, metavar="N", help="another number: the classifier is made anew")
+  add(
+    "--in-channels",
+    type=int,
+    choices=(1, 3),
+    help="input channels: 3 to 1 sums the kernel, 1 to 3 repeats it",
+  )
+  add(
+    "--num-classes", type=_positive, metavar="N", help="another number: the classifier is made anew"
+  )
   add("--backbone-only", action="store_true", help="leave the head out")
-  add("--fold-imagenet", action="store_true", help="fold ImageNet's normalisation into the input layer (SegFormer)")
-  add("--dtype", choices=porting.DTYPES, default="float32", help="of the written weights (default: float32)")
+  add(
+    "--fold-imagenet",
+    action="store_true",
+    help="fold ImageNet's normalisation into the input layer (SegFormer)",
+  )
+  add(
+    "--dtype",
+    choices=porting.DTYPES,
+    default="float32",
+    help="of the written weights (default: float32)",
+  )
 
 
 def _positive(text: str) -> int:
@@ -43,10 +70,14 @@ def run(options: argparse.Namespace) -> int:
     print("\n".join(porting.inspect(options.file)))
     return 0
   if not options.out:
-    raise CheckpointError("--out is missing: where shall the converted weights go? (--inspect writes nothing)")
+    raise CheckpointError(
+      "--out is missing: where shall the converted weights go? (--inspect writes nothing)"
+    )
   if options.backbone_only and options.num_classes:
     raise CheckpointError("--backbone-only has no classes: leave --num-classes away.")
-  changes = Changes(options.in_channels, options.num_classes, options.backbone_only, options.fold_imagenet)
+  changes = Changes(
+    options.in_channels, options.num_classes, options.backbone_only, options.fold_imagenet
+  )
   lines = porting.convert(
     options.file,
     options.out,

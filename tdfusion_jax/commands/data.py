@@ -46,20 +46,42 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _verify_arguments(parser: argparse.ArgumentParser) -> None:
-  parser.add_argument("--dataset", required=True, metavar="NAME", help=f"one of {', '.join(CHECKED)}")
-  parser.add_argument("--root", required=True, metavar="DIR", help="its folder")
-  parser.add_argument("--classes", metavar="A,B", help="class names of a folder without classes.txt")
   parser.add_argument(
-    "--split_file", "--split-file", action="append", default=[], metavar="SPLIT=FILE",
+    "--dataset", required=True, metavar="NAME", help=f"one of {', '.join(CHECKED)}"
+  )
+  parser.add_argument("--root", required=True, metavar="DIR", help="its folder")
+  parser.add_argument(
+    "--classes", metavar="A,B", help="class names of a folder without classes.txt"
+  )
+  parser.add_argument(
+    "--split_file",
+    "--split-file",
+    action="append",
+    default=[],
+    metavar="SPLIT=FILE",
     help="also check this list of names and boxes; may be repeated",
-  )  # fmt: skip
-  parser.add_argument("--html", metavar="FILE", help="the page with thumbnails (default: verify-NAME.html)")
+  )
+  parser.add_argument(
+    "--html", metavar="FILE", help="the page with thumbnails (default: verify-NAME.html)"
+  )
   parser.add_argument("--no-html", action="store_true", help="write no page")
-  parser.add_argument("--thumbnails", type=_count, default=48, metavar="N", help="pairs on the page, faulty ones first")
+  parser.add_argument(
+    "--thumbnails",
+    type=_count,
+    default=48,
+    metavar="N",
+    help="pairs on the page, faulty ones first",
+  )
   parser.add_argument("--fix-hints", action="store_true", help="say how to repair each fault")
-  parser.add_argument("--allow", default="", metavar="KIND,..", help="kinds of errors that shall count as notes")
-  parser.add_argument("--limit", type=_count, default=20, metavar="N", help="findings of a kind that are printed")
-  parser.add_argument("--threads", type=_count, default=2, metavar="N", help="images decoded at a time")
+  parser.add_argument(
+    "--allow", default="", metavar="KIND,..", help="kinds of errors that shall count as notes"
+  )
+  parser.add_argument(
+    "--limit", type=_count, default=20, metavar="N", help="findings of a kind that are printed"
+  )
+  parser.add_argument(
+    "--threads", type=_count, default=2, metavar="N", help="images decoded at a time"
+  )
 
 
 def _count(text: str) -> int:
@@ -70,22 +92,37 @@ def _count(text: str) -> int:
 
 
 def _convert_arguments(parser: argparse.ArgumentParser) -> None:
-  parser.add_argument("--labels", required=True, metavar="PATH", help="folder of .xml or .txt files, or a COCO .json")
+  parser.add_argument(
+    "--labels", required=True, metavar="PATH", help="folder of .xml or .txt files, or a COCO .json"
+  )
   parser.add_argument("--to", required=True, choices=FORMS, help="form to write")
-  parser.add_argument("--out", required=True, metavar="PATH", help="new folder, or .json file for coco")
-  parser.add_argument("--images", metavar="DIR", help="the images, where the labels do not hold their sizes (YOLO)")
-  parser.add_argument("--classes", metavar="A,B", help="class names in order, if no classes.txt or COCO file has them")
+  parser.add_argument(
+    "--out", required=True, metavar="PATH", help="new folder, or .json file for coco"
+  )
+  parser.add_argument(
+    "--images", metavar="DIR", help="the images, where the labels do not hold their sizes (YOLO)"
+  )
+  parser.add_argument(
+    "--classes", metavar="A,B", help="class names in order, if no classes.txt or COCO file has them"
+  )
 
 
 def _build_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument("--dataset", required=True, metavar="NAME", help="as in a config's data.name")
-  parser.add_argument("--root", metavar="DIR", help="the data set's folder (none for synthetic ones)")
-  parser.add_argument("--data_dir", "--data-dir", required=True, metavar="DIR", help="where the records go")
+  parser.add_argument(
+    "--root", metavar="DIR", help="the data set's folder (none for synthetic ones)"
+  )
+  parser.add_argument(
+    "--data_dir", "--data-dir", required=True, metavar="DIR", help="where the records go"
+  )
   parser.add_argument("--splits", metavar="A,B", help="splits to prepare; default: all")
   parser.add_argument(
-    "--option", action="append", default=[], metavar="[SPLIT:]NAME=VALUE",
+    "--option",
+    action="append",
+    default=[],
+    metavar="[SPLIT:]NAME=VALUE",
     help="of the reader, as in data.train_options, such as every=10 or train:split_file=FILE; may be repeated",
-  )  # fmt: skip
+  )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -102,7 +139,9 @@ def _verify(options: argparse.Namespace) -> int:
   for item in options.split_file:
     split, separator, file = item.partition("=")
     if not separator:
-      raise DatasetError(f"--split_file={item}: SPLIT=FILE is needed, such as train=lists/train.txt")
+      raise DatasetError(
+        f"--split_file={item}: SPLIT=FILE is needed, such as train=lists/train.txt"
+      )
     if split in lists:
       raise DatasetError(f"--split_file={item}: split {split!r} has a list already, {lists[split]}")
     lists[split] = Path(file).expanduser()
@@ -126,24 +165,34 @@ def _page(file: str) -> Path:
   """Where the page goes; refused before the reading, which may take long."""
   page = Path(file).expanduser()
   if page.is_dir():
-    raise DatasetError(f"--html={file}: this is a folder; give a file, such as {page / 'verify.html'}")
+    raise DatasetError(
+      f"--html={file}: this is a folder; give a file, such as {page / 'verify.html'}"
+    )
   page.parent.mkdir(parents=True, exist_ok=True)
   return page
 
 
 def _convert(options: argparse.Namespace) -> int:
-  labels = convert(options.labels, options.out, options.to, images=options.images, classes=_names(options.classes))
+  labels = convert(
+    options.labels, options.out, options.to, images=options.images, classes=_names(options.classes)
+  )
   boxes = sum(len(found.boxes) for found in labels.boxes.values())
-  print(f"{options.out}: {boxes} boxes of {len(labels.boxes)} images, classes {', '.join(labels.classes)}")
+  print(
+    f"{options.out}: {boxes} boxes of {len(labels.boxes)} images, classes {', '.join(labels.classes)}"
+  )
   return 0
 
 
 def _build(options: argparse.Namespace) -> int:
-  from tdfusion_jax.data.records.tfds import build  # imports tensorflow-datasets, which takes a moment
+  from tdfusion_jax.data.records.tfds import (
+    build,
+  )  # imports tensorflow-datasets, which takes a moment
 
   given = _reader_options(options.option)
   with _remarks():
-    folder = build(options.dataset, options.root, options.data_dir, options=given, splits=_names(options.splits))
+    folder = build(
+      options.dataset, options.root, options.data_dir, options=given, splits=_names(options.splits)
+    )
   about = read_about(options.data_dir, options.dataset)
   for split, names in about["names"].items() if about else ():
     print(f"{split}: {len(names)} pair{'s' if len(names) != 1 else ''}")

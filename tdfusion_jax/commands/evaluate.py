@@ -52,20 +52,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument("--dataset", metavar="NAME", help=whose)
   parser.add_argument("--root", metavar="DIR", help="where the data set is")
   parser.add_argument("--split", default="test", help="of the data set (default test)")
-  parser.add_argument("--run", action="append", default=[], metavar="[NAME=]RUN", help="run folder of a training")
-  parser.add_argument("--weights", action="append", default=[], metavar="[NAME=]FILE", help=".safetensors file of F")
-  parser.add_argument("--fused", action="append", default=[], metavar="[NAME=]DIR", help="any method's fused images")
-  parser.add_argument("--stretch", action="store_true", help="stretch F's images to the full range, as published")
+  parser.add_argument(
+    "--run", action="append", default=[], metavar="[NAME=]RUN", help="run folder of a training"
+  )
+  parser.add_argument(
+    "--weights", action="append", default=[], metavar="[NAME=]FILE", help=".safetensors file of F"
+  )
+  parser.add_argument(
+    "--fused", action="append", default=[], metavar="[NAME=]DIR", help="any method's fused images"
+  )
+  parser.add_argument(
+    "--stretch", action="store_true", help="stretch F's images to the full range, as published"
+  )
   which = f"comma separated, or all (default {','.join(PAPER)}); your own as module:function"
   parser.add_argument("--metrics", default=",".join(PAPER), help=which)
   whose = "; ".join(f"{name}: {profile.about}" for name, profile in PROFILES.items())
-  parser.add_argument("--profile", default="tdfusion", metavar="NAME", help=f"where implementations disagree: {whose}")
   parser.add_argument(
-    "--scale", default="linear", metavar="HOW", help="range of infrared values, as it was for tdfusion fuse"
+    "--profile", default="tdfusion", metavar="NAME", help=f"where implementations disagree: {whose}"
   )
-  parser.add_argument("--vi-scale", default="linear", metavar="HOW", help="the same for visible values")
-  parser.add_argument("--resize", action="store_true", help="resize fused images of another size than their pair")
-  parser.add_argument("--out", metavar="STEM", help="write STEM.md, .csv (per image), .json and .tex")
+  parser.add_argument(
+    "--scale",
+    default="linear",
+    metavar="HOW",
+    help="range of infrared values, as it was for tdfusion fuse",
+  )
+  parser.add_argument(
+    "--vi-scale", default="linear", metavar="HOW", help="the same for visible values"
+  )
+  parser.add_argument(
+    "--resize", action="store_true", help="resize fused images of another size than their pair"
+  )
+  parser.add_argument(
+    "--out", metavar="STEM", help="write STEM.md, .csv (per image), .json and .tex"
+  )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -80,7 +99,8 @@ def run(options: argparse.Namespace) -> int:
   methods = _methods(options, sizes)
   found = _measure(pairs, methods, metrics, options)
   means = {
-    method: {name: _mean([row[name] for row in rows.values()]) for name in names} for method, rows in found.items()
+    method: {name: _mean([row[name] for row in rows.values()]) for name in names}
+    for method, rows in found.items()
   }
   lower = [metric.name for metric in metrics if not metric.higher_is_better]
   table = tables.markdown(means, lower)
@@ -92,9 +112,15 @@ def run(options: argparse.Namespace) -> int:
   return 0
 
 
-def _write(options: argparse.Namespace, found: dict, means: dict, lower: list[str], table: str) -> None:
+def _write(
+  options: argparse.Namespace, found: dict, means: dict, lower: list[str], table: str
+) -> None:
   stem = Path(options.out)
-  rows = [{"method": m, "image": i, **scores} for m, images in found.items() for i, scores in images.items()]
+  rows = [
+    {"method": m, "image": i, **scores}
+    for m, images in found.items()
+    for i, scores in images.items()
+  ]
   about = {
     "profile": options.profile,
     "profile_about": PROFILES[options.profile].about,
@@ -131,7 +157,9 @@ def _metrics(text: str) -> list[Metric]:
   for word in asked:
     metric = own_metric(word, "--metrics") if is_plugin(word) else _known_metric(word)
     if chosen.setdefault(metric.name, metric).source != metric.source:
-      raise ConfigError(f"--metrics: two are called {metric.name}; give the function of {word} another name.")
+      raise ConfigError(
+        f"--metrics: two are called {metric.name}; give the function of {word} another name."
+      )
   return list(chosen.values())
 
 
@@ -150,7 +178,10 @@ def _tell_missing(found: dict[str, dict[str, dict]], names: tuple[str, ...]) -> 
     for name in names:
       without = [image for image, scores in rows.items() if not np.isfinite(scores[name])]
       if without:
-        print(f"note: {method}: {name} has no finite value for {_some(without)}; not in its mean", file=sys.stderr)
+        print(
+          f"note: {method}: {name} has no finite value for {_some(without)}; not in its mean",
+          file=sys.stderr,
+        )
 
 
 def _some(names: list[str]) -> str:
@@ -186,7 +217,9 @@ def _pairs(options: argparse.Namespace) -> tuple[list[tuple[str, Read]], Sizes]:
       wrong.append(f"{ir} is {_size(sizes[name])}, {vi} {_size(other)}")
   if wrong:
     raise ImageError(f"the images of a pair differ in size: {_few(wrong)}")
-  return [(name, lambda ir=ir, vi=vi: (_gray(ir, scale), _gray(vi, vi_scale))) for name, ir, vi in found], sizes
+  return [
+    (name, lambda ir=ir, vi=vi: (_gray(ir, scale), _gray(vi, vi_scale))) for name, ir, vi in found
+  ], sizes
 
 
 def _of_sample(sample) -> tuple[np.ndarray, np.ndarray]:
@@ -211,7 +244,9 @@ def _gray(file: Path, scale: Scale = LINEAR) -> np.ndarray:
   return luminance(image * 255) if image.shape[-1] == 3 else image[..., 0]
 
 
-def _methods(options: argparse.Namespace, sizes: Sizes) -> dict[str, Callable[[str, Any, Any], np.ndarray]]:
+def _methods(
+  options: argparse.Namespace, sizes: Sizes
+) -> dict[str, Callable[[str, Any, Any], np.ndarray]]:
   """{title: (name, ir, vi) -> fused luminance}."""
   methods: dict[str, Callable] = {}
 
@@ -276,7 +311,9 @@ def _folder(folder: Path, sizes: Sizes, resize: bool) -> Callable[[str, Any, Any
     if image.shape == ir.shape:
       return image
     if not resize:
-      raise ImageError(f"{there[name]} is {_size(image.shape)}, its pair {_size(ir.shape)}; --resize would resize it.")
+      raise ImageError(
+        f"{there[name]} is {_size(image.shape)}, its pair {_size(ir.shape)}; --resize would resize it."
+      )
     resized = Image.fromarray(_unit(image)).resize(ir.shape[::-1], Image.Resampling.BICUBIC)
     return np.clip(np.asarray(resized), 0, 1)
 
@@ -297,7 +334,9 @@ def named(text: str) -> tuple[str, str]:
   return title, value
 
 
-def _measure(pairs, methods, metrics: list[Metric], options: argparse.Namespace) -> dict[str, dict[str, dict]]:
+def _measure(
+  pairs, methods, metrics: list[Metric], options: argparse.Namespace
+) -> dict[str, dict[str, dict]]:
   """{method: {image: {metric: value}}}."""
   found: dict[str, dict[str, dict]] = {method: {} for method in methods}
   # Ours by name, so that the profile chooses how they are measured.
@@ -308,7 +347,9 @@ def _measure(pairs, methods, metrics: list[Metric], options: argparse.Namespace)
       ir, vi = read()
       for method, fuse in methods.items():
         caught.clear()
-        scores = fusion_metrics(ir[None], vi[None], fuse(name, ir, vi)[None], metrics=asked, profile=options.profile)
+        scores = fusion_metrics(
+          ir[None], vi[None], fuse(name, ir, vi)[None], metrics=asked, profile=options.profile
+        )
         found[method][name] = {metric: float(value[0]) for metric, value in scores.items()}
         for warning in caught:
           print(f"warning: {method}, {name}: {warning.message}", file=sys.stderr)

@@ -11,11 +11,15 @@ EXAMPLE = "tdfusion export --out exported --checkpoint runs/first --format onnx"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """The options of `tdfusion export`."""
-  parser.add_argument("--out", required=True, metavar="DIR", help="where fusion.stablehlo and fusion.onnx go")
+  parser.add_argument(
+    "--out", required=True, metavar="DIR", help="where fusion.stablehlo and fusion.onnx go"
+  )
   which = parser.add_mutually_exclusive_group(required=not fusers.shipped_weights().is_file())
   which.add_argument("--checkpoint", metavar="RUN", help="run folder of a training")
   which.add_argument("--weights", metavar="FILE", help=".safetensors file of F")
-  parser.add_argument("--format", nargs="+", choices=FORMATS, default=list(FORMATS), help="both by default")
+  parser.add_argument(
+    "--format", nargs="+", choices=FORMATS, default=list(FORMATS), help="both by default"
+  )
 
 
 def run(options: argparse.Namespace) -> int:

@@ -35,40 +35,68 @@ CACHE = Path.home() / ".cache" / "tdfusion"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """The options of `tdfusion fuse`."""
   parser.add_argument("--ir", required=True, metavar="DIR", help="infrared images")
-  parser.add_argument("--vi", required=True, metavar="DIR", help="visible images of the same names and sizes")
+  parser.add_argument(
+    "--vi", required=True, metavar="DIR", help="visible images of the same names and sizes"
+  )
   parser.add_argument("--out", required=True, metavar="DIR", help="where the PNG files go")
   which = parser.add_mutually_exclusive_group(required=not fusers.shipped_weights().is_file())
   which.add_argument("--checkpoint", metavar="RUN", help="run folder of a training")
   which.add_argument("--weights", metavar="FILE", help=".safetensors file of F")
-  parser.add_argument("--stretch", action="store_true", help="stretch each fused image to the full range")
-  parser.add_argument("--skip-existing", action="store_true", help="leave outputs that are there already")
   parser.add_argument(
-    "--scale", default="linear", metavar="HOW",
+    "--stretch", action="store_true", help="stretch each fused image to the full range"
+  )
+  parser.add_argument(
+    "--skip-existing", action="store_true", help="leave outputs that are there already"
+  )
+  parser.add_argument(
+    "--scale",
+    default="linear",
+    metavar="HOW",
     help="range of infrared values: linear (of the file's type, the default), percentile (1 to 99), "
     "percentile:LOW:HIGH, or LOW:HIGH in the file's units, such as 29000:31500",
-  )  # fmt: skip
-  parser.add_argument("--vi-scale", default="linear", metavar="HOW", help="the same for visible values")
+  )
   parser.add_argument(
-    "--align", choices=("none", "resize", "homography"), default="none",
+    "--vi-scale", default="linear", metavar="HOW", help="the same for visible values"
+  )
+  parser.add_argument(
+    "--align",
+    choices=("none", "resize", "homography"),
+    default="none",
     help="make infrared fit: resize it where sizes differ, or find the homography of every pair (needs OpenCV)",
-  )  # fmt: skip
-  parser.add_argument("--no-check", action="store_true", help="do not look for pairs that seem unregistered")
-  parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="what F computes in")
+  )
   parser.add_argument(
-    "--backend", choices=BACKENDS, default="auto",
+    "--no-check", action="store_true", help="do not look for pairs that seem unregistered"
+  )
+  parser.add_argument(
+    "--dtype", choices=("float32", "bfloat16"), default="float32", help="what F computes in"
+  )
+  parser.add_argument(
+    "--backend",
+    choices=BACKENDS,
+    default="auto",
     help="auto (the default): ONNX Runtime if it is installed and clearly beats JAX on the first pair, on a CPU",
-  )  # fmt: skip
+  )
   parser.add_argument(
-    "--batch", type=int, default=1, metavar="N",
+    "--batch",
+    type=int,
+    default=1,
+    metavar="N",
     help="fuse N pairs of equal size at once (for GPUs); each size that occurs N times is then compiled by itself",
-  )  # fmt: skip
+  )
   parser.add_argument(
-    "--stream-from", type=float, default=12, metavar="MP",
+    "--stream-from",
+    type=float,
+    default=12,
+    metavar="MP",
     help="compute pairs of this many megapixels and more tile by tile, in less than 2 GB and with a temporary file of "
     "128 bytes a pixel (default 12)",
-  )  # fmt: skip
-  parser.add_argument("--scratch", metavar="DIR", help="for that file (default: the system's temporary folder)")
-  parser.add_argument("--cache", default=str(CACHE), metavar="DIR", help="keeps compiled programs; '' keeps none")
+  )
+  parser.add_argument(
+    "--scratch", metavar="DIR", help="for that file (default: the system's temporary folder)"
+  )
+  parser.add_argument(
+    "--cache", default=str(CACHE), metavar="DIR", help="keeps compiled programs; '' keeps none"
+  )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -78,9 +106,11 @@ def run(options: argparse.Namespace) -> int:
   if not options.stream_from >= 0:
     raise ImageError(f"--stream-from {options.stream_from:g}: at least 0.")
   reading = Reading(
-    scale=parse_scale(options.scale), vi_scale=parse_scale(options.vi_scale),
-    align=aligner(options.align), check=None if options.no_check else doubt,
-  )  # fmt: skip
+    scale=parse_scale(options.scale),
+    vi_scale=parse_scale(options.vi_scale),
+    align=aligner(options.align),
+    check=None if options.no_check else doubt,
+  )
   compiling.use_cache(options.cache)
   fuse_fn, params = fusers.load_fusion(checkpoint_dir=options.checkpoint, weights=options.weights)
   how = {"stretch": options.stretch, "dtype": jnp.bfloat16 if options.dtype == "bfloat16" else None}
@@ -93,10 +123,17 @@ def run(options: argparse.Namespace) -> int:
     huge = Huge(int(min(options.stream_from, 1e6) * 1e6), fuse_huge)
   began = time.monotonic()
   report = fuse_folder(
-    fuser, options.ir, options.vi, options.out,
-    skip_existing=options.skip_existing, reading=reading, batch=options.batch,
-    fuse_batch=make_fuse_fn(fuse_fn, params, **how) if options.batch > 1 else None, huge=huge, track=_progress,
-  )  # fmt: skip
+    fuser,
+    options.ir,
+    options.vi,
+    options.out,
+    skip_existing=options.skip_existing,
+    reading=reading,
+    batch=options.batch,
+    fuse_batch=make_fuse_fn(fuse_fn, params, **how) if options.batch > 1 else None,
+    huge=huge,
+    track=_progress,
+  )
   skipped = f", {len(report.skipped)} were there" if report.skipped else ""
   print(f"{len(report.written)} written to {options.out}{skipped}, {len(report.failed)} failed")
   if report.written:
@@ -112,9 +149,13 @@ def run(options: argparse.Namespace) -> int:
   return 1 if report.failed else 0
 
 
-def _fuse_huge(params: Any, scratch: str | None, stretch: bool, ir: Path, vi: Path, reading: Reading) -> np.ndarray:
+def _fuse_huge(
+  params: Any, scratch: str | None, stretch: bool, ir: Path, vi: Path, reading: Reading
+) -> np.ndarray:
   if reading.align is not None:
-    raise ImageError(f"{vi} is to be computed tile by tile, and such pairs cannot be aligned; see --stream-from.")
+    raise ImageError(
+      f"{vi} is to be computed tile by tile, and such pairs cannot be aligned; see --stream-from."
+    )
   a, b = read_pixels(ir, reading.scale), read_pixels(vi, reading.vi_scale)
   if a.array.shape[:2] != b.array.shape[:2]:
     raise unequal(ir, vi, a.array.shape, b.array.shape)
@@ -147,9 +188,12 @@ def _progress(pairs: Iterable, total: int) -> Iterable:
     yield from _lines(pairs, total)
     return
   columns = (
-    bars.TextColumn("fusing"), bars.BarColumn(), bars.MofNCompleteColumn(),
-    _Speed(), bars.TimeRemainingColumn(),
-  )  # fmt: skip
+    bars.TextColumn("fusing"),
+    bars.BarColumn(),
+    bars.MofNCompleteColumn(),
+    _Speed(),
+    bars.TimeRemainingColumn(),
+  )
   with bars.Progress(*columns, console=console) as bar:
     task = bar.add_task("fusing", total=total)
     for pair in pairs:

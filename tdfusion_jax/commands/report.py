@@ -17,9 +17,15 @@ INTERRUPTED = "nothing was written"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """The options of `tdfusion report`."""
   parser.add_argument("runs", nargs="+", metavar="[NAME=]RUN", help="run folders")
-  parser.add_argument("--fused", action="append", default=[], metavar="[NAME=]DIR", help="any method's fused images")
-  parser.add_argument("--out", default="report.html", metavar="FILE", help="the page (default report.html)")
-  parser.add_argument("--pairs", type=int, default=6, metavar="N", help="pairs to show (default 6; 0 for none)")
+  parser.add_argument(
+    "--fused", action="append", default=[], metavar="[NAME=]DIR", help="any method's fused images"
+  )
+  parser.add_argument(
+    "--out", default="report.html", metavar="FILE", help="the page (default report.html)"
+  )
+  parser.add_argument(
+    "--pairs", type=int, default=6, metavar="N", help="pairs to show (default 6; 0 for none)"
+  )
   parser.add_argument("--root", metavar="DIR", help="the data set, if it has moved")
 
 

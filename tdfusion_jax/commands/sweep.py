@@ -12,24 +12,41 @@ from tdfusion_jax.sweep.file import load_sweep
 from tdfusion_jax.sweep.run import run_sweep
 
 ABOUT = "Trains the arms of a sweep file over its seeds, judges each, and reports means, spreads and differences."
-EXAMPLE = "tdfusion sweep configs/sweeps/learned_loss_seg.toml --workdir runs/learned_loss_seg --jobs 2"
+EXAMPLE = (
+  "tdfusion sweep configs/sweeps/learned_loss_seg.toml --workdir runs/learned_loss_seg --jobs 2"
+)
 INTERRUPTED = "the same command goes on from here"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """The options of `tdfusion sweep`."""
-  parser.add_argument("file", metavar="FILE.toml", help="arms, seeds and settings; see configs/sweeps/")
-  parser.add_argument("--workdir", required=True, metavar="DIR", help="where the runs and the comparison go")
-  parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time (default 1)")
-  parser.add_argument("--only", action="append", metavar="ARM", help="run only this arm (repeat for more)")
   parser.add_argument(
-    "--set", action="append", default=[], metavar="FIELD=VALUE",
-    help="another setting in all arms, such as loss.alpha=0.1 (repeat for more)",
-  )  # fmt: skip
-  parser.add_argument(
-    "--seeds", nargs="+", type=int, metavar="N", help="in place of the file's seeds, such as --seeds 0 1 2 3 4 5"
+    "file", metavar="FILE.toml", help="arms, seeds and settings; see configs/sweeps/"
   )
-  parser.add_argument("--compare-to", metavar="ARM", help="what differences are to, such as 'best constant'")
+  parser.add_argument(
+    "--workdir", required=True, metavar="DIR", help="where the runs and the comparison go"
+  )
+  parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time (default 1)")
+  parser.add_argument(
+    "--only", action="append", metavar="ARM", help="run only this arm (repeat for more)"
+  )
+  parser.add_argument(
+    "--set",
+    action="append",
+    default=[],
+    metavar="FIELD=VALUE",
+    help="another setting in all arms, such as loss.alpha=0.1 (repeat for more)",
+  )
+  parser.add_argument(
+    "--seeds",
+    nargs="+",
+    type=int,
+    metavar="N",
+    help="in place of the file's seeds, such as --seeds 0 1 2 3 4 5",
+  )
+  parser.add_argument(
+    "--compare-to", metavar="ARM", help="what differences are to, such as 'best constant'"
+  )
   parser.add_argument("--table", action="store_true", help="only compare what is finished")
 
 
@@ -40,7 +57,11 @@ def run(options: argparse.Namespace) -> int:
   ours.handlers, ours.propagate = [logging.StreamHandler()], False
   if options.jobs < 1:
     raise ConfigError(f"--jobs {options.jobs}: at least 1.")
-  chosen = {"changes": _changes(options.set), "seeds": options.seeds, "compare_to": options.compare_to}
+  chosen = {
+    "changes": _changes(options.set),
+    "seeds": options.seeds,
+    "compare_to": options.compare_to,
+  }
   if options.table:
     write_comparison(load_sweep(options.file, **chosen), options.workdir)
   else:

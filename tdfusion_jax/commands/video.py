@@ -25,19 +25,36 @@ _LINE_EVERY = 10.0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """The options of `tdfusion video`."""
-  parser.add_argument("--ir", required=True, metavar="SOURCE", help="infrared: a file, a folder, or a camera's number")
+  parser.add_argument(
+    "--ir", required=True, metavar="SOURCE", help="infrared: a file, a folder, or a camera's number"
+  )
   parser.add_argument("--vi", required=True, metavar="SOURCE", help="visible, likewise")
-  parser.add_argument("--out", required=True, metavar="FILE", help=".mp4, .mkv, .mov, .avi or .webm")
+  parser.add_argument(
+    "--out", required=True, metavar="FILE", help=".mp4, .mkv, .mov, .avi or .webm"
+  )
   which = parser.add_mutually_exclusive_group(required=not fusers.shipped_weights().is_file())
   which.add_argument("--checkpoint", metavar="RUN", help="run folder of a training")
   which.add_argument("--weights", metavar="FILE", help=".safetensors file of F")
   parser.add_argument("--rate", type=float, metavar="FPS", help="of folders (default 25)")
   parser.add_argument("--frames", type=int, metavar="N", help="stop after N frames")
-  parser.add_argument("--stretch", action="store_true", help="stretch the brightness, slowly following the scene")
-  parser.add_argument("--scale", default="linear", metavar="HOW", help="range of infrared values, as for tdfusion fuse")
-  parser.add_argument("--align", choices=("none", "resize"), default="none", help="make infrared's size fit")
-  parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="what F computes in")
-  parser.add_argument("--cache", default=str(CACHE), metavar="DIR", help="keeps compiled programs; '' keeps none")
+  parser.add_argument(
+    "--stretch", action="store_true", help="stretch the brightness, slowly following the scene"
+  )
+  parser.add_argument(
+    "--scale",
+    default="linear",
+    metavar="HOW",
+    help="range of infrared values, as for tdfusion fuse",
+  )
+  parser.add_argument(
+    "--align", choices=("none", "resize"), default="none", help="make infrared's size fit"
+  )
+  parser.add_argument(
+    "--dtype", choices=("float32", "bfloat16"), default="float32", help="what F computes in"
+  )
+  parser.add_argument(
+    "--cache", default=str(CACHE), metavar="DIR", help="keeps compiled programs; '' keeps none"
+  )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -57,7 +74,9 @@ def run(options: argparse.Namespace) -> int:
     print(f"note: {note}")
   speed = done.frames / max(done.seconds, 1e-9)
   times = speed / float(vi.rate)
-  print(f"{done.frames} frames written to {options.out}: {speed:.2f} frames/s, {times:.2f} x real time")
+  print(
+    f"{done.frames} frames written to {options.out}: {speed:.2f} frames/s, {times:.2f} x real time"
+  )
   return 0
 
 
@@ -77,4 +96,6 @@ class _Progress:
     self._last = now
     speed = (done - 1) / max(now - self._first, 1e-9)
     left = f"/{self._total}, {(self._total - done) / speed:.0f} s left" if self._total else ""
-    print(f"{done}{left}, {speed:.2f} frames/s, {speed / self._rate:.2f} x real time", file=sys.stderr)
+    print(
+      f"{done}{left}, {speed:.2f} frames/s, {speed / self._rate:.2f} x real time", file=sys.stderr
+    )

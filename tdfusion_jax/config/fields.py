@@ -10,7 +10,7 @@ Config = Any  # a ConfigDict, whose fields a type checker cannot know
 
 
 class ConfigError(UsageError):
-  """A setting that is unknown, contradicts another, or does not fit what is there; the message names the field."""
+  """A setting that is unknown, contradicts another, or does not fit; it names the field."""
 
 
 def base() -> Config:
@@ -19,18 +19,23 @@ def base() -> Config:
     {
       "name": "",
       "seed": 0,
-      "stage": "fusion",  # F, G and T together; or task: a T of its own on finished images (table 2)
+      # F, G and T together; or task: a T of its own on finished images (table 2)
+      "stage": "fusion",
       "fused": {  # what the task stage trains on
-        "images": "fusion",  # of F: run, or init.f, or the shipped weights; or folder, infrared, visible, both
+        # of F: run, or init.f, or the shipped weights; or folder, infrared, visible, both
+        "images": "fusion",
         "run": "",
         "stretch": False,
-        "folder": "",  # train/NAME.png and test/NAME.png of any method, splits named as in data.*_split
+        # train/NAME.png and test/NAME.png of any method, splits named as in data.*_split
+        "folder": "",
       },
       "data": {
         "name": "",  # llvip, m3fd, msrs, fmb, folder, synthetic_det, synthetic_seg
         "root": "",  # the data set in its distributed layout
-        "records_dir": "",  # or records made by `tdfusion data build --data_dir`, with the same options
-        "bad_samples": "stop",  # at a training pair that cannot be read; or skip: take the next one, and say so
+        # or records made by `tdfusion data build --data_dir`, with the same options
+        "records_dir": "",
+        # at a training pair that cannot be read; or skip: take the next one, and say so
+        "bad_samples": "stop",
         "train_split": "train",
         "val_split": "test",
         "test_split": "",  # a further split that the task stage looks at once, at its end
@@ -42,11 +47,13 @@ def base() -> Config:
         "max_boxes": 64,
         "swap": "half",  # rows with ir and vi exchanged: half, copy (upstream), none
         "flip": False,
-        "augment": "none",  # or task: random scale and place, mosaics for detection (the task stage's default)
+        # or task: random scale and place, mosaics for detection (the task stage's default)
+        "augment": "none",
         "workers": 0,
         "prefetch": 2,
         "cache_mb": 0,  # decoded pairs kept in memory
-        "cache_dir": "",  # decoded pairs kept on disk, for further epochs and runs; delete the folder to free it
+        # decoded pairs kept on disk, for further epochs and runs; delete the folder to free it
+        "cache_dir": "",
         "cache_disk_mb": 20_000,  # budget of that folder
       },
       "task": {
@@ -59,7 +66,8 @@ def base() -> Config:
       "loss": {
         "alpha": 1.0,
         "intensity": "paper",  # or upstream: (w (I_f - I))^2
-        "weights": "learned",  # or fixed: w_a = fixed_w_a everywhere, no G; or truth: the synthetic world's
+        # or fixed: w_a = fixed_w_a everywhere, no G; or truth: the synthetic world's
+        "weights": "learned",
         "fixed_w_a": 0.5,
         "task_weight": 0.0,  # of L_t in F's own loss (ablation III)
         "none": False,  # no L_f, I_f = w_a a + w_b b from G itself (ablation V)
@@ -72,8 +80,10 @@ def base() -> Config:
         "inner_task": "sgd",  # or adam, upstream's
         "derivative": "forward_over_reverse",  # or reverse_over_reverse
         "fuse_in_outer": False,  # F is updated in the outer step only (ablation IV)
-        "rule": "lookahead",  # what teaches G: one step of F ahead (Eq. 6), or equilibrium (docs/method/rules.md)
-        "anchor": 0.0,  # of the equilibrium rule: how strongly weights are held where the task does not care,
+        # what teaches G: one step of F ahead (Eq. 6), or equilibrium (docs/method/rules.md)
+        "rule": "lookahead",
+        # of the equilibrium rule: how strongly weights are held where the task does not care,
+        "anchor": 0.0,
         "anchor_to": 0.5,  # to this w_a: one half, or the best constant if it is known
       },
       "optim": {
@@ -89,7 +99,8 @@ def base() -> Config:
         "epochs": 50,
         "pretrain_steps": 0,
         "remat": True,  # recompute F's and G's intermediates on the way back: a third of the memory
-        "compile_cache": "~/.cache/tdfusion_jax",  # compiled steps, for the next start; "" keeps none
+        # compiled steps, for the next start; "" keeps none
+        "compile_cache": "~/.cache/tdfusion_jax",
       },
       "init": {"f": "", "g": "", "t": ""},  # .safetensors to start from
       "log": {

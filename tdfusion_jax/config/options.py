@@ -15,8 +15,9 @@ def finish(config: Config, options: str | None, runlocal: dict) -> Config:
 
   Args:
     config: filled in.
-    options: comma separated: `upstream`; `runlocal`; `ablation=I` to `V`; `weights=W` for a fixed w_a; `task` for
-      the stage that trains a T of its own on finished images (table 2), a short one beside `runlocal`.
+    options: comma separated: `upstream`; `runlocal`; `ablation=I` to `V`; `weights=W` for a fixed
+      w_a; `task` for the stage that trains a T of its own on finished images (table 2), a short one
+      beside `runlocal`.
     runlocal: {"a.b": value}, what shrinks this config to minutes on two CPU cores.
 
   Raises:
@@ -94,7 +95,11 @@ def _task_stage(config: Config) -> None:
   config.optim.decay_every = 0
   config.optim.warmup_steps = 300
   if config.task.kind == "detection":
-    config.optim.t.rule, config.optim.t.learning_rate, config.optim.final_rate = "nesterov", 1e-2, 0.01
+    config.optim.t.rule, config.optim.t.learning_rate, config.optim.final_rate = (
+      "nesterov",
+      1e-2,
+      0.01,
+    )
   else:
     config.optim.t.rule, config.optim.t.learning_rate, config.optim.final_rate = "adamw", 1e-4, 0.0
 

@@ -14,13 +14,15 @@ def from_torch(state_dict: Mapping[str, np.ndarray], arch: str, **options) -> di
   """Linen variables from a PyTorch state_dict.
 
   Args:
-    state_dict: {key: array} in the names of upstream, of the original SegFormer, of Hugging Face or of
-      Ultralytics; a `module.` prefix of DataParallel is dropped.
+    state_dict: {key: array} in the names of upstream, of the original SegFormer, of Hugging Face or
+      of Ultralytics; a `module.` prefix of DataParallel is dropped.
     arch: "fusion" (F), "lossgen" (G), "segformer" or "yolov8".
-    **options: of the task network; what names and shapes reveal (variant, channels, classes) need not be given.
+    **options: of the task network; what names and shapes reveal (variant, channels, classes) need
+      not be given.
 
   Returns:
-    {"params": ...} and, for task networks, {"batch_stats": ...}: NumPy arrays of the state_dict's dtypes.
+    {"params": ...} and, for task networks, {"batch_stats": ...}: NumPy arrays of the state_dict's
+    dtypes.
 
   Raises:
     ValueError: unknown arch, or keys and shapes that do not fit, all of them listed.

@@ -17,7 +17,10 @@ TASK_NETWORKS: dict[str, Any] = {"segformer": segformer, "yolov8": yolov8}
 FUSION_NETWORKS: dict[str, type[nn.Module]] = {"fusion": FusionNet, "lossgen": LossNet}
 LUMINANCE = (0.299, 0.587, 0.114)  # BT.601, as everywhere in this package
 
-_STEMS = {"segformer": ("params", "backbone", "patch_embed1", "proj"), "yolov8": ("params", "backbone", "stem")}
+_STEMS = {
+  "segformer": ("params", "backbone", "patch_embed1", "proj"),
+  "yolov8": ("params", "backbone", "stem"),
+}
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -61,7 +64,8 @@ def port(
     options: of the network, over what names, shapes and source reveal.
 
   Raises:
-    ValueError: unknown or ambiguous names, keys missing or left over, wrong shapes, values that are not finite.
+    ValueError: unknown or ambiguous names, keys missing or left over, wrong shapes, values that are
+      not finite.
   """
   arrays = strip_prefix({key: np.asarray(value) for key, value in arrays.items()})
   source = recognise(arrays, arch=arch, style=style)
@@ -70,14 +74,18 @@ def port(
   changes = changes or Changes()
   if source.arch in FUSION_NETWORKS:
     if changes != Changes() or options:
-      raise ValueError(f"{source.arch} always has one channel per image and no classes: there is nothing to change.")
+      raise ValueError(
+        f"{source.arch} always has one channel per image and no classes: there is nothing to change."
+      )
     shapes = _shapes(FUSION_NETWORKS[source.arch](), restormer.sample_inputs())
     flat = rules.to_ours(restormer.untie(upstream), shapes, restormer.torch_key)
     return Ported(unflatten_dict(flat), source, {}, {}, [])
   return _port_task(upstream, source, changes, options or {})
 
 
-def unport(variables: Mapping, arch: str, style: str, passengers: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def unport(
+  variables: Mapping, arch: str, style: str, passengers: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
   """The inverse of `port`: a state_dict in the names of `style`, complete for `load_state_dict(strict=True)`.
 
   Raises:
@@ -85,7 +93,9 @@ def unport(variables: Mapping, arch: str, style: str, passengers: Mapping[str, n
   """
   flat = flatten_dict(variables)
   if arch in FUSION_NETWORKS:
-    return naming.from_upstream(restormer.tie(rules.to_theirs(flat, restormer.torch_key)), arch, style)
+    return naming.from_upstream(
+      restormer.tie(rules.to_theirs(flat, restormer.torch_key)), arch, style
+    )
   network = TASK_NETWORKS[arch]
   upstream = rules.to_theirs(flat, network.torch_key)
   backbone = all(path[1] == "backbone" for path in flat)
@@ -107,9 +117,15 @@ def _port_task(upstream: dict, source: naming.Source, changes: Changes, given: M
     if value.shape != fixed[key].shape:
       raise ValueError(f"{key} is {value.shape}, not {fixed[key].shape}.")
     if key == yolov8.DFL and not np.array_equal(value, fixed[key]):
-      raise ValueError(f"{key} is not 0, 1, ... {yolov8.BINS - 1}: a distance kernel that this YOLOv8 does not have.")
+      raise ValueError(
+        f"{key} is not 0, 1, ... {yolov8.BINS - 1}: a distance kernel that this YOLOv8 does not have."
+      )
   passengers = {key: value for key, value in passengers.items() if not _same(value, fixed[key])}
-  options = {**network.options_from(upstream), **naming.OPTIONS.get((source.arch, source.style), {}), **given}
+  options = {
+    **network.options_from(upstream),
+    **naming.OPTIONS.get((source.arch, source.style), {}),
+    **given,
+  }
   part = {"num_classes": 1} if source.backbone else {}
   shapes = _shapes(network.build(**{**part, **options}), network.sample_inputs(**options))
   if source.backbone:
@@ -125,7 +141,9 @@ def _same(one: np.ndarray, other: np.ndarray) -> bool:
   return one.dtype == other.dtype and np.array_equal(one, other)
 
 
-def _change(flat: dict, options: dict, source: naming.Source, changes: Changes) -> tuple[dict, dict, list[str]]:
+def _change(
+  flat: dict, options: dict, source: naming.Source, changes: Changes
+) -> tuple[dict, dict, list[str]]:
   notes, flat, options = [], dict(flat), dict(options)
   if changes.fold_imagenet:
     _fold_imagenet(flat, source.arch)
@@ -158,10 +176,13 @@ def _rechannel(kernel: np.ndarray, wanted: int) -> np.ndarray:
 
 
 def _fold_imagenet(flat: dict, arch: str) -> None:
-  """conv((x - mean) / std) as a convolution of x. Only the padding at the border is not the same."""
+  """conv((x - mean) / std) as a convolution of x. Only the padding at the border is not the same.
+  """
   kernel, bias = ((*_STEMS[arch], leaf) for leaf in ("kernel", "bias"))
   if bias not in flat or flat[kernel].shape[2] != 3:
-    raise ValueError("ImageNet's normalisation folds only into a SegFormer with three input channels.")
+    raise ValueError(
+      "ImageNet's normalisation folds only into a SegFormer with three input channels."
+    )
   mean, std = (np.asarray(v).reshape(1, 1, 3, 1) for v in (_IMAGENET_MEAN, _IMAGENET_STD))
   scaled = flat[kernel].astype(np.float64) / std
   flat[bias] = (flat[bias] - (scaled * mean).sum(axis=(0, 1, 2))).astype(flat[bias].dtype)
@@ -191,11 +212,18 @@ def _with_new_classes(flat: dict, options: dict, arch: str) -> tuple[dict, list[
 def _conv_seg(upstream: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
   """mmseg's unused layer of a decode head, which `strict=True` wants all the same."""
   last = upstream["decode_head.linear_pred.weight"]
-  return {naming.CONV_SEG[0]: np.zeros_like(last), naming.CONV_SEG[1]: np.zeros(last.shape[0], last.dtype)}
+  return {
+    naming.CONV_SEG[0]: np.zeros_like(last),
+    naming.CONV_SEG[1]: np.zeros(last.shape[0], last.dtype),
+  }
 
 
 def _check_finite(arrays: Mapping[str, np.ndarray]) -> None:
-  bad = [k for k, v in arrays.items() if v.dtype.kind not in "biu" and not np.isfinite(v.astype(np.float64)).all()]
+  bad = [
+    k
+    for k, v in arrays.items()
+    if v.dtype.kind not in "biu" and not np.isfinite(v.astype(np.float64)).all()
+  ]
   if bad:
     raise ValueError("these weights hold values that are not finite:\n  " + "\n  ".join(bad))
 

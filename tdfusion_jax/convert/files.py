@@ -24,8 +24,10 @@ from tdfusion_jax.weightfiles import CheckpointError, load_weights, save_weights
 DTYPES = ("float32", "float16", "float64", "source")
 # What a training run writes as `arch` of its files.
 _OURS = {name: name for name in naming.STYLES} | {
-  "average": "lossgen", "segmentation": "segformer", "detection": "yolov8",
-}  # fmt: skip
+  "average": "lossgen",
+  "segmentation": "segformer",
+  "detection": "yolov8",
+}
 _OPTIONS = {"head_eps", "align_corners", "gelu", "norm_eps"}
 
 
@@ -72,12 +74,19 @@ def load(path: str | Path) -> Loaded:
       arrays = {f"backbone.{key}": value for key, value in arrays.items()}
     metadata = {**metadata, "arch": arch, "passengers": _unpack(metadata.get("passengers", {}))}
   except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-    raise CheckpointError(f"{path} does not hold what its metadata says ({arch}): {error}") from error
+    raise CheckpointError(
+      f"{path} does not hold what its metadata says ({arch}): {error}"
+    ) from error
   return Loaded(arrays, "tdfusion_jax", metadata)
 
 
 def understand(
-  loaded: Loaded, path: str | Path, *, arch: str | None, style: str | None, changes: Changes | None = None
+  loaded: Loaded,
+  path: str | Path,
+  *,
+  arch: str | None,
+  style: str | None,
+  changes: Changes | None = None,
 ) -> Ported:
   """Weights in this package's form, with `changes`.
 
@@ -115,8 +124,8 @@ def convert(
 
   Args:
     source: file of any known format.
-    out: file to write: `.safetensors` of this package, or with `to` a PyTorch state_dict (`.safetensors`, or else
-      what `torch.load` reads).
+    out: file to write: `.safetensors` of this package, or with `to` a PyTorch state_dict
+      (`.safetensors`, or else what `torch.load` reads).
     to: whose names the state_dict gets; None writes this package's file.
     arch: which architecture it has to be; None recognises it.
     style: whose names `source` uses; None recognises it.
@@ -127,13 +136,16 @@ def convert(
     Lines that say what was done.
 
   Raises:
-    CheckpointError: see `load` and `understand`; `out` is `source`; values that `dtype` cannot hold.
+    CheckpointError: see `load` and `understand`; `out` is `source`; values that `dtype` cannot
+      hold.
   """
   source, out = Path(source), Path(out)
   if out.exists() and source.exists() and out.samefile(source):
     raise CheckpointError(f"{out} is the file that is read; give another name.")
   if to is None and out.suffix != ".safetensors":
-    raise CheckpointError(f"{out}: this package's weights are .safetensors files; for PyTorch's say to whom (--to).")
+    raise CheckpointError(
+      f"{out}: this package's weights are .safetensors files; for PyTorch's say to whom (--to)."
+    )
   loaded = load(source)
   ported = understand(loaded, source, arch=arch, style=style, changes=changes)
   variables = _cast(ported.variables, dtype)
@@ -163,12 +175,18 @@ def inspect(path: str | Path) -> list[str]:
     lines.append("holds " + _describe(understand(loaded, path, arch=None, style=None)))
   except CheckpointError as error:
     lines.append(f"cannot be converted as it is: {_guess(loaded)}{error}")
-  bad = [k for k, v in arrays.items() if v.dtype.kind not in "biu" and not np.isfinite(v.astype(float)).all()]
+  bad = [
+    k
+    for k, v in arrays.items()
+    if v.dtype.kind not in "biu" and not np.isfinite(v.astype(float)).all()
+  ]
   lines += [f"not finite: {name}" for name in bad]
   for key, value in (loaded.metadata or {}).items():
     if key != "passengers":
       lines.append(f"metadata {key}: {json.dumps(value)}")
-  return lines + [f"  {name}  {tuple(array.shape)}  {array.dtype}" for name, array in arrays.items()]
+  return lines + [
+    f"  {name}  {tuple(array.shape)}  {array.dtype}" for name, array in arrays.items()
+  ]
 
 
 def _guess(loaded: Loaded) -> str:
@@ -182,7 +200,11 @@ def _guess(loaded: Loaded) -> str:
 def _looks_like_safetensors(path: Path) -> bool:
   with path.open("rb") as file:
     start = file.read(9)
-  return len(start) == 9 and start[8:] == b"{" and int.from_bytes(start[:8], "little") < path.stat().st_size
+  return (
+    len(start) == 9
+    and start[8:] == b"{"
+    and int.from_bytes(start[:8], "little") < path.stat().st_size
+  )
 
 
 def _cast(variables: dict, dtype: str) -> dict:
@@ -262,11 +284,19 @@ def _advice(ported: Ported, out: Path, to: str | None) -> list[str]:
   if to is not None:
     return lines
   if arch == "fusion":
-    return [*lines, f"use it: tdfusion fuse --weights {out} ..., or train from it with --config.init.f={out}"]
+    return [
+      *lines,
+      f"use it: tdfusion fuse --weights {out} ..., or train from it with --config.init.f={out}",
+    ]
   if arch == "lossgen":
     return [*lines, f"use it: --config.init.g={out}"]
   if _is_backbone(ported):
-    return [*lines, "this is a backbone alone: to start a task network from it, convert with --num-classes"]
+    return [
+      *lines,
+      "this is a backbone alone: to start a task network from it, convert with --num-classes",
+    ]
   words = [f"--config.init.t={out}", f"--config.task.variant={options['variant']}"]
-  words += [f"--config.task.options.{key}={value}" for key, value in options.items() if key in _OPTIONS]
+  words += [
+    f"--config.task.options.{key}={value}" for key, value in options.items() if key in _OPTIONS
+  ]
   return [*lines, f"use it: {' '.join(words)}  (for data of {options['num_classes']} classes)"]

@@ -31,14 +31,32 @@ STYLES = {
 
 # What names and shapes cannot reveal, by where the weights come from.
 OPTIONS = {
-  ("segformer", "upstream"): {"head_eps": 1e-3, "align_corners": True, "gelu": "tanh", "norm_eps": 1e-6},
-  ("segformer", "original"): {"head_eps": 1e-5, "align_corners": False, "gelu": "erf", "norm_eps": 1e-6},
-  ("segformer", "huggingface"): {"head_eps": 1e-5, "align_corners": False, "gelu": "erf", "norm_eps": 1e-5},
+  ("segformer", "upstream"): {
+    "head_eps": 1e-3,
+    "align_corners": True,
+    "gelu": "tanh",
+    "norm_eps": 1e-6,
+  },
+  ("segformer", "original"): {
+    "head_eps": 1e-5,
+    "align_corners": False,
+    "gelu": "erf",
+    "norm_eps": 1e-6,
+  },
+  ("segformer", "huggingface"): {
+    "head_eps": 1e-5,
+    "align_corners": False,
+    "gelu": "erf",
+    "norm_eps": 1e-5,
+  },
 }
 OPTIONS["segformer", "transformers5"] = OPTIONS["segformer", "huggingface"]
 LICENCES = {
   ("segformer", "original"): "NVIDIA source licence (non-commercial) if these are NVIDIA's weights",
-  ("segformer", "huggingface"): "NVIDIA source licence (non-commercial) if these are NVIDIA's weights",
+  (
+    "segformer",
+    "huggingface",
+  ): "NVIDIA source licence (non-commercial) if these are NVIDIA's weights",
   ("yolov8", "ultralytics"): "AGPL-3.0 if these are Ultralytics' weights",
 }
 LICENCES["segformer", "transformers5"] = LICENCES["segformer", "huggingface"]
@@ -46,30 +64,61 @@ NO_LICENCE = "no licence stated by the file: the terms of its source apply"
 CONV_SEG = ("decode_head.conv_seg.weight", "decode_head.conv_seg.bias")
 
 _HF_BLOCK = {
-  "layer_norm_1": "norm1", "layer_norm_2": "norm2", "attention.self.query": "attn.q", "attention.self.sr": "attn.sr",
-  "attention.self.layer_norm": "attn.norm", "attention.output.dense": "attn.proj", "mlp.dense1": "mlp.fc1",
-  "mlp.dwconv.dwconv": "mlp.dwconv.dwconv", "mlp.dense2": "mlp.fc2",
-}  # fmt: skip
+  "layer_norm_1": "norm1",
+  "layer_norm_2": "norm2",
+  "attention.self.query": "attn.q",
+  "attention.self.sr": "attn.sr",
+  "attention.self.layer_norm": "attn.norm",
+  "attention.output.dense": "attn.proj",
+  "mlp.dense1": "mlp.fc1",
+  "mlp.dwconv.dwconv": "mlp.dwconv.dwconv",
+  "mlp.dense2": "mlp.fc2",
+}
 _HF_KEY, _HF_VALUE = ("attention.self.key", "attention.self.value")
-# From version 5 on, transformers has names in memory (`torch.save(model.state_dict())`) that are not those of the
-# files on the hub, which it still reads and writes.
+# From version 5 on, transformers has names in memory (`torch.save(model.state_dict())`) that are
+# not those of the files on the hub, which it still reads and writes.
 _TRANSFORMERS5 = {
-  "layernorm_before": "layer_norm_1", "layernorm_after": "layer_norm_2", "attention.q_proj": "attention.self.query",
-  "attention.k_proj": "attention.self.key", "attention.v_proj": "attention.self.value",
+  "layernorm_before": "layer_norm_1",
+  "layernorm_after": "layer_norm_2",
+  "attention.q_proj": "attention.self.query",
+  "attention.k_proj": "attention.self.key",
+  "attention.v_proj": "attention.self.value",
   "attention.o_proj": "attention.output.dense",
   "attention.sequence_reduction.sequence_reduction": "attention.self.sr",
-  "attention.sequence_reduction.layer_norm": "attention.self.layer_norm", "mlp.fc1": "mlp.dense1",
-  "mlp.dwconv.dwconv": "mlp.dwconv.dwconv", "mlp.fc2": "mlp.dense2",
-}  # fmt: skip
+  "attention.sequence_reduction.layer_norm": "attention.self.layer_norm",
+  "mlp.fc1": "mlp.dense1",
+  "mlp.dwconv.dwconv": "mlp.dwconv.dwconv",
+  "mlp.fc2": "mlp.dense2",
+}
 _HF_HEAD = {
-  "linear_fuse": "decode_head.linear_fuse.conv", "batch_norm": "decode_head.linear_fuse.bn",
+  "linear_fuse": "decode_head.linear_fuse.conv",
+  "batch_norm": "decode_head.linear_fuse.bn",
   "classifier": "decode_head.linear_pred",
-}  # fmt: skip
+}
 _ULTRALYTICS = (
-  "backbone.stem", "backbone.dark2.0", "backbone.dark2.1", "backbone.dark3.0", "backbone.dark3.1", "backbone.dark4.0",
-  "backbone.dark4.1", "backbone.dark5.0", "backbone.dark5.1", "backbone.dark5.2", "", "", "conv3_for_upsample1", "", "",
-  "conv3_for_upsample2", "down_sample1", "", "conv3_for_downsample1", "down_sample2", "", "conv3_for_downsample2",
-)  # fmt: skip
+  "backbone.stem",
+  "backbone.dark2.0",
+  "backbone.dark2.1",
+  "backbone.dark3.0",
+  "backbone.dark3.1",
+  "backbone.dark4.0",
+  "backbone.dark4.1",
+  "backbone.dark5.0",
+  "backbone.dark5.1",
+  "backbone.dark5.2",
+  "",
+  "",
+  "conv3_for_upsample1",
+  "",
+  "",
+  "conv3_for_upsample2",
+  "down_sample1",
+  "",
+  "conv3_for_downsample1",
+  "down_sample2",
+  "",
+  "conv3_for_downsample2",
+)
 _DETECT = len(_ULTRALYTICS)
 _BACKBONE = {"segformer": ("patch_embed", "block", "norm"), "yolov8": ("stem.", "dark")}
 
@@ -89,14 +138,19 @@ def to_upstream(arrays: Mapping[str, np.ndarray], source: Source) -> Arrays:
     return {_from_ultralytics(key): value for key, value in kept.items()}
   bare = _BACKBONE.get(source.arch, ())
   if source.backbone and bare:
-    return {f"backbone.{key}" if key.startswith(bare) else key: value for key, value in kept.items()}
+    return {
+      f"backbone.{key}" if key.startswith(bare) else key: value for key, value in kept.items()
+    }
   return kept
 
 
-def from_upstream(arrays: Mapping[str, np.ndarray], arch: str, style: str, *, backbone: bool = False) -> Arrays:
+def from_upstream(
+  arrays: Mapping[str, np.ndarray], arch: str, style: str, *, backbone: bool = False
+) -> Arrays:
   """The inverse of `to_upstream`.
 
-  A backbone alone has no prefix in upstream's and the original's files, and in the others' the one it has there.
+  A backbone alone has no prefix in upstream's and the original's files, and in the others' the one
+  it has there.
 
   Raises:
     ValueError: `style` is none of the architecture's.
@@ -125,7 +179,9 @@ def _from_huggingface(arrays: Arrays) -> Arrays:
         halves.setdefault(f"{prefix}.attn.kv.{leaf}", {})[part] = value
         continue
       out[f"{prefix}.{_HF_BLOCK[part]}.{leaf}" if part in _HF_BLOCK else key] = value
-    elif match := re.fullmatch(r"encoder\.patch_embeddings\.(\d)\.(proj|layer_norm)\.(weight|bias)", name):
+    elif match := re.fullmatch(
+      r"encoder\.patch_embeddings\.(\d)\.(proj|layer_norm)\.(weight|bias)", name
+    ):
       stage, part, leaf = match.groups()
       out[f"backbone.patch_embed{int(stage) + 1}.{part.removeprefix('layer_')}.{leaf}"] = value
     elif match := re.fullmatch(r"encoder\.layer_norm\.(\d)\.(weight|bias)", name):
@@ -173,7 +229,11 @@ def _from_transformers5(key: str) -> str:
   name = key.removeprefix("segformer.")
   if match := re.fullmatch(r"stages\.(\d)\.blocks\.(\d+)\.(.+)\.(weight|bias)", name):
     stage, index, part, leaf = match.groups()
-    return f"segformer.encoder.block.{stage}.{index}.{_TRANSFORMERS5[part]}.{leaf}" if part in _TRANSFORMERS5 else key
+    return (
+      f"segformer.encoder.block.{stage}.{index}.{_TRANSFORMERS5[part]}.{leaf}"
+      if part in _TRANSFORMERS5
+      else key
+    )
   if match := re.fullmatch(r"stages\.(\d)\.(patch_embeddings|layer_norm)\.(.+)", name):
     return f"segformer.encoder.{match[2]}.{match[1]}.{match[3]}"
   return re.sub(r"^decode_head\.linear_projections\.", "decode_head.linear_c.", key)

@@ -14,10 +14,13 @@ from tdfusion_jax.files import UsageError
 
 _MAX_BYTES = 4 << 30
 _MAX_MODULES = 100_000
-_MAX_SHARING = 16  # tensors may share stored values, as upstream's convolutions do, but not make much of nothing
+_MAX_SHARING = (
+  16  # tensors may share stored values, as upstream's convolutions do, but not make much of nothing
+)
 _ALWAYS_FITS = 64 << 20
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
-# Where the weights may be: Ultralytics prefers its moving average, and writes None for what is not there.
+# Where the weights may be: Ultralytics prefers its moving average, and writes None for what is not
+# there.
 _WRAPPERS = ("ema", "state_dict", "model", "model_state_dict")
 
 
@@ -28,18 +31,20 @@ class WeightFileError(UsageError):
 def read_pth(path: str | Path) -> dict[str, np.ndarray]:
   """The state_dict of a file made by `torch.save`, of any PyTorch since 0.4.
 
-  Nothing is imported or called on the file's behalf. Objects of unknown classes become empty stubs; where such a
-  stub is a pickled module, its tensors are collected under the names that its `state_dict()` would have.
+  Nothing is imported or called on the file's behalf. Objects of unknown classes become empty stubs;
+  where such a stub is a pickled module, its tensors are collected under the names that its
+  `state_dict()` would have.
 
   Args:
-    path: a `.pth`, `.pt` or `.bin` file holding {key: tensor} or a module, bare or under "ema", "state_dict",
-      "model" or "model_state_dict".
+    path: a `.pth`, `.pt` or `.bin` file holding {key: tensor} or a module, bare or under "ema",
+      "state_dict", "model" or "model_state_dict".
 
   Returns:
     {key: array} in the file's order.
 
   Raises:
-    WeightFileError: not such a file, truncated, or it asks for a function to be called, which is named.
+    WeightFileError: not such a file, truncated, or it asks for a function to be called, which is
+      named.
   """
   path = Path(path)
   try:
@@ -53,9 +58,13 @@ def read_pth(path: str | Path) -> dict[str, np.ndarray]:
   except Exception as error:  # a hostile pickle can raise anything
     what = _what(path)
     refused = isinstance(error, pickle.UnpicklingError) and str(error).startswith("refused")
-    if refused and ("asks for" in str(error) or not what):  # else it was no pickle in the first place
+    if refused and (
+      "asks for" in str(error) or not what
+    ):  # else it was no pickle in the first place
       raise WeightFileError(f"{path}: {error}") from None
-    raise WeightFileError(f"{path} is not a readable PyTorch weight file: {what or _one_line(error)}") from error
+    raise WeightFileError(
+      f"{path} is not a readable PyTorch weight file: {what or _one_line(error)}"
+    ) from error
 
 
 def _what(path: Path) -> str:
@@ -96,11 +105,14 @@ def _open_zip(archive: zipfile.ZipFile, path: Path) -> tuple[Any, Read]:
   if len(pickles) != 1:
     raise WeightFileError(f"{path} is not a PyTorch weight file: it holds {len(pickles)} pickles.")
   entries = archive.infolist()
-  # PyTorch stores without compression, so nothing can be larger than the file: no room for a zip bomb.
+  # PyTorch stores without compression, so nothing can be larger than the file: no room for a zip
+  # bomb.
   if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
     raise WeightFileError(f"{path} is compressed, which PyTorch never does; refused.")
   if sum(entry.file_size for entry in entries) > min(path.stat().st_size, _MAX_BYTES):
-    raise WeightFileError(f"{path} unpacks to more than its own size or {_MAX_BYTES >> 30} GiB; refused.")
+    raise WeightFileError(
+      f"{path} unpacks to more than its own size or {_MAX_BYTES >> 30} GiB; refused."
+    )
   root = pickles[0].removesuffix("data.pkl")
   if root + "byteorder" in archive.namelist() and archive.read(root + "byteorder") != b"little":
     raise WeightFileError(f"{path} is big-endian, which is not supported.")
@@ -132,7 +144,9 @@ def _open_legacy(file, path: Path) -> tuple[Any, Read]:
     storage = storages[str(key)]
     size = storage.count * np.dtype(storage.dtype).itemsize
     if count != storage.count or count < 0:
-      raise pickle.UnpicklingError(f"stored block {key} says it has {count} values, its tensor {storage.count}")
+      raise pickle.UnpicklingError(
+        f"stored block {key} says it has {count} values, its tensor {storage.count}"
+      )
     if size > path.stat().st_size - file.tell():
       raise pickle.UnpicklingError(f"cut short: stored block {key} reaches beyond the end")
     blocks[storage.key] = file.read(size)
@@ -143,11 +157,16 @@ def _collect(found: Any, read: Read, path: Path) -> dict[str, np.ndarray]:
   tensors = _tensors_of(found)
   if not tensors:
     raise WeightFileError(f"{path} does not hold a state_dict (names to tensors).")
-  total = sum(int(np.prod(t.size, dtype=object)) * np.dtype(t.storage.dtype).itemsize for t in tensors.values())
+  total = sum(
+    int(np.prod(t.size, dtype=object)) * np.dtype(t.storage.dtype).itemsize
+    for t in tensors.values()
+  )
   if total > _MAX_BYTES:
     raise WeightFileError(f"{path} holds tensors of more than {_MAX_BYTES >> 30} GiB; refused.")
   if total > max(_ALWAYS_FITS, _MAX_SHARING * path.stat().st_size):
-    raise WeightFileError(f"{path} holds tensors of {total} bytes, far more than the file itself; refused.")
+    raise WeightFileError(
+      f"{path} holds tensors of {total} bytes, far more than the file itself; refused."
+    )
   return {name: _array(name, tensor, read) for name, tensor in tensors.items()}
 
 
@@ -181,7 +200,10 @@ def _walk(module: Stub) -> dict[str, Tensor]:
     if not isinstance(state, dict):
       continue
     hidden = state.get("_non_persistent_buffers_set") or ()
-    for name, value in {**(state.get("_parameters") or {}), **(state.get("_buffers") or {})}.items():
+    for name, value in {
+      **(state.get("_parameters") or {}),
+      **(state.get("_buffers") or {}),
+    }.items():
       if isinstance(value, Tensor) and name not in hidden:
         tensors[f"{prefix}{name}"] = value
     children = list((state.get("_modules") or {}).items())
@@ -198,6 +220,8 @@ def _array(name: str, tensor: Tensor, read: Read) -> np.ndarray:
     return np.zeros(size, storage.dtype)
   last = offset + sum((n - 1) * s for n, s in zip(size, stride, strict=True))
   if last >= data.size:
-    raise pickle.UnpicklingError(f"{name} of size {size} reaches beyond its {data.size} stored values")
+    raise pickle.UnpicklingError(
+      f"{name} of size {size} reaches beyond its {data.size} stored values"
+    )
   strides = [s * data.itemsize for s in stride]
   return np.lib.stride_tricks.as_strided(data[offset:], size, strides, writeable=False).copy()

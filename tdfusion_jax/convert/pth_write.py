@@ -26,7 +26,10 @@ def write_pth(path: str | Path, state_dict: Mapping[str, np.ndarray]) -> None:
   for key, array in arrays.items():
     if array.dtype not in STORAGES:
       raise ValueError(f"{key} has dtype {array.dtype}, which PyTorch does not have.")
-  with atomic_write(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+  with (
+    atomic_write(path) as temporary,
+    zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive,
+  ):
     write = lambda name, data: archive.writestr(zipfile.ZipInfo(f"archive/{name}", _EPOCH), data)  # noqa: E731
     write("data.pkl", _pickle(arrays))
     write("byteorder", b"little")
@@ -40,7 +43,12 @@ def _pickle(arrays: Mapping[str, np.ndarray]) -> bytes:
   out = [b"\x80\x02}("]
   for number, (key, array) in enumerate(arrays.items()):
     strides = [s // array.itemsize for s in array.strides]
-    storage = [_text("storage"), _global("torch", STORAGES[array.dtype]), _text(str(number)), _text("cpu")]
+    storage = [
+      _text("storage"),
+      _global("torch", STORAGES[array.dtype]),
+      _text(str(number)),
+      _text("cpu"),
+    ]
     storage.append(_integer(array.size))
     out += [_text(key), _global("torch._utils", "_rebuild_tensor_v2")]
     # persistent id of the storage, offset, size, stride, requires_grad, hooks; then the call

@@ -17,7 +17,9 @@ def strip_prefix(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
   return dict(arrays)
 
 
-def recognise(keys: Collection[str], *, arch: str | None = None, style: str | None = None) -> Source:
+def recognise(
+  keys: Collection[str], *, arch: str | None = None, style: str | None = None
+) -> Source:
   """What the keys of a state_dict belong to.
 
   Args:
@@ -32,8 +34,12 @@ def recognise(keys: Collection[str], *, arch: str | None = None, style: str | No
     raise ValueError(f"architecture {arch!r} is not known; there are: {', '.join(STYLES)}.")
   every = sorted({name for names in STYLES.values() for name in names})
   if style is not None and style not in (STYLES[arch] if arch else every):
-    raise ValueError(f"naming {style!r} is not known here; there are: {', '.join(STYLES[arch] if arch else every)}.")
-  candidates = [s for s in _candidates(set(keys)) if arch in (None, s.arch) and style in (None, s.style)]
+    raise ValueError(
+      f"naming {style!r} is not known here; there are: {', '.join(STYLES[arch] if arch else every)}."
+    )
+  candidates = [
+    s for s in _candidates(set(keys)) if arch in (None, s.arch) and style in (None, s.style)
+  ]
   if len(candidates) == 1:
     return candidates[0]
   if not candidates:
@@ -55,14 +61,23 @@ def _candidates(keys: set[str]) -> list[Source]:
   if has("backbone.patch_embed1.proj.weight"):
     whole = any(key.startswith("decode_head.") for key in keys)
     # Both name alike, but the original carries mmseg's unused layer along.
-    styles = ("original",) if keys.intersection(CONV_SEG) else ("upstream",) if whole else ("upstream", "original")
+    styles = (
+      ("original",)
+      if keys.intersection(CONV_SEG)
+      else ("upstream",)
+      if whole
+      else ("upstream", "original")
+    )
     found += [Source("segformer", style, not whole) for style in styles]
   if has("patch_embed1.proj.weight"):
     present = tuple(key for key in _HEAD if key in keys)
     styles = ("original",) if present else ("upstream", "original")
     found += [Source("segformer", style, True, present) for style in styles]
   for prefix in ("segformer.", ""):
-    for style, first in (("huggingface", "encoder.patch_embeddings.0"), ("transformers5", "stages.0.patch_embeddings")):
+    for style, first in (
+      ("huggingface", "encoder.patch_embeddings.0"),
+      ("transformers5", "stages.0.patch_embeddings"),
+    ):
       if has(f"{prefix}{first}.proj.weight"):
         whole = any(key.startswith("decode_head.") for key in keys)
         present = tuple(key for key in _CLASSIFIER if key in keys)
@@ -73,5 +88,7 @@ def _candidates(keys: set[str]) -> list[Source]:
     found.append(Source("yolov8", "upstream", True))
   for prefix in ("model.", "model.model."):
     if has(f"{prefix}0.conv.weight", f"{prefix}2.cv1.conv.weight"):
-      found.append(Source("yolov8", "ultralytics", not any(key.startswith(f"{prefix}22.") for key in keys)))
+      found.append(
+        Source("yolov8", "ultralytics", not any(key.startswith(f"{prefix}22.") for key in keys))
+      )
   return found

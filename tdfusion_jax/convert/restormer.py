@@ -7,7 +7,14 @@ import numpy as np
 
 from tdfusion_jax.convert.rules import Path
 
-_SPATIAL = {"project_in_1", "project_in_2", "patch_embed1", "patch_embed2", "project_out_0", "project_out_1"}
+_SPATIAL = {
+  "project_in_1",
+  "project_in_2",
+  "patch_embed1",
+  "patch_embed2",
+  "project_out_0",
+  "project_out_1",
+}
 _SPATIAL |= {"out1", "out3"}
 
 

@@ -1,4 +1,5 @@
-"""Layouts of PyTorch's arrays against ours, and the strict matching of one naming with the other."""
+"""Layouts of PyTorch's arrays against ours, and the strict matching of one naming with the other.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -45,13 +46,17 @@ def to_ours(
       continue
     flat[path] = np.ascontiguousarray(LAYOUTS[kind][0](array))
     if flat[path].shape != shapes[path]:
-      problems.append(f"shape: {key} is {array.shape}, here {flat[path].shape} instead of {shapes[path]}")
+      problems.append(
+        f"shape: {key} is {array.shape}, here {flat[path].shape} instead of {shapes[path]}"
+      )
   if problems:
     raise ValueError("these weights do not fit the network:\n  " + "\n  ".join(problems))
   return flat
 
 
-def to_theirs(flat: Mapping[Path, Any], torch_key: Callable[[Path], tuple[str, str]]) -> dict[str, np.ndarray]:
+def to_theirs(
+  flat: Mapping[Path, Any], torch_key: Callable[[Path], tuple[str, str]]
+) -> dict[str, np.ndarray]:
   """The inverse of `to_ours`, bit for bit."""
   out = {}
   for path, value in flat.items():

@@ -28,7 +28,9 @@ def options_from(state_dict: Mapping[str, np.ndarray]) -> dict:
   blocks = {tuple(key.split(".")[1:3]) for key in state_dict if key.startswith("backbone.block")}
   depths = tuple(sum(name == f"block{stage}" for name, _ in blocks) for stage in (1, 2, 3, 4))
   width = state_dict[first].shape[0]
-  fitting = [name for name, sizes in VARIANTS.items() if sizes.widths[0] == width and sizes.depths == depths]
+  fitting = [
+    name for name, sizes in VARIANTS.items() if sizes.widths[0] == width and sizes.depths == depths
+  ]
   if not fitting:
     raise ValueError(f"no SegFormer variant starts with width {width} and has {depths} blocks.")
   found = {"variant": fitting[0], "in_channels": state_dict[first].shape[1]}

@@ -7,21 +7,43 @@ import ml_dtypes
 import numpy as np
 
 _DTYPES = {
-  "DoubleStorage": np.float64, "FloatStorage": np.float32, "HalfStorage": np.float16, "LongStorage": np.int64,
-  "IntStorage": np.int32, "ShortStorage": np.int16, "CharStorage": np.int8, "ByteStorage": np.uint8,
-  "BoolStorage": np.bool_, "BFloat16Storage": ml_dtypes.bfloat16,
-}  # fmt: skip
+  "DoubleStorage": np.float64,
+  "FloatStorage": np.float32,
+  "HalfStorage": np.float16,
+  "LongStorage": np.int64,
+  "IntStorage": np.int32,
+  "ShortStorage": np.int16,
+  "CharStorage": np.int8,
+  "ByteStorage": np.uint8,
+  "BoolStorage": np.bool_,
+  "BFloat16Storage": ml_dtypes.bfloat16,
+}
 STORAGES = {np.dtype(dtype): name for name, dtype in _DTYPES.items()}
 
-# Constructors of plain values that real checkpoints hold beside their tensors. None is run: a call gives an empty
-# object, because nothing here needs the values.
+# Constructors of plain values that real checkpoints hold beside their tensors. None is run: a call
+# gives an empty object, because nothing here needs the values.
 _VALUES = {
-  "_codecs.encode", "collections.defaultdict", "datetime.date", "datetime.datetime", "datetime.timedelta",
-  "numpy.core.multiarray._reconstruct", "numpy.core.multiarray.scalar", "numpy._core.multiarray._reconstruct",
-  "numpy._core.multiarray.scalar", "numpy.dtype", "pathlib.Path", "pathlib.PosixPath", "pathlib.PurePosixPath",
-  "pathlib.WindowsPath", "pathlib.PureWindowsPath", "pathlib._local.PosixPath", "pathlib._local.WindowsPath",
-  "torch.device", "copyreg._reconstructor", "copy_reg._reconstructor",
-}  # fmt: skip
+  "_codecs.encode",
+  "collections.defaultdict",
+  "datetime.date",
+  "datetime.datetime",
+  "datetime.timedelta",
+  "numpy.core.multiarray._reconstruct",
+  "numpy.core.multiarray.scalar",
+  "numpy._core.multiarray._reconstruct",
+  "numpy._core.multiarray.scalar",
+  "numpy.dtype",
+  "pathlib.Path",
+  "pathlib.PosixPath",
+  "pathlib.PurePosixPath",
+  "pathlib.WindowsPath",
+  "pathlib.PureWindowsPath",
+  "pathlib._local.PosixPath",
+  "pathlib._local.WindowsPath",
+  "torch.device",
+  "copyreg._reconstructor",
+  "copy_reg._reconstructor",
+}
 
 
 class Storage(NamedTuple):
@@ -81,7 +103,9 @@ class _Dict(dict):
 
 
 def _rebuild_tensor(storage, offset, size, stride, *_):
-  if not isinstance(storage, Storage) or not all(isinstance(n, int) for n in (offset, *size, *stride)):
+  if not isinstance(storage, Storage) or not all(
+    isinstance(n, int) for n in (offset, *size, *stride)
+  ):
     raise pickle.UnpicklingError("a tensor that is not made of numbers")
   return Tensor(storage, offset, tuple(size), tuple(stride))
 
@@ -101,8 +125,8 @@ def _make_frozenset(items=()):
 def _key(value: Any) -> Any:
   """`value`, if it may be a key or a member of a set.
 
-  Tuples within tuples could be nested so deeply that hashing them ends the process, or shared so often that it never
-  ends.
+  Tuples within tuples could be nested so deeply that hashing them ends the process, or shared so
+  often that it never ends.
   """
   parts = value if isinstance(value, tuple) else (value,)
   if any(isinstance(part, tuple) for part in parts):
@@ -129,8 +153,8 @@ class Unpickler(pickle._Unpickler):
   """Plain containers, `Tensor`s, and a `Stub` for every object of another class.
 
   Raises:
-    pickle.UnpicklingError: "refused: ..." where the file wants a function called, naming it, or state given to what
-      has none, or keys that cannot be hashed safely.
+    pickle.UnpicklingError: "refused: ..." where the file wants a function called, naming it, or
+      state given to what has none, or keys that cannot be hashed safely.
     Exception: of any other kind, where the pickle is damaged.
   """
 
@@ -163,14 +187,20 @@ class Unpickler(pickle._Unpickler):
 
   def _build(self):
     state = self.stack.pop()
-    if not isinstance(self.stack[-1], Stub | _Dict):  # else it would set attributes of our own functions
+    if not isinstance(
+      self.stack[-1], Stub | _Dict
+    ):  # else it would set attributes of our own functions
       raise pickle.UnpicklingError("refused: state for what has none")
     self.stack[-1].__setstate__(state)
 
   dispatch |= {
-    pickle.DICT[0]: _dict, pickle.SETITEM[0]: _set_item, pickle.SETITEMS[0]: _set_items,
-    pickle.ADDITEMS[0]: _add_items, pickle.FROZENSET[0]: _frozen_set, pickle.BUILD[0]: _build,
-  }  # fmt: skip
+    pickle.DICT[0]: _dict,
+    pickle.SETITEM[0]: _set_item,
+    pickle.SETITEMS[0]: _set_items,
+    pickle.ADDITEMS[0]: _add_items,
+    pickle.FROZENSET[0]: _frozen_set,
+    pickle.BUILD[0]: _build,
+  }
 
   def find_class(self, module: str, name: str):
     origin = f"{module}.{name}"

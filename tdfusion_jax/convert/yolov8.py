@@ -52,11 +52,14 @@ def torch_key(path: Path) -> tuple[str, str]:
   *modules, leaf = path[1:]
   names = []
   for name in modules:
-    # down_sample1 and conv3_for_upsample1 keep their underscores; an index behind one is a list's in PyTorch.
+    # down_sample1 and conv3_for_upsample1 keep their underscores; an index behind one is a list's
+    # in PyTorch.
     head, *indices = name.split("_")
     names += [head, *indices] if indices and all(i.isdigit() for i in indices) else [name]
   if leaf == "kernel" and names[-1] != "conv" and path[-2].count("_") != 2:
-    names.append("conv")  # a strided convolution holds its kernel itself; cv2_0_2 is a head's last layer
+    names.append(
+      "conv"
+    )  # a strided convolution holds its kernel itself; cv2_0_2 is a head's last layer
   key = ".".join([*names, _LEAVES.get(leaf, leaf)])
   if leaf != "kernel":
     return key, "same"
@@ -70,6 +73,8 @@ def fixed(state_dict: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
   counters = {f"{name}.num_batches_tracked": np.zeros((), np.int64) for name in means}
   if not any(key.startswith("cv2.") for key in state_dict):  # a backbone alone
     return counters
-  last = state_dict.get("cv2.0.2.weight")  # a half-precision file holds this kernel in half precision too
+  last = state_dict.get(
+    "cv2.0.2.weight"
+  )  # a half-precision file holds this kernel in half precision too
   kind = np.float32 if last is None else last.dtype
   return {**counters, DFL: np.arange(BINS, dtype=np.float32).astype(kind).reshape(1, BINS, 1, 1)}

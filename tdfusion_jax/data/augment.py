@@ -1,7 +1,7 @@
 """What task networks are usually trained with: random scale and place, and mosaics for detection (NumPy, on the host).
 
-SegFormer: the whole pair at 0.5 to 2 times the task's size, a random window of it. YOLOv8: four pairs around a random
-corner, half to one and a half times the size, a random window.
+SegFormer: the whole pair at 0.5 to 2 times the task's size, a random window of it. YOLOv8: four
+pairs around a random corner, half to one and a half times the size, a random window.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,10 @@ View = tuple[np.ndarray, np.ndarray, Any]
 
 
 def augmented_view(
-  sample: Sample, size: tuple[int, int], rng: np.random.Generator, other: Callable[[], Sample] | None = None
+  sample: Sample,
+  size: tuple[int, int],
+  rng: np.random.Generator,
+  other: Callable[[], Sample] | None = None,
 ) -> View:
   """One augmented whole view: luminances [h, w] float32 of both images, and the target that belongs to them.
 
@@ -47,9 +50,14 @@ def _segmentation(sample: Sample, size: tuple[int, int], rng: np.random.Generato
   scale = rng.uniform(*_SEG_SCALES)
   drawn = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
   ir, vi, labels = _scaled(sample, drawn)
-  # Where the pair is smaller than the window, the window's free place is drawn; where larger, its corner.
+  # Where the pair is smaller than the window, the window's free place is drawn; where larger, its
+  # corner.
   into, outof = zip(*(_places(d, s, rng) for d, s in zip(drawn, size, strict=True)), strict=True)
-  blank = [np.zeros(size, np.float32), np.zeros(size, np.float32), np.full(size, IGNORE_LABEL, np.uint8)]
+  blank = [
+    np.zeros(size, np.float32),
+    np.zeros(size, np.float32),
+    np.full(size, IGNORE_LABEL, np.uint8),
+  ]
   for canvas, image in zip(blank, (ir, vi, labels), strict=True):
     if image is not None:
       canvas[into] = image[outof]
@@ -81,8 +89,14 @@ def _detection(tiles: list[Sample], size: tuple[int, int], rng: np.random.Genera
     boxes.append(target[0] + np.array([left, top, left, top], np.float32))
     classes.append(target[1])
   extent = np.array([canvas[0].shape[1], canvas[0].shape[0]] * 2, np.float32)
-  return _window(canvas, np.clip(np.concatenate(boxes), 0, extent), np.concatenate(boxes), np.concatenate(classes),
-                 size, rng)  # fmt: skip
+  return _window(
+    canvas,
+    np.clip(np.concatenate(boxes), 0, extent),
+    np.concatenate(boxes),
+    np.concatenate(classes),
+    size,
+    rng,
+  )
 
 
 def _paste(canvas: np.ndarray, image: np.ndarray, top: int, left: int) -> None:
@@ -108,7 +122,9 @@ def _window(canvas, boxes, whole, classes, size, rng) -> View:
   placed = np.clip((boxes - shift) * zoom, 0, limit).astype(np.float32)
   sides = placed[:, 2:] - placed[:, :2]
   before = (whole[:, 2:] - whole[:, :2]) * zoom[:2]
-  kept = (sides.min(axis=1, initial=np.inf) >= _LEAST) & (sides.prod(axis=1) >= _KEPT * before.prod(axis=1))
+  kept = (sides.min(axis=1, initial=np.inf) >= _LEAST) & (
+    sides.prod(axis=1) >= _KEPT * before.prod(axis=1)
+  )
   return images[0], images[1], (placed[kept], classes[kept])
 
 

@@ -21,9 +21,9 @@ from tdfusion_jax.data.source import DatasetError, Kind, Source, checked_index
 class CachedSource:
   """Keeps decoded samples of another source in memory, up to `max_bytes`.
 
-  Samples are admitted until the budget is spent and then never evicted: training visits every pair once
-  per pass in random order, where a least-recently-used rule would evict each sample just before its use.
-  Cached arrays are read-only. Every loader worker process holds its own cache.
+  Samples are admitted until the budget is spent and then never evicted: training visits every pair
+  once per pass in random order, where a least-recently-used rule would evict each sample just
+  before its use. Cached arrays are read-only. Every loader worker process holds its own cache.
 
   Args:
     source: any `Source`.
@@ -88,32 +88,41 @@ _LEDGER = "sizes.txt"
 class DiskCachedSource:
   """Keeps decoded samples of another source as files of raw pixels.
 
-  A pair is admitted while the folder holds less than `max_bytes` of pairs, and then stays: see `CachedSource`. The
-  budget counts what all processes and data sets keep in the folder. Entries are written whole or not at all, carry a
-  checksum, and belong to the source (name, options, list of pairs) and to the size and time of each image and label
-  file: whatever is damaged or no longer fits is decoded again. Arrays that come from the cache are read-only.
+  A pair is admitted while the folder holds less than `max_bytes` of pairs, and then stays: see
+  `CachedSource`. The budget counts what all processes and data sets keep in the folder. Entries are
+  written whole or not at all, carry a checksum, and belong to the source (name, options, list of
+  pairs) and to the size and time of each image and label file: whatever is damaged or no longer
+  fits is decoded again. Arrays that come from the cache are read-only.
 
-  A stand-in for an unreadable pair (`SkippingSource`) is never kept, so every run reports it anew. To free the space,
-  delete the folder, whole.
+  A stand-in for an unreadable pair (`SkippingSource`) is never kept, so every run reports it anew.
+  To free the space, delete the folder, whole.
 
   Args:
     source: any `Source`.
     folder: of the cache; may be shared by data sets and processes.
     max_bytes: budget of the whole folder.
-    identity: what else makes the source's samples what they are: its name, root and options, as JSON values.
+    identity: what else makes the source's samples what they are: its name, root and options, as
+      JSON values.
 
   Raises:
     DatasetError: the folder cannot be made or written.
   """
 
-  def __init__(self, source: Source, folder: str | Path, max_bytes: int, identity: Mapping[str, Any]):
+  def __init__(
+    self, source: Source, folder: str | Path, max_bytes: int, identity: Mapping[str, Any]
+  ):
     if max_bytes < 0:
       raise ValueError(f"max_bytes must be >= 0, got {max_bytes}")
     self.source, self.max_bytes = source, max_bytes
     self.names, self.classes = source.names, source.classes
     self.kind: Kind | None = source.kind
     self.root = Path(folder).expanduser().absolute()
-    about = {**identity, "kind": source.kind, "classes": list(source.classes), "names": source.names}
+    about = {
+      **identity,
+      "kind": source.kind,
+      "classes": list(source.classes),
+      "names": source.names,
+    }
     key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
     self.folder = self.root / f"{identity.get('name', 'pairs')}-{key[:16]}"
     self._full = False
@@ -150,7 +159,9 @@ class DiskCachedSource:
       if self._reserve(len(content) - (replaced or 0)):
         _write(file, content)
         return
-      log.info("%s is full (%d MiB); further pairs are decoded each time", self.root, self.max_bytes >> 20)
+      log.info(
+        "%s is full (%d MiB); further pairs are decoded each time", self.root, self.max_bytes >> 20
+      )
     except OSError as error:  # a full disk is no reason to stop a training
       log.warning("%s: decoded pairs are no longer cached (%s)", file, error)
     self._full = True
@@ -168,7 +179,9 @@ class DiskCachedSource:
     return False
 
   def describe(self) -> str:
-    return f"{self.source.describe()}, cached in {self.folder} (up to {self.max_bytes / 2**20:.0f} MiB)"
+    return (
+      f"{self.source.describe()}, cached in {self.folder} (up to {self.max_bytes / 2**20:.0f} MiB)"
+    )
 
 
 def _stamp(source: Any, index: int) -> list:
@@ -199,7 +212,9 @@ def _unpack(content: bytes, stamp: list) -> Sample | None:
   """The sample, or None if the content is damaged or belongs to files that have changed since."""
   start = len(_MAGIC) + 4
   body = memoryview(content)[start:]
-  if content[: len(_MAGIC)] != _MAGIC or content[len(_MAGIC) : start] != zlib.crc32(body).to_bytes(4, "little"):
+  if content[: len(_MAGIC)] != _MAGIC or content[len(_MAGIC) : start] != zlib.crc32(body).to_bytes(
+    4, "little"
+  ):
     return None
   try:
     end = content.index(b"\n", start)

@@ -1,7 +1,7 @@
 """Training batches by global step, and validation batches in order.
 
-Everything is a function of (seed, step), without state: a resumed run, another number of workers or a look at
-one step out of order gives the same arrays as the unbroken run.
+Everything is a function of (seed, step), without state: a resumed run, another number of workers or
+a look at one step out of order gives the same arrays as the unbroken run.
 """
 
 import logging
@@ -14,7 +14,13 @@ from tdfusion_jax.batch import IGNORE_LABEL, DetTarget, Pair, Sample, SegTarget,
 from tdfusion_jax.data.augment import augmented_view
 from tdfusion_jax.data.plan import EpochPlan, plan_epoch, pretrain_batches
 from tdfusion_jax.data.source import DatasetError, Kind, Source, checked_index
-from tdfusion_jax.data.transforms import flip_sample, luminance, random_crop, resize_bilinear, resize_target
+from tdfusion_jax.data.transforms import (
+  flip_sample,
+  luminance,
+  random_crop,
+  resize_bilinear,
+  resize_target,
+)
 
 log = logging.getLogger(__name__)
 
@@ -38,10 +44,14 @@ def stack_targets(
     return None
   for name, target in zip(names, targets, strict=True):
     if target is None:
-      raise DatasetError(f"{name}: no label, but the task is {kind}; leave unlabelled pairs out (labelled_only)")
+      raise DatasetError(
+        f"{name}: no label, but the task is {kind}; leave unlabelled pairs out (labelled_only)"
+      )
     values = target[1] if kind == "detection" else target[target != IGNORE_LABEL]
     if num_classes is not None and values.size and values.max() >= num_classes:
-      raise DatasetError(f"{name}: class {values.max()} does not fit a task with {num_classes} classes")
+      raise DatasetError(
+        f"{name}: class {values.max()} does not fit a task with {num_classes} classes"
+      )
   if kind == "segmentation":
     return SegTarget(np.stack(targets).astype(np.int32))
   batch = DetTarget(
@@ -51,7 +61,9 @@ def stack_targets(
   )
   for row, (boxes, classes) in enumerate(targets):
     if len(boxes) > max_boxes:
-      raise DatasetError(f"{names[row]}: {len(boxes)} boxes are more than data.max_boxes={max_boxes}; raise it")
+      raise DatasetError(
+        f"{names[row]}: {len(boxes)} boxes are more than data.max_boxes={max_boxes}; raise it"
+      )
     batch.boxes[row, : len(boxes)] = boxes
     batch.classes[row, : len(boxes)] = classes
     batch.valid[row, : len(boxes)] = True
@@ -65,23 +77,26 @@ def _images(rows: list[np.ndarray]) -> np.ndarray:
 class StepSource:
   """What each training step sees, by global step: pre-training, then per epoch G-steps and F/T-steps.
 
-  `self[step]` is `{"mtr": Views, "mts": Views}` for a G-step and `{"ftr": Views}` otherwise, NumPy arrays of
-  the same shapes throughout.
+  `self[step]` is `{"mtr": Views, "mts": Views}` for a G-step and `{"ftr": Views}` otherwise, NumPy
+  arrays of the same shapes throughout.
 
   Args:
     source: the training pairs, at least 2.
     epochs, g_steps, meta_pairs: Algorithm 1 (see `plan_epoch`).
-    batch_size: rows per batch. With `swap="copy"` half as many different pairs, a pass has twice the steps.
-    crop_size: (h, w) of the random windows at full resolution; None takes the whole resized pair as `crop`.
-      Reduced, with a note, where the first sample is smaller; single smaller samples are enlarged.
+    batch_size: rows per batch. With `swap="copy"` half as many different pairs, a pass has twice
+      the steps.
+    crop_size: (h, w) of the random windows at full resolution; None takes the whole resized pair as
+      `crop`. Reduced, with a note, where the first sample is smaller; single smaller samples are
+      enlarged.
     task_size: (h, w) of the whole view.
     max_boxes: rows per image in `DetTarget`.
-    swap: which rows have infrared and visible exchanged, in both views: "half" the last `batch_size // 2`
-      (the paper), "copy" every second row, a copy of the row before it (upstream), "none".
+    swap: which rows have infrared and visible exchanged, in both views: "half" the last `batch_size
+      // 2` (the paper), "copy" every second row, a copy of the row before it (upstream), "none".
     flip: mirror each row left to right with probability 1/2.
     seed: run seed, >= 0.
     num_classes: the task's classes, checked against the labels; None skips the check.
-    augment: "task" draws the whole view with random scale, place and mosaics (see `augmented_view`).
+    augment: "task" draws the whole view with random scale, place and mosaics (see
+      `augmented_view`).
     pretrain_steps: label-free or supervised steps on plain passes before the first epoch.
   """
 
@@ -113,7 +128,12 @@ class StepSource:
       raise ValueError(f"epochs and pretrain_steps must be >= 0, got {epochs} and {pretrain_steps}")
     self.source, self.epochs, self.g_steps, self.meta_pairs = source, epochs, g_steps, meta_pairs
     self.task_size, self.max_boxes, self.swap, self.flip = _size(task_size), max_boxes, swap, flip
-    self.seed, self.num_classes, self.pretrain_steps, self.augment = seed, num_classes, pretrain_steps, augment
+    self.seed, self.num_classes, self.pretrain_steps, self.augment = (
+      seed,
+      num_classes,
+      pretrain_steps,
+      augment,
+    )
     self.pairs_per_batch = batch_size // 2 if swap == "copy" else batch_size
     self._plans: dict[int, EpochPlan] = {}
     self.ft_steps = len(self.plan(0).ftr)
@@ -127,7 +147,9 @@ class StepSource:
     height, width = first.ir.shape
     fitting = (min(size[0], height), min(size[1], width))
     if fitting != size:
-      log.warning("crop_size %s reduced to %s: %s is only %dx%d", size, fitting, first.name, height, width)
+      log.warning(
+        "crop_size %s reduced to %s: %s is only %dx%d", size, fitting, first.name, height, width
+      )
     return fitting
 
   def plan(self, epoch: int) -> EpochPlan:
@@ -142,7 +164,8 @@ class StepSource:
         seed=self.seed,
         epoch=epoch,
       )
-      # Two epochs suffice for a loader that reads ahead; a fresh dict keeps concurrent readers safe.
+      # Two epochs suffice for a loader that reads ahead; a fresh dict keeps concurrent readers
+      # safe.
       self._plans = {**{k: v for k, v in self._plans.items() if k == epoch - 1}, epoch: plan}
     return plan
 
@@ -155,7 +178,9 @@ class StepSource:
     if step < self.pretrain_steps:
       return "pretrain", 0, step
     epoch, position = divmod(step - self.pretrain_steps, self.g_steps + self.ft_steps)
-    return ("g", epoch, position) if position < self.g_steps else ("ft", epoch, position - self.g_steps)
+    return (
+      ("g", epoch, position) if position < self.g_steps else ("ft", epoch, position - self.g_steps)
+    )
 
   def __getitem__(self, index: int) -> dict[str, Views]:
     step = checked_index(index, len(self))
@@ -169,7 +194,9 @@ class StepSource:
     if kind == "ft":
       return {"ftr": self._views(self.plan(epoch).ftr[position], step, _FTR)}
     turn, position = divmod(position, self.ft_steps)
-    batches = pretrain_batches(len(self.source), batch_size=self.pairs_per_batch, seed=self.seed, turn=turn)
+    batches = pretrain_batches(
+      len(self.source), batch_size=self.pairs_per_batch, seed=self.seed, turn=turn
+    )
     return {"ftr": self._views(batches[position], step, _FTR)}
 
   def _whole(self, sample: Sample, step: int, rng: np.random.Generator):
@@ -192,15 +219,21 @@ class StepSource:
       names.append(sample.name)
       targets.append(target)
     if self.swap == "copy":
-      crops, wholes = ([both for ir, vi in rows for both in ((ir, vi), (vi, ir))] for rows in (crops, wholes))
+      crops, wholes = (
+        [both for ir, vi in rows for both in ((ir, vi), (vi, ir))] for rows in (crops, wholes)
+      )
       names, targets = ([item for item in rows for _ in range(2)] for rows in (names, targets))
     elif self.swap == "half":
       start = len(indices) - len(indices) // 2
       crops, wholes = (
-        [(vi, ir) if row >= start else (ir, vi) for row, (ir, vi) in enumerate(rows)] for rows in (crops, wholes)
+        [(vi, ir) if row >= start else (ir, vi) for row, (ir, vi) in enumerate(rows)]
+        for rows in (crops, wholes)
       )
     target = stack_targets(targets, names, self.source.kind, self.max_boxes, self.num_classes)
-    crop, whole = (Pair(_images([ir for ir, _ in rows]), _images([vi for _, vi in rows])) for rows in (crops, wholes))
+    crop, whole = (
+      Pair(_images([ir for ir, _ in rows]), _images([vi for _, vi in rows]))
+      for rows in (crops, wholes)
+    )
     return Views(crop, whole._replace(target=target))
 
 
@@ -219,8 +252,8 @@ def make_dataset(
   Args:
     step_source: what to read.
     start_step: the global step to begin with (resume).
-    num_workers: processes; 0 reads in `prefetch` threads of this process. With processes the calling script
-      needs the usual `if __name__ == "__main__"` guard.
+    num_workers: processes; 0 reads in `prefetch` threads of this process. With processes the
+      calling script needs the usual `if __name__ == "__main__"` guard.
     prefetch: steps read ahead; 0 reads when asked.
   """
   if not 0 <= start_step <= len(step_source):

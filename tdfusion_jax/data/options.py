@@ -23,7 +23,9 @@ def check_options(name: str, reader: Callable, options: Mapping[str, Any]) -> No
   known = [p.name for p in arguments if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)]
   for option, value in options.items():
     if option not in known and not takes_any:
-      raise DatasetError(f"data set {name!r} has no option {option!r}; known: {', '.join(known) or 'none'}")
+      raise DatasetError(
+        f"data set {name!r} has no option {option!r}; known: {', '.join(known) or 'none'}"
+      )
     if not _fits(value, hints.get(option, Any)):
       raise DatasetError(f"data set {name!r}: {option}={value!r} is not {_words(hints[option])}")
 
@@ -31,7 +33,10 @@ def check_options(name: str, reader: Callable, options: Mapping[str, Any]) -> No
 def _hints(function: Callable) -> dict[str, Any]:
   try:
     return get_type_hints(function)
-  except (NameError, TypeError):  # a user's reader may name types that are imported for type checkers only
+  except (
+    NameError,
+    TypeError,
+  ):  # a user's reader may name types that are imported for type checkers only
     return {}
 
 
@@ -42,7 +47,11 @@ def _fits(value: Any, hint: Any) -> bool:
   if origin in (Union, types.UnionType):
     return any(_fits(value, part) for part in parts)
   if origin is tuple:
-    return isinstance(value, (tuple, list)) and len(value) == len(parts) and all(map(_fits, value, parts))
+    return (
+      isinstance(value, (tuple, list))
+      and len(value) == len(parts)
+      and all(map(_fits, value, parts))
+    )
   if origin is Sequence:  # a text is a sequence of its letters, which nobody means
     return isinstance(value, (tuple, list)) and all(_fits(item, parts[0]) for item in value)
   if hint in (int, float):
@@ -62,5 +71,11 @@ def _words(hint: Any) -> str:
     return f"{len(parts)} values, such as {tuple([96] * len(parts))}"
   if origin is Sequence:
     return "a list of names, such as ['person', 'car']"
-  words = {int: "a whole number", float: "a number", bool: "True or False", str: "a path", Path: "a path"}
+  words = {
+    int: "a whole number",
+    float: "a number",
+    bool: "True or False",
+    str: "a path",
+    Path: "a path",
+  }
   return words.get(hint, getattr(hint, "__name__", str(hint)))

@@ -25,11 +25,13 @@ class EpochPlan(NamedTuple):
   """[ceil(N / B), B] int64, one pass over all pairs; the last batch is filled up from the pass's start."""
 
 
-def plan_epoch(num_pairs: int, *, meta_pairs: int, g_steps: int, batch_size: int, seed: int, epoch: int) -> EpochPlan:
+def plan_epoch(
+  num_pairs: int, *, meta_pairs: int, g_steps: int, batch_size: int, seed: int, epoch: int
+) -> EpochPlan:
   """The steps of one epoch (Algorithm 1): disjoint meta subsets, then a pass over all pairs.
 
-  Each subset is cycled, reshuffled for every cycle, until `g_steps * batch_size` indices are drawn. With
-  fewer than `2 * meta_pairs` pairs the subsets take half of them each, which is logged once.
+  Each subset is cycled, reshuffled for every cycle, until `g_steps * batch_size` indices are drawn.
+  With fewer than `2 * meta_pairs` pairs the subsets take half of them each, which is logged once.
 
   Args:
     num_pairs: N, at least 2.
@@ -40,7 +42,9 @@ def plan_epoch(num_pairs: int, *, meta_pairs: int, g_steps: int, batch_size: int
     epoch: from 0.
   """
   if num_pairs < 2:
-    raise DatasetError(f"training needs at least 2 pairs (one to learn on, one to judge by), found {num_pairs}")
+    raise DatasetError(
+      f"training needs at least 2 pairs (one to learn on, one to judge by), found {num_pairs}"
+    )
   if min(meta_pairs, batch_size) < 1 or min(g_steps, seed, epoch) < 0:
     raise ValueError(
       f"meta_pairs and batch_size must be >= 1, g_steps, seed and epoch >= 0; got {meta_pairs}, "
@@ -74,4 +78,6 @@ def _cycle(pool: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray
 
 @lru_cache(maxsize=16)  # one message per setting, not per epoch
 def _note_small(num_pairs: int, meta_pairs: int, size: int) -> None:
-  log.warning("%d pairs are too few for two subsets of %d: using %d each", num_pairs, meta_pairs, size)
+  log.warning(
+    "%d pairs are too few for two subsets of %d: using %d each", num_pairs, meta_pairs, size
+  )

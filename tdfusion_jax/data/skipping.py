@@ -16,8 +16,9 @@ BAD_SAMPLES = ("stop", "skip")
 class SkippingSource:
   """Another source, with each unreadable pair replaced by the next readable one.
 
-  Which pair stands in depends on the files alone, so batches stay the same for any number of workers and after a
-  resume. Every replaced pair is logged once per process, with the reason, and kept in `skipped`.
+  Which pair stands in depends on the files alone, so batches stay the same for any number of
+  workers and after a resume. Every replaced pair is logged once per process, with the reason, and
+  kept in `skipped`.
 
   Args:
     source: any `Source`.
@@ -59,7 +60,8 @@ class SkippingSource:
       )
 
   def write_down(self, name: str) -> None:
-    """Appends a skipped pair to `report`, in one write: worker processes append to the same file."""
+    """Appends a skipped pair to `report`, in one write: worker processes append to the same file.
+    """
     if self.report is None:
       return
     line = json.dumps({"name": name, "reason": self.skipped[name]}) + "\n"

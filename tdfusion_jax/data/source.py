@@ -36,7 +36,9 @@ def describe_source(title: str, count: int, kind: Kind | None, classes: tuple[st
   """`"LLVIP train: 1203 pairs, detection, 1 class (person)"`."""
   labels = "no labels"
   if kind is not None:
-    labels = f"{kind}, {len(classes)} class{'es' if len(classes) != 1 else ''} ({', '.join(classes)})"
+    labels = (
+      f"{kind}, {len(classes)} class{'es' if len(classes) != 1 else ''} ({', '.join(classes)})"
+    )
   return f"{title}: {count} pair{'s' if count != 1 else ''}, {labels}"
 
 

@@ -28,7 +28,8 @@ def _taps(size: int, target: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def resize_bilinear(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
   """[H, W] float32 -> [h, w] float32, two taps per axis whatever the scale.
 
-  Equals PyTorch's `interpolate(mode="bilinear", align_corners=False)`, no antialiasing: the paper's resize.
+  Equals PyTorch's `interpolate(mode="bilinear", align_corners=False)`, no antialiasing: the paper's
+  resize.
   """
   if image.shape == tuple(size):
     return image
@@ -73,10 +74,13 @@ def flip_sample(sample: Sample) -> Sample:
   return sample._replace(ir=sample.ir[:, ::-1], vi=sample.vi[:, ::-1], target=target)
 
 
-def random_crop(sample: Sample, size: tuple[int, int], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def random_crop(
+  sample: Sample, size: tuple[int, int], rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
   """Luminances [h, w] of one window, the same in both images, uniform over all positions.
 
-  A pair smaller than `size` is first enlarged (bilinear, equal factor for both axes) until the window fits.
+  A pair smaller than `size` is first enlarged (bilinear, equal factor for both axes) until the
+  window fits.
   """
   height, width = sample.ir.shape
   ir, vi = sample.ir, sample.vi

@@ -13,10 +13,12 @@ from tdfusion_jax.data.transforms import resize_nearest
 class TruthStepSource(StepSource):
   """Batches whose crops carry the true w_a as second channel of `ir`, float32.
 
-  It is 1 where only the infrared shows a thing, 0 where only the visible image does and 1/2 elsewhere.
+  It is 1 where only the infrared shows a thing, 0 where only the visible image does and 1/2
+  elsewhere.
 
   Raises:
-    DatasetError: a source that does not know its scenes (only the synthetic world does), or other options.
+    DatasetError: a source that does not know its scenes (only the synthetic world does), or other
+      options.
   """
 
   def __init__(self, source, **options: Any):
@@ -27,14 +29,18 @@ class TruthStepSource(StepSource):
     if not hasattr(world, "scene"):
       raise DatasetError(f"{source.describe()}: where to look is known in the synthetic world only")
     if self.augment != "none" or self.swap == "copy":
-      raise DatasetError("weights from the truth need data.augment='none' and data.swap='half' or 'none'")
+      raise DatasetError(
+        "weights from the truth need data.augment='none' and data.swap='half' or 'none'"
+      )
     self._world: Any = world
     self._maps: dict[int, np.ndarray] = {}
 
   def _map(self, index: int) -> np.ndarray:
     if index not in self._maps:
       scene = self._world.scene(index)
-      truth = np.where(scene["ir_only"], 1.0, np.where(scene["vi_only"], 0.0, 0.5)).astype(np.float32)
+      truth = np.where(scene["ir_only"], 1.0, np.where(scene["vi_only"], 0.0, 0.5)).astype(
+        np.float32
+      )
       self._maps[index] = truth if self.crop_size else resize_nearest(truth, self.task_size)
     return self._maps[index]
 
@@ -52,8 +58,12 @@ class TruthStepSource(StepSource):
 
   def _views(self, indices: np.ndarray, step: int, stream: int) -> Views:
     views = super()._views(indices, step, stream)
-    maps = np.stack([self._window(int(index), row, step, stream) for row, index in enumerate(indices)])
+    maps = np.stack(
+      [self._window(int(index), row, step, stream) for row, index in enumerate(indices)]
+    )
     if self.swap == "half":
       start = len(indices) - len(indices) // 2
       maps[start:] = 1 - maps[start:]
-    return views._replace(crop=views.crop._replace(ir=np.concatenate([views.crop.ir, maps[..., None]], axis=-1)))
+    return views._replace(
+      crop=views.crop._replace(ir=np.concatenate([views.crop.ir, maps[..., None]], axis=-1))
+    )

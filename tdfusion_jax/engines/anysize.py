@@ -1,14 +1,15 @@
 """F for images of all sizes in one compiled program: the same function as `networks.fusion.FusionNet`.
 
-XLA compiles for fixed shapes, and padding an image would change every pixel that F returns. Here an image is laid
-out row after row in one long array with a zero behind each row, which serves as the right neighbour of one row and
-the left neighbour of the next. In that layout the eight neighbours of a pixel lie at fixed distances, given by the
-width, a number that may change without compiling; so may the number of steps in which the pixels are worked through.
-The zeros between and behind the rows are masked out of every convolution and of every sum over pixels, so the result
-is that of the image alone.
+XLA compiles for fixed shapes, and padding an image would change every pixel that F returns. Here an
+image is laid out row after row in one long array with a zero behind each row, which serves as the
+right neighbour of one row and the left neighbour of the next. In that layout the eight neighbours
+of a pixel lie at fixed distances, given by the width, a number that may change without compiling;
+so may the number of steps in which the pixels are worked through. The zeros between and behind the
+rows are masked out of every convolution and of every sum over pixels, so the result is that of the
+image alone.
 
-Each step computes the wide channels of the next pixels once and keeps the last two rows of them for the steps
-that follow. Inference only: the loops have no reverse mode.
+Each step computes the wide channels of the next pixels once and keeps the last two rows of them for
+the steps that follow. Inference only: the loops have no reverse mode.
 """
 
 from collections.abc import Callable, Mapping
@@ -96,7 +97,9 @@ class Ground(NamedTuple):
   """1 on pixels, 0 elsewhere."""
 
 
-def ground_of(room: Room, height: Int[Array, ""], width: Int[Array, ""], dtype: Any = jnp.float32) -> Ground:
+def ground_of(
+  room: Room, height: Int[Array, ""], width: Int[Array, ""], dtype: Any = jnp.float32
+) -> Ground:
   """Where the pixels of a height x width image lie, int32 numbers that may be traced."""
   stride = width + 1
   index = jnp.arange(room.length, dtype=jnp.int32) - room.margin
@@ -112,13 +115,20 @@ class Window:
     self._first = 2 * (ground.room.margin - ground.stride - 1)
 
   def shifted(self, row: int, column: int, start: int, channels: int) -> jax.Array:
-    """Neighbour (row, column) of 0..2 each, (1, 1) the pixel itself, of `channels` from `start` on."""
+    """Neighbour (row, column) of 0..2 each, (1, 1) the pixel itself, of `channels` from `start` on.
+    """
     first = self._first + row * self._stride + column
-    return jax.lax.dynamic_slice(self._values, (first, jnp.full_like(first, start)), (self._pixels, channels))
+    return jax.lax.dynamic_slice(
+      self._values, (first, jnp.full_like(first, start)), (self._pixels, channels)
+    )
 
   def depthwise(self, kernel: jax.Array, start: int = 0) -> jax.Array:
     """3x3 convolution of the channels from `start` on, each by its own kernel [3, 3, C]."""
-    return sum(kernel[i, j][None, :] * self.shifted(i, j, start, kernel.shape[-1]) for i in range(3) for j in range(3))  # pyright: ignore
+    return sum(
+      kernel[i, j][None, :] * self.shifted(i, j, start, kernel.shape[-1])
+      for i in range(3)
+      for j in range(3)
+    )  # pyright: ignore
 
 
 def _walk(
@@ -135,7 +145,8 @@ def _walk(
 
   Args:
     widen: (pixels of each image [P, C], mask [P, 1]) -> [P, wide], zero where the mask is.
-    settle: (window, pixels of each image, mask) -> new pixels of each image, of one new image, or amounts.
+    settle: (window, pixels of each image, mask) -> new pixels of each image, of one new image, or
+      amounts.
     images: replaced in place as the steps go, unless one of the following is given.
     into: channels of one new image to be made instead.
     total: tree of zeros, to which the amounts are added instead.
@@ -156,9 +167,13 @@ def _walk(
     old = state if into is None and total is None else images
     first = room.margin + i * pixels
     values = jnp.concatenate([tail, widen([part(x, first) for x in old], part(ground.mask, first))])
-    values = jax.lax.optimization_barrier(values)  # written once, not computed again for each neighbour
+    values = jax.lax.optimization_barrier(
+      values
+    )  # written once, not computed again for each neighbour
     lag = first - behind
-    new = settle(Window(ground, values, pixels), [part(x, lag) for x in old], part(ground.mask, lag))
+    new = settle(
+      Window(ground, values, pixels), [part(x, lag) for x in old], part(ground.mask, lag)
+    )
     if total is not None:
       return values[pixels:], jax.tree.map(jnp.add, state, new)
     return values[pixels:], tuple(
@@ -178,7 +193,9 @@ def _sums(q: jax.Array, k: jax.Array) -> tuple[jax.Array, ...]:
   """`restormer.gram` of [P, C], in float32 at least."""
   q, k = jax.lax.optimization_barrier((q, k))
   ones, exact = jnp.ones((q.shape[0], 1), q.dtype), jnp.promote_types(q.dtype, jnp.float32)
-  over_pixels = lambda a, b: jax.lax.dot_general(a, b, (((0,), (0,)), ((), ())), preferred_element_type=exact)  # noqa: E731
+  over_pixels = lambda a, b: jax.lax.dot_general(
+    a, b, (((0,), (0,)), ((), ())), preferred_element_type=exact
+  )  # noqa: E731
   return over_pixels(q, k)[None], over_pixels(ones, q * q), over_pixels(ones, k * k)
 
 
@@ -214,7 +231,10 @@ def _block(ground: Ground, p: Mapping[str, Any], x: jax.Array) -> jax.Array:
   ffn, kernel = p["ffn"], p["ffn"]["dwconv"]["kernel"]
 
   def feed(window, here, mask):
-    gate, value = window.depthwise(kernel[..., : 2 * c]), window.depthwise(kernel[..., 2 * c :], 2 * c)
+    gate, value = (
+      window.depthwise(kernel[..., : 2 * c]),
+      window.depthwise(kernel[..., 2 * c :], 2 * c),
+    )
     return (here[0] + (gelu(gate) * value) @ ffn["project_out"]["kernel"],)
 
   into = lambda old, mask: _normed(old[0], p["norm2"], mask) @ ffn["project_in"]["kernel"]  # noqa: E731
@@ -229,7 +249,9 @@ def _fusion_module(ground: Ground, p: Mapping[str, Any], x1: jax.Array, x2: jax.
   side_by_side = lambda arrays: jnp.concatenate(list(arrays), axis=-1)  # noqa: E731
 
   def widen(which):
-    return lambda old, mask: side_by_side((x * mask) @ m[:, which] for x, m in zip(old, matrices, strict=True))
+    return lambda old, mask: side_by_side(
+      (x * mask) @ m[:, which] for x, m in zip(old, matrices, strict=True)
+    )
 
   def to_sums(window, here, mask):
     q1, k1, q2, k2 = jnp.split(window.depthwise(qk_kernel) * mask, 4, axis=1)
@@ -241,14 +263,19 @@ def _fusion_module(ground: Ground, p: Mapping[str, Any], x1: jax.Array, x2: jax.
 
   def to_gates(old, mask):
     a, b = (x * mask for x in old)
-    return side_by_side([side_by_side([a, b]) @ p["project_E"]["kernel"], *(
-      x @ p[f"project_E{i}"]["kernel"] for i, x in ((1, a), (2, b))
-    )])  # fmt: skip
+    return side_by_side(
+      [
+        side_by_side([a, b]) @ p["project_E"]["kernel"],
+        *(x @ p[f"project_E{i}"]["kernel"] for i, x in ((1, a), (2, b))),
+      ]
+    )
 
   def gate(window, here, mask):
     x = side_by_side(here)
     for i in (1, 2):
-      opened = window.depthwise(p["project_E_d"]["kernel"][..., (i - 1) * 4 * c : i * 4 * c], (i - 1) * 4 * c)
+      opened = window.depthwise(
+        p["project_E_d"]["kernel"][..., (i - 1) * 4 * c : i * 4 * c], (i - 1) * 4 * c
+      )
       value = window.depthwise(p[f"project_E{i}_d"]["kernel"], (1 + i) * 4 * c)
       x = x + (gelu(opened) * value) @ p[f"project_out{i}"]["kernel"]
     return (x,)
@@ -261,16 +288,22 @@ def _fusion_module(ground: Ground, p: Mapping[str, Any], x1: jax.Array, x2: jax.
   return _walk(ground, to_gates, gate, (x1, x2), 16 * c, into=2 * c)[0]
 
 
-def _conv3x3(ground: Ground, kernel: jax.Array, x: jax.Array, activation: Callable = lambda y: y) -> jax.Array:
+def _conv3x3(
+  ground: Ground, kernel: jax.Array, x: jax.Array, activation: Callable = lambda y: y
+) -> jax.Array:
   """3x3 convolution [3, 3, C, O]: all nine products first, then their sums over the neighbours."""
   inner, outer = kernel.shape[2:]
   matrix = jnp.transpose(kernel, (2, 0, 1, 3)).reshape(inner, 9 * outer)
 
   def settle(window, here, mask):
-    products = [window.shifted(i, j, (3 * i + j) * outer, outer) for i in range(3) for j in range(3)]
+    products = [
+      window.shifted(i, j, (3 * i + j) * outer, outer) for i in range(3) for j in range(3)
+    ]
     return (activation(sum(products)),)
 
-  return _walk(ground, lambda old, mask: (old[0] * mask) @ matrix, settle, (x,), 9 * outer, into=outer)[0]
+  return _walk(
+    ground, lambda old, mask: (old[0] * mask) @ matrix, settle, (x,), 9 * outer, into=outer
+  )[0]
 
 
 def fuse_flat(

@@ -1,7 +1,8 @@
 """F on NumPy arrays by machine code (`tdfusion_jax.native`): any size, nothing to compile, on this processor.
 
-The same function as `networks.fusion.FusionNet` in float32. XLA compiles a program for each size of image; this takes
-them as they come, which is what fusing folders, videos and tiles of huge images needs. Inference only.
+The same function as `networks.fusion.FusionNet` in float32. XLA compiles a program for each size of
+image; this takes them as they come, which is what fusing folders, videos and tiles of huge images
+needs. Inference only.
 """
 
 import ctypes
@@ -82,7 +83,9 @@ def _block(p: Mapping[str, Any]) -> Block:
   return Block(
     Part(norms[0], _packed(w[:, :qk]), _packed(k[..., :qk])),
     Part(norms[0], _packed(w[:, qk:]), _packed(k[..., qk:])),
-    Part(norms[1], *(_packed(ffn[name]["kernel"]) for name in ("project_in", "dwconv", "project_out"))),
+    Part(
+      norms[1], *(_packed(ffn[name]["kernel"]) for name in ("project_in", "dwconv", "project_out"))
+    ),
     _packed(attn["temperature"]),
     _packed(attn["project_out"]),
   )
@@ -92,7 +95,9 @@ def _fusion_block(p: Mapping[str, Any]) -> Block:
   """Both modalities side by side; the queries of each ask the keys of the other (see `networks.fusion`)."""
   kernel = lambda name: np.asarray(p[name]["kernel"], np.float32)  # noqa: E731
   (q1, k1, v1), (q2, k2, v2) = (np.split(kernel(f"qkv{i}"), 3, axis=-1) for i in (1, 2))
-  (dq1, dk1, dv1), (dq2, dk2, dv2) = (np.split(kernel(f"qkv{i}_dwconv"), 3, axis=-1) for i in (1, 2))
+  (dq1, dk1, dv1), (dq2, dk2, dv2) = (
+    np.split(kernel(f"qkv{i}_dwconv"), 3, axis=-1) for i in (1, 2)
+  )
   none = np.zeros_like(q1)
   diagonal = lambda a, b: np.block([[a, np.zeros_like(b)], [np.zeros_like(a), b]])  # noqa: E731
   return Block(
@@ -116,7 +121,9 @@ def threads() -> int:
 
 def _pointer(array: np.ndarray | None) -> ctypes.c_void_p:
   if array is not None and (array.dtype != np.float32 or not array.flags.c_contiguous):
-    raise ValueError(f"a contiguous float32 array is needed, not {array.dtype} with strides {array.strides}.")
+    raise ValueError(
+      f"a contiguous float32 array is needed, not {array.dtype} with strides {array.strides}."
+    )
   return ctypes.c_void_p(None if array is None else array.ctypes.data)
 
 
@@ -124,14 +131,26 @@ def _numbers(*values: int) -> Any:
   return (ctypes.c_int64 * len(values))(*values)
 
 
-def _run(head: int, part: Part, o: np.ndarray | None, x: np.ndarray, out: np.ndarray, window: Window = _WHOLE) -> None:
+def _run(
+  head: int,
+  part: Part,
+  o: np.ndarray | None,
+  x: np.ndarray,
+  out: np.ndarray,
+  window: Window = _WHOLE,
+) -> None:
   rows, columns = (s.indices(n)[:2] for s, n in zip(window, x.shape, strict=False))
   scale, bias = part.norm or (None, None)
   weights = (ctypes.c_void_p * 5)(*(_pointer(a) for a in (scale, bias, part.w, part.k, o)))
   native.library().TdfusionPart(  # pyright: ignore[reportOptionalMemberAccess]
-    ctypes.c_int64(head), _numbers(*x.shape, part.w.shape[1]), _numbers(*rows, *columns), ctypes.c_int64(threads()),
-    _pointer(x), weights, _pointer(out),
-  )  # fmt: skip
+    ctypes.c_int64(head),
+    _numbers(*x.shape, part.w.shape[1]),
+    _numbers(*rows, *columns),
+    ctypes.c_int64(threads()),
+    _pointer(x),
+    weights,
+    _pointer(out),
+  )
 
 
 def sums(block: Block, x: np.ndarray, window: Window = _WHOLE) -> Sums:
@@ -139,7 +158,11 @@ def sums(block: Block, x: np.ndarray, window: Window = _WHOLE) -> Sums:
   half = block.qk.w.shape[1] // 2
   out = np.empty(half * (half + 2), np.float32)
   _run(0, block.qk, None, x, out, window)
-  return out[: half * half].reshape(half, half), out[half * half :][:half], out[half * half + half :]
+  return (
+    out[: half * half].reshape(half, half),
+    out[half * half :][:half],
+    out[half * half + half :],
+  )
 
 
 def mixture(block: Block, found: Sums) -> np.ndarray:
@@ -156,10 +179,13 @@ def mixture(block: Block, found: Sums) -> np.ndarray:
   return np.ascontiguousarray(attention.reshape(products.shape).T @ block.project, np.float32)
 
 
-def apply(block: Block, mixed: np.ndarray, x: np.ndarray, scratch: np.ndarray | None = None) -> np.ndarray:
+def apply(
+  block: Block, mixed: np.ndarray, x: np.ndarray, scratch: np.ndarray | None = None
+) -> np.ndarray:
   """The block on x [H, W, C], given its `mixture`, in place of x; `scratch` is shaped like x.
 
-  Fresh memory costs about as much as the arithmetic on it: a page at a time comes from the operating system.
+  Fresh memory costs about as much as the arithmetic on it: a page at a time comes from the
+  operating system.
   """
   scratch = np.empty_like(x) if scratch is None else scratch
   _run(1, block.v, mixed, x, scratch)
@@ -171,7 +197,11 @@ def conv3x3(x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
   """[H, W, C] with [3, 3, C, O], zero padded."""
   out = np.empty((*x.shape[:2], kernel.shape[-1]), np.float32)
   native.library().TdfusionConv(  # pyright: ignore[reportOptionalMemberAccess]
-    _numbers(*x.shape[:2], *kernel.shape[2:]), ctypes.c_int64(threads()), _pointer(x), _pointer(kernel), _pointer(out)
+    _numbers(*x.shape[:2], *kernel.shape[2:]),
+    ctypes.c_int64(threads()),
+    _pointer(x),
+    _pointer(kernel),
+    _pointer(out),
   )
   return out
 

@@ -1,7 +1,8 @@
 """F as an ONNX graph, node by node from its weights: no tracing, no converter, no other framework.
 
-NCHW inside, batch, height and width free. Layer norms are folded where that is exact: subtracting the mean over
-channels is a 1x1 convolution, and scale and shift move into the 1x1 convolution that follows.
+NCHW inside, batch, height and width free. Layer norms are folded where that is exact: subtracting
+the mean over channels is a 1x1 convolution, and scale and shift move into the 1x1 convolution that
+follows.
 """
 
 from collections.abc import Mapping
@@ -33,7 +34,9 @@ class Builder:
     self.constants: list[Any] = []
 
   def __call__(self, op: str, *inputs: str, outputs: int = 1, **attributes: Any) -> Any:
-    names = [f"{op.lower()}_{len(self.nodes)}" + (f"_{i}" if outputs > 1 else "") for i in range(outputs)]
+    names = [
+      f"{op.lower()}_{len(self.nodes)}" + (f"_{i}" if outputs > 1 else "") for i in range(outputs)
+    ]
     self.nodes.append(self._helper.make_node(op, list(inputs), names, **attributes))
     return names[0] if outputs == 1 else names
 
@@ -61,7 +64,9 @@ class Builder:
     """Layer norm over channels without scale and shift."""
     centring = np.eye(channels) - 1 / channels
     x = self.pointwise(x, centring)
-    variance = self.pointwise(self("Mul", x, x), np.full((channels, 1), 1 / channels), np.array([_LN_EPS]))
+    variance = self.pointwise(
+      self("Mul", x, x), np.full((channels, 1), 1 / channels), np.array([_LN_EPS])
+    )
     return self("Div", x, self("Sqrt", variance))
 
   def pixels(self, x: str, channels: int) -> str:
@@ -73,14 +78,17 @@ class Builder:
     axes = self.constant([2], np.int64)
     norms = [self("Max", self("ReduceL2", x, axes), self.constant(1e-12)) for x in (q, k)]
     products = self("MatMul", q, self("Transpose", k, perm=[0, 2, 1]))
-    cosine = self("Div", products, self("Mul", norms[0], self("Transpose", norms[1], perm=[0, 2, 1])))
+    cosine = self(
+      "Div", products, self("Mul", norms[0], self("Transpose", norms[1], perm=[0, 2, 1]))
+    )
     head = np.arange(channels) * _HEADS // channels
     other_heads = np.where(head[:, None] == head[None, :], 0.0, _NEVER)
     scaled = self("Mul", cosine, self.constant(np.asarray(temperature)[head][:, None]))
     return self("Softmax", self("Add", scaled, self.constant(other_heads)), axis=-1)
 
   def attend(self, attention: str, project: np.ndarray, v: str, like: str) -> str:
-    """`project` of the attention's mixture of v [B, C, pixels], in the shape of the image `like`."""
+    """`project` of the attention's mixture of v [B, C, pixels], in the shape of the image `like`.
+    """
     mixed = self("MatMul", self.constant(project.T[None]), attention)
     return self("Reshape", self("MatMul", mixed, v), self("Shape", like))
 
@@ -91,7 +99,9 @@ class Builder:
 def _block(b: Builder, p: Mapping[str, Any], x: str, channels: int) -> str:
   """`networks.restormer.RestormerBlock`."""
   attn, ffn = p["attn"], p["ffn"]
-  q, k, v = (b.pixels(y, channels) for y in _parts(b, x, attn["qkv"], attn["qkv_dwconv"], 3, p["norm1"]))
+  q, k, v = (
+    b.pixels(y, channels) for y in _parts(b, x, attn["qkv"], attn["qkv_dwconv"], 3, p["norm1"])
+  )
   attention = b.attention(q, k, channels, attn["temperature"])
   x = b("Add", x, b.attend(attention, attn["project_out"], v, x))
   gate, value = _parts(b, x, ffn["project_in"], ffn["dwconv"], 2, p["norm2"])
@@ -103,9 +113,15 @@ def _parts(b: Builder, x: str, wide: Any, kernel: Any, parts: int, norm: Any = N
   matrix, kernel, bias = np.asarray(wide["kernel"]), np.asarray(kernel["kernel"]), None
   if norm is not None:
     scale = np.asarray(norm["scale"])
-    x, bias, matrix = b.normalised(x, len(scale)), np.asarray(norm["bias"]) @ matrix, scale[:, None] * matrix
+    x, bias, matrix = (
+      b.normalised(x, len(scale)),
+      np.asarray(norm["bias"]) @ matrix,
+      scale[:, None] * matrix,
+    )
   biases = [None] * parts if bias is None else np.split(bias, parts)
-  pieces = zip(np.split(matrix, parts, axis=1), np.split(kernel, parts, axis=-1), biases, strict=True)
+  pieces = zip(
+    np.split(matrix, parts, axis=1), np.split(kernel, parts, axis=-1), biases, strict=True
+  )
   return [b.depthwise(b.pointwise(x, m, c), k) for m, k, c in pieces]
 
 
@@ -138,7 +154,10 @@ def fusion_model(params: Mapping[str, Any]) -> Any:
 
   b = Builder()
   shape = ["batch", "height", "width", 1]
-  ends = {name: helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in ("ir", "vi", "fused")}
+  ends = {
+    name: helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+    for name in ("ir", "vi", "fused")
+  }
   sides = []
   for i, name in enumerate(("ir", "vi"), 1):
     x = b.conv3x3(b("Transpose", name, perm=[0, 3, 1, 2]), params[f"project_in_{i}"]["kernel"])
@@ -151,8 +170,12 @@ def fusion_model(params: Mapping[str, Any]) -> Any:
   x = b("LeakyRelu", b.conv3x3(x, params["project_out_0"]["kernel"]), alpha=0.01)
   x = b("Sigmoid", b.conv3x3(x, params["project_out_1"]["kernel"]))
   b.nodes.append(helper.make_node("Transpose", [x], ["fused"], perm=[0, 2, 3, 1]))
-  graph = helper.make_graph(b.nodes, "TDFusion F", [ends["ir"], ends["vi"]], [ends["fused"]], b.constants)
-  model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+  graph = helper.make_graph(
+    b.nodes, "TDFusion F", [ends["ir"], ends["vi"]], [ends["fused"]], b.constants
+  )
+  model = helper.make_model(
+    graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION
+  )
   checker.check_model(model, full_check=True)
   return model
 

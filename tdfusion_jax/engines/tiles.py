@@ -1,14 +1,16 @@
 """The work on one tile between two of F's sums over all pixels, for images too large for memory (`streaming.py`).
 
 F looks at a whole image at seven places only. What lies between two of them is a stage:
-`(mixed, tile, place) -> (features of the tile's own pixels or None, sums over them for the next stage or None)`, with
+`(mixed, tile, place) -> (features of the tile's own pixels or None, sums over them for the next
+stage or None)`, with
 
   mixed   attention as matrices, from the sums of the stage before
   tile    [1, rows + 2 BORDER, columns + 2 BORDER, C], zero outside the image
   place   int32 (first row, first column, height, width): of the tile's own pixels, and of the image
 
-Stages run machine code where that is to be had (`HostStages`), and otherwise XLA (`JaxStages`), for which all tiles
-have one shape; what lies outside the image is masked to zero, which is the zero padding of the convolutions.
+Stages run machine code where that is to be had (`HostStages`), and otherwise XLA (`JaxStages`), for
+which all tiles have one shape; what lies outside the image is masked to zero, which is the zero
+padding of the convolutions.
 """
 
 from collections.abc import Mapping
@@ -51,7 +53,10 @@ class HostStages:
   def start(self, mixed, tile, place):
     """Of the images [..., 2]: the sums for the first blocks."""
     x, own = self._inside(tile, place)
-    return None, [host.sums(self._blocks[f"encoder{i}_0"], side, own) for i, side in enumerate(self._begin(x), 1)]
+    return None, [
+      host.sums(self._blocks[f"encoder{i}_0"], side, own)
+      for i, side in enumerate(self._begin(x), 1)
+    ]
 
   def first_encoders(self, mixed, tile, place):
     """Of the images: the first blocks."""
@@ -86,7 +91,9 @@ class HostStages:
 
   def mixtures(self, sums: list, *names: str) -> list[np.ndarray]:
     """Attention and the projection behind it as one matrix [C, C], for each block."""
-    return [host.mixture(self._blocks[name], found) for name, found in zip(names, sums, strict=True)]
+    return [
+      host.mixture(self._blocks[name], found) for name, found in zip(names, sums, strict=True)
+    ]
 
   def cross_mixtures(self, sums: list) -> list[np.ndarray]:
     """The same for the fusion module."""
@@ -95,7 +102,9 @@ class HostStages:
   def _inside(self, tile, place):
     """What of the tile lies in the image, and where its own pixels are in that."""
     cut, own = [], []
-    for start, whole, length in zip(place[:2].tolist(), place[2:].tolist(), self._size, strict=True):
+    for start, whole, length in zip(
+      place[:2].tolist(), place[2:].tolist(), self._size, strict=True
+    ):
       first, last = max(0, BORDER - start), min(length + 2 * BORDER, whole - start + BORDER)
       cut.append(slice(first, last))
       own.append(slice(BORDER - first, min(BORDER + length, last) - first))
@@ -120,7 +129,9 @@ class JaxStages:
   def __init__(self, params: Mapping[str, Any], size: tuple[int, int]):
     self._params = jax.tree.map(jnp.asarray, params)
     stage = lambda function: partial(compiling.jit(partial(function, size)), self._params)  # noqa: E731
-    self.start, self.first_encoders, self.second_encoders = map(stage, (_start, _first_encoders, _second_encoders))
+    self.start, self.first_encoders, self.second_encoders = map(
+      stage, (_start, _first_encoders, _second_encoders)
+    )
     self.fusion, self.first_decoder, self.end = map(stage, (_fusion, _first_decoder, _end))
 
   def mixtures(self, sums: list, *names: str) -> list[np.ndarray]:
@@ -136,7 +147,9 @@ class JaxStages:
 
 def _mixture(sums, temperature, project) -> np.ndarray:
   sums = tuple(jnp.asarray(x, jnp.float32) for x in sums)
-  return np.einsum("cd,co->do", np.asarray(channel_attention(sums, temperature))[0], np.asarray(project))  # pyright: ignore
+  return np.einsum(
+    "cd,co->do", np.asarray(channel_attention(sums, temperature))[0], np.asarray(project)
+  )  # pyright: ignore
 
 
 class _Masks(NamedTuple):
@@ -153,7 +166,11 @@ def _masks(size: tuple[int, int], place: jax.Array) -> _Masks:
     return inside, inside & (offset >= 0) & (offset < length)
 
   rows, columns = along(size[0], place[0], place[2]), along(size[1], place[1], place[3])
-  return _Masks(*((r[:, None] & c[None, :])[None, :, :, None].astype(jnp.float32) for r, c in zip(rows, columns)))  # noqa: B905
+  return _Masks(
+    *(
+      (r[:, None] & c[None, :])[None, :, :, None].astype(jnp.float32) for r, c in zip(rows, columns)
+    )
+  )  # noqa: B905
 
 
 def _kept(x: jax.Array) -> jax.Array:
@@ -189,7 +206,9 @@ def _second_encoders(size, params, mixed, x, place):
     )
     return gram(q2, k1), gram(q1, k2)  # the queries of each modality ask the keys of the other
 
-  sums = over_strips(body, weights, (*features, *masks), channels=8 * WIDTH, tiling=_TILING, total=True)
+  sums = over_strips(
+    body, weights, (*features, *masks), channels=8 * WIDTH, tiling=_TILING, total=True
+  )
   return _kept(jnp.concatenate(features, axis=-1)), list(sums)
 
 
@@ -202,7 +221,9 @@ def _fusion(size, params, mixed, x, place):
   gates = (p["project_E"]["kernel"], p["project_E_d"]["kernel"])
   names = ("project_E{}", "project_E{}_d", "project_out{}")
   filters = [tuple(p[name.format(i)]["kernel"] for name in names) for i in (1, 2)]
-  x = over_strips(gate_strip, (gates, filters), tuple(side * masks.inside for side in sides), **tiles)
+  x = over_strips(
+    gate_strip, (gates, filters), tuple(side * masks.inside for side in sides), **tiles
+  )
   return _kept(x), [_sums(params["decoder_0"], x, masks)]
 
 
@@ -221,11 +242,15 @@ def _end(size, params, mixed, x, place):
 
 def _encoders(params, mixed, sides, masks, block, following):
   sides = [
-    _block(params[f"encoder{i}_{block}"], m, side, masks) for i, m, side in zip((1, 2), mixed, sides, strict=True)
+    _block(params[f"encoder{i}_{block}"], m, side, masks)
+    for i, m, side in zip((1, 2), mixed, sides, strict=True)
   ]
   if following is None:
     return sides, None
-  sums = [_sums(params[f"encoder{i}_{following}"], side, masks) for i, side in zip((1, 2), sides, strict=True)]
+  sums = [
+    _sums(params[f"encoder{i}_{following}"], side, masks)
+    for i, side in zip((1, 2), sides, strict=True)
+  ]
   return _kept(jnp.concatenate(sides, axis=-1)), sums
 
 
@@ -234,7 +259,9 @@ def _features(params, x):
 
 
 def _conv3x3(x, p):
-  return jax.lax.conv_general_dilated(x, p["kernel"], (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+  return jax.lax.conv_general_dilated(
+    x, p["kernel"], (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+  )
 
 
 def _block(p, mixed, x, masks):
@@ -244,19 +271,33 @@ def _block(p, mixed, x, masks):
   weights = (_norm(p["norm1"]), attn["qkv"]["kernel"][:, v], attn["qkv_dwconv"]["kernel"][..., v])
   x = over_strips(
     lambda w, m, strips, inside: attend_strip(w, m, strips[:1], inside * strips[1]),
-    weights, (x, masks.inside), mixed[None], channels=3 * c, tiling=_TILING,
-  )  # fmt: skip
-  weights = (_norm(p["norm2"]), *(ffn[name]["kernel"] for name in ("project_in", "dwconv", "project_out")))
+    weights,
+    (x, masks.inside),
+    mixed[None],
+    channels=3 * c,
+    tiling=_TILING,
+  )
+  weights = (
+    _norm(p["norm2"]),
+    *(ffn[name]["kernel"] for name in ("project_in", "dwconv", "project_out")),
+  )
   return over_strips(
     lambda w, _, strips, inside: feed_strip(w, (), strips[:1], inside * strips[1]),
-    weights, (x, masks.inside), channels=4 * c, tiling=_TILING,
-  )  # fmt: skip
+    weights,
+    (x, masks.inside),
+    channels=4 * c,
+    tiling=_TILING,
+  )
 
 
 def _sums(p, x, masks):
   """What the attention of block `p` needs to know of this tile's own pixels."""
   c, qk = x.shape[-1], slice(2 * x.shape[-1])
-  weights = (_norm(p["norm1"]), p["attn"]["qkv"]["kernel"][:, qk], p["attn"]["qkv_dwconv"]["kernel"][..., qk])
+  weights = (
+    _norm(p["norm1"]),
+    p["attn"]["qkv"]["kernel"][:, qk],
+    p["attn"]["qkv_dwconv"]["kernel"][..., qk],
+  )
 
   def body(weights, _, strips, inside):
     x, mask, own = strips

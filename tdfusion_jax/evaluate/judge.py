@@ -31,7 +31,8 @@ def judge(
   """T's scores on all pairs of `source`.
 
   Args:
-    task: made with a low `score_threshold` for detection, since average precision wants the whole curve.
+    task: made with a low `score_threshold` for detection, since average precision wants the whole
+      curve.
     params, stats: of T.
     source: pairs with labels.
     fuse, fuse_params: (params, ir, vi) -> what T sees, on [B, H, W, 1].
@@ -41,9 +42,10 @@ def judge(
     track: wraps the batches for a progress display.
 
   Returns:
-    {"task_loss": mean over pairs; segmentation: "mIoU", "mAcc", "pixel_accuracy", "IoU/CLASS", "Acc/CLASS";
-    detection: "AP50", "AP75", "mAP" and "AP50/CLASS" by COCO matching at `task_size`}, in [0, 1], higher is
-    better but for the loss.
+    {"task_loss": mean over pairs; segmentation: "mIoU", "mAcc", "pixel_accuracy", "IoU/CLASS",
+    "Acc/CLASS";
+    detection: "AP50", "AP75", "mAP" and "AP50/CLASS" by COCO matching at `task_size`}, in [0, 1],
+    higher is better but for the loss.
 
   Raises:
     DatasetError: a source without labels.
@@ -67,7 +69,9 @@ def judge(
   batches = val_batches(source, batch_size=batch_size, task_size=task_size, max_boxes=max_boxes)
   for pair in track(batches, total):
     valid = np.ones(len(pair.ir), bool) if pair.valid is None else np.asarray(pair.valid)
-    loss, predictions = jax.device_get(look(fuse_params, params, stats, jax.tree.map(jnp.asarray, pair)))
+    loss, predictions = jax.device_get(
+      look(fuse_params, params, stats, jax.tree.map(jnp.asarray, pair))
+    )
     losses.append(loss[valid])
     seen.append((*jax.tree.map(lambda leaf, valid=valid: leaf[valid], (predictions, pair.target)),))
   measured = {"task_loss": float(np.concatenate(losses).mean())}
@@ -81,7 +85,11 @@ def _segmentation(seen: list[tuple[dict, SegTarget]], classes: tuple[str, ...]) 
     predicted, true = jnp.asarray(predictions["labels"]), jnp.asarray(target.labels)
     matrix += np.asarray(confusion_matrix(predicted, true, len(classes)), np.int64)
   found = scores(matrix)
-  per_class = {f"{name}/{c}": float(v) for name in ("IoU", "Acc") for c, v in zip(classes, found[name], strict=True)}
+  per_class = {
+    f"{name}/{c}": float(v)
+    for name in ("IoU", "Acc")
+    for c, v in zip(classes, found[name], strict=True)
+  }
   return {name: found[name] for name in ("mIoU", "mAcc", "pixel_accuracy")} | per_class
 
 

@@ -27,28 +27,38 @@ _LOW = {"score_threshold": 0.001, "max_detections": 300}  # average precision wa
 def run_task_stage(config: Config, workdir: str | Path) -> dict:
   """Trains and judges a fresh (or `init.t`) T on the images that `config.fused` names.
 
-  Leaves in `workdir` what `train` leaves, `fused/SPLIT/NAME.png` where F made them, and `result.json`; and beside
-  it `results.md`, a table of all such results in the parent folder. Goes on where an earlier run stopped.
+  Leaves in `workdir` what `train` leaves, `fused/SPLIT/NAME.png` where F made them, and
+  `result.json`; and beside it `results.md`, a table of all such results in the parent folder. Goes
+  on where an earlier run stopped.
 
   Args:
     config: with `stage="task"`, e.g. from `configs/llvip_det.py:task`.
     workdir: the run folder.
 
   Returns:
-    What `result.json` holds: {"name", "images", "weights", "seed", "epochs", SPLIT: {score: value}}.
+    What `result.json` holds: {"name", "images", "weights", "seed", "epochs", SPLIT: {score:
+      value}}.
 
   Raises:
-    ConfigError, DatasetError, CheckpointError: as in training; images missing or of another size, naming the file.
+    ConfigError, DatasetError, CheckpointError: as in training; images missing or of another size,
+      naming the file.
   """
   checks.check(config)
   workdir = Path(workdir)
   splits = ["train", "val"] + (["test"] if config.data.test_split else [])
   pairs = {split: build.source(config, split) for split in splits}
-  about = {"name": workdir.name, "config": config.name, "images": config.fused.images, "seed": config.seed}
+  about = {
+    "name": workdir.name,
+    "config": config.name,
+    "images": config.fused.images,
+    "seed": config.seed,
+  }
   folder = Path(config.fused.folder) if config.fused.folder else workdir / "fused"
   if config.fused.images == "fusion":
     about["weights"] = _fuse_all(config, pairs, folder)
-  images = {split: finished_images(config, source, folder, split) for split, source in pairs.items()}
+  images = {
+    split: finished_images(config, source, folder, split) for split, source in pairs.items()
+  }
   state = train(with_room(config), workdir, pairs=(images["train"], images["val"]))
   low = config.copy_and_resolve_references()
   if config.task.kind == "detection":
@@ -70,7 +80,9 @@ def run_task_stage(config: Config, workdir: str | Path) -> dict:
     )
   _replace(workdir / "result.json", json.dumps(result, indent=2) + "\n")
   write_results(workdir.absolute().parent)
-  looked_at = {split: _main_scores(scores) for split, scores in result.items() if isinstance(scores, dict)}
+  looked_at = {
+    split: _main_scores(scores) for split, scores in result.items() if isinstance(scores, dict)
+  }
   log.info("%s: %s", workdir.name, json.dumps(looked_at))
   if any(scores.get("AP50", 1) < 1e-3 for scores in looked_at.values()):
     log.warning(
@@ -109,12 +121,17 @@ def write_results(folder: Path) -> str:
   for split in {about[-1] for about, _ in rows}:
     there = {str(row): scores for row, (about, scores) in enumerate(rows) if about[-1] == split}
     for name in names:
-      places |= {(row, name): place for row, place in ranks(there, name, name != "task_loss").items()}
+      places |= {
+        (row, name): place for row, place in ranks(there, name, name != "task_loss").items()
+      }
   heads = ["run", "config", "images", "seed", "epochs", "split", *names]
   lines = [" | ".join(heads), "|".join(["---"] * len(heads))]
   marks = {1: "**{}**", 2: "_{}_", 0: "{}"}
   for row, (about, scores) in enumerate(rows):
-    cells = [marks[places.get((str(row), n), 0)].format(f"{scores[n]:.4f}") if n in scores else "" for n in names]
+    cells = [
+      marks[places.get((str(row), n), 0)].format(f"{scores[n]:.4f}") if n in scores else ""
+      for n in names
+    ]
     lines.append(" | ".join([*about, *cells]))
   text = "".join(f"| {line} |\n" for line in lines)
   _replace(folder / "results.md", text)
@@ -136,7 +153,9 @@ def _fuse_all(config: Config, pairs: dict[str, Source], folder: Path) -> str:
   run, file = config.fused.run, config.init.f
   if run and file:
     raise ConfigError(f"config.fused.run={run!r} and config.init.f={file!r}: give one of them.")
-  weights = Path(run) / "weights" / "f.safetensors" if run else Path(file or fusers.shipped_weights())
+  weights = (
+    Path(run) / "weights" / "f.safetensors" if run else Path(file or fusers.shipped_weights())
+  )
   fuse_fn, params = fusers.load_fusion(weights=weights)
   digest = hashlib.sha256(weights.read_bytes()).hexdigest()
   mark, made = folder / "weights.sha256", digest + (" stretched" if config.fused.stretch else "")
@@ -171,7 +190,10 @@ def _fuse_all(config: Config, pairs: dict[str, Source], folder: Path) -> str:
 def _write(fuse, samples: list, out: Path) -> None:
   """One batch; T looks at luminances, so gray images are what is kept."""
   ir = np.stack([s.ir[..., None] for s in samples]).astype(np.float32) / 255
-  vi = np.stack([s.vi if s.vi.ndim == 3 else s.vi[..., None] for s in samples]).astype(np.float32) / 255
+  vi = (
+    np.stack([s.vi if s.vi.ndim == 3 else s.vi[..., None] for s in samples]).astype(np.float32)
+    / 255
+  )
   fused = np.asarray(fuse(ir, vi if vi.shape[-1] == 1 else _gray(vi)))
   for sample, image in zip(samples, fused, strict=True):
     write_image(out / f"{sample.name}.png", image)

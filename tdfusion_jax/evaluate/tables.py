@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 Rows = Mapping[str, Mapping[str, float]]
-"""{row title: {column: score}}; a score that is missing or NaN stays an empty cell and never wins."""
+"""{row title: {column: score}}; a score that is missing or NaN stays an empty cell and never wins.
+"""
 
 
 def columns(rows: Rows) -> list[str]:
@@ -18,7 +19,8 @@ def columns(rows: Rows) -> list[str]:
 
 
 def ranks(rows: Rows, column: str, higher_is_better: bool) -> dict[str, int]:
-  """{row title: 1 or 2} of the best and second-best distinct scores; nothing if there are no two."""
+  """{row title: 1 or 2} of the best and second-best distinct scores; nothing if there are no two.
+  """
   found = {title: row[column] for title, row in rows.items() if _there(row.get(column))}
   order = sorted(set(found.values()), reverse=higher_is_better)[:2]
   if len(order) < 2:
@@ -26,23 +28,36 @@ def ranks(rows: Rows, column: str, higher_is_better: bool) -> dict[str, int]:
   return {title: order.index(score) + 1 for title, score in found.items() if score in order}
 
 
-def markdown(rows: Rows, lower_is_better: Sequence[str] = (), digits: int = 3, title: str = "method") -> str:
+def markdown(
+  rows: Rows, lower_is_better: Sequence[str] = (), digits: int = 3, title: str = "method"
+) -> str:
   """A Markdown table: **best**, _second_; arrows say which way is better."""
   marks = {1: "**{}**", 2: "_{}_", 0: "{}"}
   names = columns(rows)
   head = [title, *(f"{name} {'↓' if name in lower_is_better else '↑'}" for name in names)]
   lines = [head, ["---"] * len(head), *_cells(rows, names, lower_is_better, digits, marks)]
-  return "".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |\n" for line in lines)
+  return "".join(
+    "| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |\n" for line in lines
+  )
 
 
-def latex(rows: Rows, lower_is_better: Sequence[str] = (), digits: int = 3, title: str = "method") -> str:
+def latex(
+  rows: Rows, lower_is_better: Sequence[str] = (), digits: int = 3, title: str = "method"
+) -> str:
   r"""A LaTeX tabular (booktabs): \textbf{best}, \underline{second}."""
   marks = {1: r"\textbf{{{}}}", 2: r"\underline{{{}}}", 0: "{}"}
   names = columns(rows)
   arrow = lambda name: r"$\downarrow$" if name in lower_is_better else r"$\uparrow$"  # noqa: E731
   head = [_escaped(title), *(f"{_escaped(name)} {arrow(name)}" for name in names)]
-  body = [[_escaped(line[0]), *line[1:]] for line in _cells(rows, names, lower_is_better, digits, marks)]
-  lines = [r"\begin{tabular}{l" + "r" * len(names) + "}", r"\toprule", " & ".join(head) + r" \\", r"\midrule"]
+  body = [
+    [_escaped(line[0]), *line[1:]] for line in _cells(rows, names, lower_is_better, digits, marks)
+  ]
+  lines = [
+    r"\begin{tabular}{l" + "r" * len(names) + "}",
+    r"\toprule",
+    " & ".join(head) + r" \\",
+    r"\midrule",
+  ]
   lines += [" & ".join(line) + r" \\" for line in body] + [r"\bottomrule", r"\end{tabular}"]
   return "\n".join(lines) + "\n"
 
@@ -54,7 +69,8 @@ def html_table(
   title: str = "method",
   unranked: Sequence[str] = (),
 ) -> str:
-  """An HTML table: <b>best</b>, <u>second</u>; the columns of `unranked` are neither good nor bad."""
+  """An HTML table: <b>best</b>, <u>second</u>; the columns of `unranked` are neither good nor bad.
+  """
   marks = {1: "<b>{}</b>", 2: "<u>{}</u>", 0: "{}"}
   names = columns(rows)
   arrow = lambda name: "" if name in unranked else " ↓" if name in lower_is_better else " ↑"  # noqa: E731
@@ -86,11 +102,16 @@ def _there(score: Any) -> bool:
 
 
 def _cells(rows: Rows, names, lower_is_better, digits: int, marks, unranked=()) -> list[list[str]]:
-  places = {name: {} if name in unranked else ranks(rows, name, name not in lower_is_better) for name in names}
+  places = {
+    name: {} if name in unranked else ranks(rows, name, name not in lower_is_better)
+    for name in names
+  }
   lines = []
   for title, row in rows.items():
     cells = [
-      marks[places[name].get(title, 0)].format(f"{row[name]:.{digits}f}") if _there(row.get(name)) else ""
+      marks[places[name].get(title, 0)].format(f"{row[name]:.{digits}f}")
+      if _there(row.get(name))
+      else ""
       for name in names
     ]
     lines.append([title, *cells])

@@ -8,26 +8,37 @@ import jax.numpy as jnp
 import numpy as np
 
 from tdfusion_jax.ops import compiling
-from tdfusion_jax.ops.image import fuse_chroma, luminance, min_max_stretch, rgb_to_ycbcr, ycbcr_to_rgb
+from tdfusion_jax.ops.image import (
+  fuse_chroma,
+  luminance,
+  min_max_stretch,
+  rgb_to_ycbcr,
+  ycbcr_to_rgb,
+)
 
 LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 
 
-def make_fuse_fn(fuse_fn: Callable, params: Any, *, stretch: bool = False, dtype: Any = None) -> Callable:
+def make_fuse_fn(
+  fuse_fn: Callable, params: Any, *, stretch: bool = False, dtype: Any = None
+) -> Callable:
   """Jit-compiled fusion of batches of gray or colour images; each size compiles once.
 
-  F sees luminances (BT.601). Colour in, colour out: chroma comes from the one colour input; of two, each pixel's
-  chroma is weighed by its distance from gray. Two gray images give a gray one.
+  F sees luminances (BT.601). Colour in, colour out: chroma comes from the one colour input; of two,
+  each pixel's chroma is weighed by its distance from gray. Two gray images give a gray one.
 
   Args:
     fuse_fn: (params, ir, vi) -> fused, on [B, H, W, 1].
     params: of `fuse_fn`.
-    stretch: stretch each fused luminance to [0, 1], as the published numbers are made; it flickers in video.
-    dtype: that F computes in, such as `jnp.bfloat16`; None is the images' own. Colour stays in the images' own.
+    stretch: stretch each fused luminance to [0, 1], as the published numbers are made; it flickers
+      in video.
+    dtype: that F computes in, such as `jnp.bfloat16`; None is the images' own. Colour stays in the
+      images' own.
 
   Returns:
-    (ir, vi) -> fused in [0, 1]: [B, H, W, 1 or 3] each, equal B, H, W; any size, never padded, since F's
-    attention sums over all pixels. ValueError for other shapes, and for images that are not floats.
+    (ir, vi) -> fused in [0, 1]: [B, H, W, 1 or 3] each, equal B, H, W; any size, never padded,
+    since F's attention sums over all pixels. ValueError for other shapes, and for images that are
+    not floats.
   """
 
   @compiling.jit
@@ -41,7 +52,9 @@ def make_fuse_fn(fuse_fn: Callable, params: Any, *, stretch: bool = False, dtype
     if ir.shape[-1] not in (1, 3) or vi.shape[-1] not in (1, 3):
       raise ValueError(f"images have 1 or 3 channels, not {ir.shape[-1]} and {vi.shape[-1]}.")
     if not all(jnp.issubdtype(image.dtype, jnp.floating) for image in (ir, vi)):
-      raise ValueError(f"images are floats in [0, 1], not {ir.dtype} and {vi.dtype}; divide 8 bits by 255.")
+      raise ValueError(
+        f"images are floats in [0, 1], not {ir.dtype} and {vi.dtype}; divide 8 bits by 255."
+      )
     return fuse(params, jnp.asarray(ir), jnp.asarray(vi))
 
   params = jax.tree.map(lambda x: cast(dtype, jnp.asarray(x)), params)

@@ -14,7 +14,9 @@ from tdfusion_jax.fusing.pairs import AnySizeFuser, PairFuser, make_pair_fuser
 
 BACKENDS = ("auto", "jax", "onnx")
 _TURNS = 2  # of each, the faster counts
-_CLEARLY = 0.85  # of the time of the first: less is not worth losing its overlap of one pair with the next
+_CLEARLY = (
+  0.85  # of the time of the first: less is not worth losing its overlap of one pair with the next
+)
 
 
 def onnx_infer(params: Any) -> Callable:
@@ -36,12 +38,16 @@ def onnx_infer(params: Any) -> Callable:
   return infer
 
 
-def make_fuser(backend: str, fuse_fn: Callable, params: Any, *, stretch: bool = False, dtype: Any = None) -> PairFuser:
+def make_fuser(
+  backend: str, fuse_fn: Callable, params: Any, *, stretch: bool = False, dtype: Any = None
+) -> PairFuser:
   """`fusing.make_pair_fuser`, or its counterpart by ONNX Runtime.
 
   Args:
-    backend: "jax", "onnx", or "auto": on a CPU both are timed on the first pair, if ONNX Runtime is installed.
-    fuse_fn, params: from `fusers.load_fusion`; anything but F runs in JAX, and so does another dtype than float32.
+    backend: "jax", "onnx", or "auto": on a CPU both are timed on the first pair, if ONNX Runtime is
+      installed.
+    fuse_fn, params: from `fusers.load_fusion`; anything but F runs in JAX, and so does another
+      dtype than float32.
     stretch, dtype: as for `fusing.make_fuse_fn`.
 
   Raises:

@@ -10,7 +10,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tdfusion_jax.fusing.pairs import PairFuser
-from tdfusion_jax.images.files import LINEAR, ImageError, Scale, image_size, list_pairs, read_image, write_image
+from tdfusion_jax.images.files import (
+  LINEAR,
+  ImageError,
+  Scale,
+  image_size,
+  list_pairs,
+  read_image,
+  write_image,
+)
 
 _AHEAD = 6  # pairs decoded ahead of the one being fused
 _BEHIND = 3  # results computed and not yet written: enough to keep the processor busy, few enough for memory
@@ -80,7 +88,8 @@ def fuse_folder(
     out_dir: made if needed.
     skip_existing: leave outputs that are there.
     reading: scaling, aligning, checking.
-    fuse_batch: from `fusing.make_fuse_fn`; fuses `batch` pairs of equal size at once, the rest go one by one.
+    fuse_batch: from `fusing.make_fuse_fn`; fuses `batch` pairs of equal size at once, the rest go
+      one by one.
     huge: for pairs of very many pixels, which are then not read by `fuser`.
     track: wraps the outputs, as they are finished, for a progress display.
 
@@ -88,7 +97,9 @@ def fuse_folder(
     ImageError: folders that cannot be paired, or `out_dir` is one of them.
   """
   if Path(out_dir).resolve() in (Path(ir_dir).resolve(), Path(vi_dir).resolve()):
-    raise ImageError(f"{out_dir} holds inputs, which the results would replace; name another folder.")
+    raise ImageError(
+      f"{out_dir} holds inputs, which the results would replace; name another folder."
+    )
   try:
     Path(out_dir).mkdir(parents=True, exist_ok=True)
   except OSError as error:
@@ -103,7 +114,9 @@ def fuse_folder(
       jobs.append(_Job(ir, vi, out))
   with ThreadPoolExecutor(2) as readers, ThreadPoolExecutor(2) as writers:
     groups = _groups(jobs, readers, fuser, batch if fuse_batch else 1, huge)
-    finished = _finished(groups, partial(_read, reading=reading, huge=huge), readers, writers, fuser, fuse_batch)
+    finished = _finished(
+      groups, partial(_read, reading=reading, huge=huge), readers, writers, fuser, fuse_batch
+    )
     try:
       for job, warning, error in track(finished, len(jobs)):
         if error is None:
@@ -130,7 +143,11 @@ def _groups(
   for job, size in sizes.items():
     by_size[size].append(job)
   whole = [same[i : i + batch] for same in by_size.values() for i in range(0, len(same), batch)]
-  return [part for group in whole for part in ([group] if len(group) == batch else [[job] for job in group])]
+  return [
+    part
+    for group in whole
+    for part in ([group] if len(group) == batch else [[job] for job in group])
+  ]
 
 
 def _is_huge(size: tuple[int, int] | None, huge: Huge | None) -> bool:
@@ -143,7 +160,9 @@ class _Later(NamedTuple):
   fuse: Callable[[], np.ndarray]
 
 
-def _read(job: _Job, reading: Reading, huge: Huge | None) -> tuple[np.ndarray, np.ndarray, str] | _Later | ImageError:
+def _read(
+  job: _Job, reading: Reading, huge: Huge | None
+) -> tuple[np.ndarray, np.ndarray, str] | _Later | ImageError:
   """(ir, vi, warning)."""
   if huge is not None and _is_huge(image_size(job.vi), huge):
     return _Later(partial(huge.fuse, job.ir, job.vi, reading))
@@ -165,7 +184,9 @@ def unequal(ir: Path, vi: Path, ir_shape: tuple[int, ...], vi_shape: tuple[int, 
   return ImageError(f"{ir} and {vi} differ in size ({sizes}); register them first, or see --align.")
 
 
-def _decoded(groups: Iterable, read: Callable, pool: ThreadPoolExecutor) -> Iterator[list[tuple[_Job, Any]]]:
+def _decoded(
+  groups: Iterable, read: Callable, pool: ThreadPoolExecutor
+) -> Iterator[list[tuple[_Job, Any]]]:
   """[(job, what `_read` gives)] of each group in order, decoding a few pairs ahead."""
   running: deque[list[tuple[_Job, Future]]] = deque()
   waiting = iter(groups)
@@ -202,7 +223,9 @@ def _finished(
 
   for group in _decoded(groups, read, readers):
     yield from ((job, "", pair) for job, pair in group if isinstance(pair, ImageError))
-    good = [(job, pair) for job, pair in group if isinstance(pair, tuple) and not isinstance(pair, _Later)]
+    good = [
+      (job, pair) for job, pair in group if isinstance(pair, tuple) and not isinstance(pair, _Later)
+    ]
     shapes = {(ir.shape, vi.shape) for _, (ir, vi, _) in good}
     if fuse_batch and len(good) > 1 and len(shapes) == 1:
       fused = fuse_batch(*(np.stack([pair[side] for _, pair in good]) for side in (0, 1)))

@@ -63,7 +63,9 @@ class Footage:
     """Frames, where known."""
     path = Path(source)
     if path.is_dir():
-      found = [p for p in path.iterdir() if p.suffix.lower() in EXTENSIONS and not p.name.startswith(".")]
+      found = [
+        p for p in path.iterdir() if p.suffix.lower() in EXTENSIONS and not p.name.startswith(".")
+      ]
       self._files = sorted(found, key=_by_number)
       if not self._files:
         raise VideoError(f"{path} holds no image ({', '.join(EXTENSIONS)}).")
@@ -77,12 +79,16 @@ class Footage:
       raise VideoError(f"{path} does not exist.")
     av = _pyav()
     try:
-      self._container = av.open(f"/dev/video{source}", format="v4l2") if camera else av.open(str(path))
+      self._container = (
+        av.open(f"/dev/video{source}", format="v4l2") if camera else av.open(str(path))
+      )
       self._stream = self._container.streams.video[0]
     except IndexError:
       raise VideoError(f"{path} has no video stream.") from None
     except (av.error.FFmpegError, OSError, ValueError) as error:
-      raise VideoError(f"{source} cannot be opened as {'a camera' if camera else 'a video'}: {error}") from error
+      raise VideoError(
+        f"{source} cannot be opened as {'a camera' if camera else 'a video'}: {error}"
+      ) from error
     self._stream.thread_type = "AUTO"
     self.rate = self._stream.average_rate or self._stream.guessed_rate or _DEFAULT_RATE
     self.total = self._stream.frames or None
@@ -106,7 +112,9 @@ class Footage:
     av, number = _pyav(), 0
     try:
       for frame in self._container.decode(self._stream):
-        yield Frame(frame.time if frame.time is not None else float(number / self.rate), _array(frame))
+        yield Frame(
+          frame.time if frame.time is not None else float(number / self.rate), _array(frame)
+        )
         number += 1
     except (av.error.FFmpegError, OSError, ValueError) as error:
       raise VideoError(f"{self.name}, frame {number}: {error}") from error
@@ -165,7 +173,8 @@ class Writer:
     self._sound = _Sound(self._av, self._out, [vi, ir], notes)
 
   def add(self, image: np.ndarray, seconds: float) -> None:
-    """The next frame, [H, W, 1 or 3] uint8, shown from `seconds` on, and the sound up to its end."""
+    """The next frame, [H, W, 1 or 3] uint8, shown from `seconds` on, and the sound up to its end.
+    """
     height, width = image.shape[:2]
     if height % 2 or width % 2:
       image = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")

@@ -36,7 +36,9 @@ class PairFuser(Protocol):
     ...
 
 
-def make_pair_fuser(fuse_fn: Callable, params: Any, *, stretch: bool = False, dtype: Any = None) -> PairFuser:
+def make_pair_fuser(
+  fuse_fn: Callable, params: Any, *, stretch: bool = False, dtype: Any = None
+) -> PairFuser:
   """A fuser of single pairs: one program for all sizes if `fuse_fn` is F, else one a size. See `make_fuse_fn`.
 
   F in float32 on a CPU is computed by machine code where that is to be had (`networks.host`).
@@ -86,7 +88,9 @@ class AnySizeFuser:
     infer: computes F in place of JAX: two luminances [1, H, W, 1] float32 -> the fused one.
   """
 
-  def __init__(self, params: Any, *, stretch: bool = False, dtype: Any = None, infer: Callable | None = None):
+  def __init__(
+    self, params: Any, *, stretch: bool = False, dtype: Any = None, infer: Callable | None = None
+  ):
     self._params = jax.tree.map(lambda x: cast(dtype, jnp.asarray(x)), params)
     self._stretch, self._dtype, self._infer = stretch, dtype, infer
     self._programs: dict[Room, Callable] = {}
@@ -131,7 +135,9 @@ class AnySizeFuser:
         self.compiled.append(time.monotonic() - began)
     return self._programs[room](*arguments)
 
-  def _fuse(self, room: Room, source: Any, ir: jax.Array, vi: jax.Array, height: jax.Array, width: jax.Array):
+  def _fuse(
+    self, room: Room, source: Any, ir: jax.Array, vi: jax.Array, height: jax.Array, width: jax.Array
+  ):
     """`source`: parameters of F, or what F returned."""
     fused = source
     if self._infer is None:

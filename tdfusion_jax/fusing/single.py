@@ -10,7 +10,15 @@ from PIL import Image
 
 from tdfusion_jax import fusers
 from tdfusion_jax.fusing.pairs import PairFuser, make_pair_fuser
-from tdfusion_jax.images.files import LINEAR, ImageError, Scale, from_pil, parse_scale, read_image, to_unit
+from tdfusion_jax.images.files import (
+  LINEAR,
+  ImageError,
+  Scale,
+  from_pil,
+  parse_scale,
+  read_image,
+  to_unit,
+)
 
 
 def fuse(
@@ -49,7 +57,11 @@ def _unit(image: Any, name: str, scale: Scale = LINEAR) -> np.ndarray:
   if isinstance(image, Image.Image):
     return from_pil(image, name, scale)
   array = np.asarray(image)
-  if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[-1] not in (1, 3, 4)) or 0 in array.shape:
+  if (
+    array.ndim not in (2, 3)
+    or (array.ndim == 3 and array.shape[-1] not in (1, 3, 4))
+    or 0 in array.shape
+  ):
     raise ImageError(f"{name} is [H, W] or [H, W, 1, 3 or 4], not {list(array.shape)}.")
   if array.dtype not in (np.uint8, np.uint16) and not np.issubdtype(array.dtype, np.floating):
     raise ImageError(f"{name} is uint8, uint16 or float, not {array.dtype}.")

@@ -1,10 +1,11 @@
 """F on images too large for memory: the same result, computed tile by tile.
 
-F looks at a whole image at seven places only: the channel attention of its six blocks and of its fusion module needs
-sums over all pixels of q k^T, q^2 and k^2. So the image is swept six times. Each sweep goes through the tiles of
-the image, finishes one block and adds up the sums that the next one needs; the features between two sweeps
-(32 channels, both encoders side by side) lie in one temporary file, which a sweep rewrites in place. A tile is computed
-with a border as wide as the sweep has 3x3 convolutions in a row, so there are no seams.
+F looks at a whole image at seven places only: the channel attention of its six blocks and of its
+fusion module needs sums over all pixels of q k^T, q^2 and k^2. So the image is swept six times.
+Each sweep goes through the tiles of the image, finishes one block and adds up the sums that the
+next one needs; the features between two sweeps (32 channels, both encoders side by side) lie in one
+temporary file, which a sweep rewrites in place. A tile is computed with a border as wide as the
+sweep has 3x3 convolutions in a row, so there are no seams.
 
 `networks.tiles` computes the tiles. Sums over tiles are kept in float64.
 """
@@ -45,13 +46,14 @@ def fuse_streamed(
 ) -> np.ndarray:
   """The fused luminance of one pair in bounded memory; equals F of the whole images to rounding.
 
-  Memory: 4 bytes a pixel for the result, and about 600 bytes for each pixel of `tile.rows` full rows.
+  Memory: 4 bytes a pixel for the result, and about 600 bytes for each pixel of `tile.rows` full
+  rows.
 
   Args:
     params: of F (`networks.fusion.FusionNet`), float32.
     ir, vi: of equal height and width.
-    folder: for the temporary file of 128 bytes a pixel, which goes when the work ends, however it ends; None: the
-      system's.
+    folder: for the temporary file of 128 bytes a pixel, which goes when the work ends, however it
+      ends; None: the system's.
     tile: what is computed at a time.
     told: called with the finished part of the work, 0 to 1.
 
@@ -64,7 +66,9 @@ def fuse_streamed(
   height, width = ir.array.shape[:2]
   if vi.array.shape[:2] != (height, width):
     raise ImageError(f"ir and vi differ in size ({ir.array.shape} and {vi.array.shape}).")
-  columns = min(tile.columns, -(-width // 8) * 8)  # an image narrower than a tile gets a tile of its own width
+  columns = min(
+    tile.columns, -(-width // 8) * 8
+  )  # an image narrower than a tile gets a tile of its own width
   grid = _Grid(height, width, min(tile.rows, height), columns)
   stages = make_stages(params, (grid.rows, grid.columns))
   bands = -(-height // grid.rows)
@@ -76,18 +80,29 @@ def fuse_streamed(
       store = _Store(file.fileno(), grid)
       sweep = partial(_sweep, grid, tell)
       sums = sweep(stages.start, (), _Images(ir, vi), None)
-      sums = sweep(stages.first_encoders, stages.mixtures(sums, "encoder1_0", "encoder2_0"), _Images(ir, vi), store)
-      sums = sweep(stages.second_encoders, stages.mixtures(sums, "encoder1_1", "encoder2_1"), store, store)
+      sums = sweep(
+        stages.first_encoders,
+        stages.mixtures(sums, "encoder1_0", "encoder2_0"),
+        _Images(ir, vi),
+        store,
+      )
+      sums = sweep(
+        stages.second_encoders, stages.mixtures(sums, "encoder1_1", "encoder2_1"), store, store
+      )
       sums = sweep(stages.fusion, stages.cross_mixtures(sums), store, store)
       sums = sweep(stages.first_decoder, stages.mixtures(sums, "decoder_0"), store, store)
       sweep(stages.end, stages.mixtures(sums, "decoder_1"), store, _Result(fused))
   except OSError as error:
     need = height * width * FEATURES * 4 / 1e9
-    raise ImageError(f"no room for {need:.1f} GB of features in {folder or tempfile.gettempdir()}: {error}") from error
+    raise ImageError(
+      f"no room for {need:.1f} GB of features in {folder or tempfile.gettempdir()}: {error}"
+    ) from error
   return fused
 
 
-def finish(fused: np.ndarray, ir: Pixels, vi: Pixels, *, stretch: bool = False, rows: int = 64) -> np.ndarray:
+def finish(
+  fused: np.ndarray, ir: Pixels, vi: Pixels, *, stretch: bool = False, rows: int = 64
+) -> np.ndarray:
   """A fused luminance [H, W, 1] with the inputs' colour, [H, W, 1 or 3] uint8; as `fusing.make_fuse_fn` has it."""
   low, high = (float(fused.min()), float(fused.max())) if stretch else (0.0, 1.0)
   if high <= low:
@@ -123,7 +138,9 @@ class _Images:
 
   def read(self, start: int, stop: int) -> np.ndarray:
     grays = [side.rows(start, stop) for side in self._sides]
-    return np.concatenate([gray if gray.shape[-1] == 1 else (gray @ LUMINANCE)[..., None] for gray in grays], axis=-1)
+    return np.concatenate(
+      [gray if gray.shape[-1] == 1 else (gray @ LUMINANCE)[..., None] for gray in grays], axis=-1
+    )
 
 
 class _Store:
@@ -162,7 +179,9 @@ class _Result:
     self._fused[start : start + len(rows)] = rows
 
 
-def _sweep(grid: _Grid, tell: Callable, stage: Callable, mixed: Any, source: Any, target: Any) -> Any:
+def _sweep(
+  grid: _Grid, tell: Callable, stage: Callable, mixed: Any, source: Any, target: Any
+) -> Any:
   """Applies `stage` to all tiles, from `source` into `target`, and returns the sums.
 
   A row is read once, before it is overwritten: what a band shares with the next is kept.
@@ -193,7 +212,10 @@ def _sweep(grid: _Grid, tell: Callable, stage: Callable, mixed: Any, source: Any
 def _bands(grid: _Grid, source: Any, disk: ThreadPoolExecutor) -> Iterator[tuple[int, np.ndarray]]:
   """(first row, [rows + 2 borders, padded width, C]): each row of the source is read once, one band ahead."""
   shape = (grid.rows + 2 * BORDER, grid.padded_width, source.channels)
-  edges = [0, *(min(start + grid.rows + BORDER, grid.height) for start in range(0, grid.height, grid.rows))]
+  edges = [
+    0,
+    *(min(start + grid.rows + BORDER, grid.height) for start in range(0, grid.height, grid.rows)),
+  ]
   kept = np.zeros((2 * BORDER, *shape[1:]), np.float32)
   reading = disk.submit(source.read, edges[0], edges[1])
   for i, start in enumerate(range(0, grid.height, grid.rows)):
@@ -202,7 +224,9 @@ def _bands(grid: _Grid, source: Any, disk: ThreadPoolExecutor) -> Iterator[tuple
     if i == 0:
       band[BORDER : BORDER + edges[1], BORDER : BORDER + grid.width] = reading.result()
     else:
-      band[2 * BORDER : 2 * BORDER + edges[i + 1] - edges[i], BORDER : BORDER + grid.width] = reading.result()
+      band[2 * BORDER : 2 * BORDER + edges[i + 1] - edges[i], BORDER : BORDER + grid.width] = (
+        reading.result()
+      )
     kept = band[grid.rows :].copy()
     if i + 2 < len(edges):
       reading = disk.submit(source.read, edges[i + 1], edges[i + 2])

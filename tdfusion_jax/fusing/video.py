@@ -1,7 +1,8 @@
 """Fusing videos: two files, two folders of frames, or two cameras into one file. Needs PyAV (FFmpeg).
 
-F itself has no memory of earlier frames and none is needed: what flickers in fused videos is normalising every
-frame by itself. Here each range, of the thermal input and of the result, follows the scene slowly (`SteadyRange`).
+F itself has no memory of earlier frames and none is needed: what flickers in fused videos is
+normalising every frame by itself. Here each range, of the thermal input and of the result, follows
+the scene slowly (`SteadyRange`).
 """
 
 import contextlib
@@ -65,28 +66,32 @@ def fuse_video(
 ) -> Done:
   """Fuses two videos frame by frame into one with the frame times and the sound of the visible one, else infrared's.
 
-  A frame of the visible video meets the infrared frame nearest to it in time. Colour as in `fusing.make_fuse_fn`.
+  A frame of the visible video meets the infrared frame nearest to it in time. Colour as in
+  `fusing.make_fuse_fn`.
 
   Args:
     fuse: from `fusing.make_fuse_fn`, without stretch.
     ir, vi: closed when done.
     out: .mp4, .mkv, .mov, .avi or .webm; complete when it appears under this name.
     scale: of infrared values; `percentile` follows the scene.
-    stretch: stretch the fused brightness to the full range but for half a percent at its ends, following the scene.
+    stretch: stretch the fused brightness to the full range but for half a percent at its ends,
+      following the scene.
     align: (ir, vi) -> the same in equal size.
     frames: stop after so many.
     told: called with the number of finished frames.
 
   Raises:
-    VideoError: `out` is a source; frames that cannot be read, written, or differ in size. What was fused before that
-      is in `out`.
+    VideoError: `out` is a source; frames that cannot be read, written, or differ in size. What was
+      fused before that is in `out`.
   """
   out, notes = Path(out), []
   if out.suffix.lower() not in CODECS:
     raise VideoError(f"{out} should end in one of {', '.join(CODECS)}.")
   for source in (ir, vi):
     if source.holds(out):
-      raise VideoError(f"{out} is part of {source.name}, which the result would replace; name another file.")
+      raise VideoError(
+        f"{out} is part of {source.name}, which the result would replace; name another file."
+      )
   _check_names(ir, vi)
   try:
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -115,7 +120,9 @@ def fuse_video(
             a, b = align(a, b)
           if a.shape[:2] != b.shape[:2]:
             sizes = " and ".join(f"{x.shape[1]}x{x.shape[0]}" for x in (a, b))
-            raise VideoError(f"{ir.name} and {vi.name} differ in size ({sizes}); register them first, or see --align.")
+            raise VideoError(
+              f"{ir.name} and {vi.name} differ in size ({sizes}); register them first, or see --align."
+            )
           if writer is not None and (b.shape[0], b.shape[1]) != writer.size:
             raise VideoError(f"{vi.name}: frame {count + 1} has another size than the first.")
           started = fuse(a[None], b[None])
@@ -181,8 +188,12 @@ def _check_names(ir: Footage, vi: Footage) -> None:
   shared, lonely = names[0] & names[1], sorted(names[0] ^ names[1])
   if shared and lonely:
     where = [ir.name if name in names[0] else vi.name for name in lonely]
-    shown = ", ".join(f"{name} (in {folder} only)" for name, folder in zip(lonely[:3], where, strict=False))
-    raise VideoError(f"{len(lonely)} frames have no partner: {shown}{', ...' if len(lonely) > 3 else ''}.")
+    shown = ", ".join(
+      f"{name} (in {folder} only)" for name, folder in zip(lonely[:3], where, strict=False)
+    )
+    raise VideoError(
+      f"{len(lonely)} frames have no partner: {shown}{', ...' if len(lonely) > 3 else ''}."
+    )
 
 
 def _pairs(ir: Footage, vi: Footage) -> Iterator[tuple[np.ndarray, np.ndarray, float]]:

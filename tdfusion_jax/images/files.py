@@ -46,7 +46,9 @@ def parse_scale(text: str) -> Scale:
   except ValueError:
     low = high = np.nan
   if name not in ("range", "percentile") or not (np.isfinite(low + high) and low < high):
-    raise ImageError(f"scale {text!r} is none of linear, percentile, percentile:LOW:HIGH, LOW:HIGH with LOW < HIGH.")
+    raise ImageError(
+      f"scale {text!r} is none of linear, percentile, percentile:LOW:HIGH, LOW:HIGH with LOW < HIGH."
+    )
   if name == "percentile" and not 0 <= low < high <= 100:
     raise ImageError(f"scale {text!r}: percentages are from 0 to 100.")
   return Scale(name, low, high)
@@ -85,8 +87,8 @@ def read_image(path: str | Path, scale: Scale = LINEAR) -> np.ndarray:
 
   Args:
     path: 8 or 16 bits, or 32-bit whole or floating point numbers.
-    scale: by default 8 bits are divided by 255, more whole bits by 65535 whatever range they use, and floats must lie
-      in [0, 1].
+    scale: by default 8 bits are divided by 255, more whole bits by 65535 whatever range they use,
+      and floats must lie in [0, 1].
 
   Raises:
     ImageError: missing, corrupt, larger than 150 megapixels, or values that `scale` does not fit.
@@ -102,7 +104,13 @@ def read_pixels(path: str | Path, scale: Scale = LINEAR) -> Pixels:
       return _pixels_of(image, str(path), scale)
   except FileNotFoundError:
     raise ImageError(f"{path} does not exist.") from None
-  except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+  except (
+    OSError,
+    UnidentifiedImageError,
+    ValueError,
+    SyntaxError,
+    Image.DecompressionBombError,
+  ) as error:
     if isinstance(error, ImageError):
       raise
     raise ImageError(f"{path} cannot be read as an image: {error}") from error
@@ -127,8 +135,12 @@ def from_pil(image: Image.Image, name: str, scale: Scale = LINEAR) -> np.ndarray
 
 def _pixels_of(image: Image.Image, name: str, scale: Scale) -> Pixels:
   if image.width * image.height > _MAX_PIXELS:
-    raise ImageError(f"{name}: {image.width}x{image.height} pixels are more than {_MAX_PIXELS // 10**6} million.")
-  ImageOps.exif_transpose(image, in_place=True)  # in place, since what it returns otherwise is a copy
+    raise ImageError(
+      f"{name}: {image.width}x{image.height} pixels are more than {_MAX_PIXELS // 10**6} million."
+    )
+  ImageOps.exif_transpose(
+    image, in_place=True
+  )  # in place, since what it returns otherwise is a copy
   if image.mode not in ("I", "F") and not image.mode.startswith("I;16"):
     mode = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
     image = image if image.mode == mode else image.convert(mode)
@@ -165,7 +177,9 @@ def pixels(array: np.ndarray, name: str, scale: Scale = LINEAR) -> Pixels:
   bottom, top = 0.0, 65535.0 if whole else 1.0
   if low < bottom or high > top:
     reason = "do not fit 16 bits" if whole else "leave [0, 1]"
-    raise ImageError(f"{name}: values from {low:g} to {high:g} {reason}; give a scale (percentile or LOW:HIGH).")
+    raise ImageError(
+      f"{name}: values from {low:g} to {high:g} {reason}; give a scale (percentile or LOW:HIGH)."
+    )
   return Pixels(array, bottom, top)
 
 
@@ -180,7 +194,9 @@ def write_image(path: str | Path, image: np.ndarray) -> None:
   try:
     with atomic_write(path) as temporary:
       # Pillow's own level 6 takes three times as long for files 4 % smaller.
-      Image.fromarray(byte[..., 0] if byte.shape[-1] == 1 else byte).save(temporary, compress_level=3)
+      Image.fromarray(byte[..., 0] if byte.shape[-1] == 1 else byte).save(
+        temporary, compress_level=3
+      )
   except OSError as error:
     raise ImageError(f"{path} cannot be written: {error.strerror or error}.") from error
 
@@ -194,7 +210,8 @@ def list_pairs(ir_dir: str | Path, vi_dir: str | Path) -> list[tuple[str, Path, 
   """(name, infrared file, visible file) of two folders, paired by equal file stems, in name order.
 
   Raises:
-    ImageError: a folder is missing or empty, two files share a stem, or files have no partner (listed).
+    ImageError: a folder is missing or empty, two files share a stem, or files have no partner
+      (listed).
   """
   ir, vi = _by_stem(Path(ir_dir)), _by_stem(Path(vi_dir))
   lonely = [f"{ir[n]} has no partner in {vi_dir}" for n in sorted(ir.keys() - vi.keys())]

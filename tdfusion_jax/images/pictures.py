@@ -12,12 +12,24 @@ _TITLE = 14  # height of the line of text above each column, pixels
 _GAP = 4
 _PALETTE = np.array(
   [
-    (0, 0, 0), (230, 60, 60), (70, 130, 250), (250, 200, 50), (80, 200, 120), (180, 90, 220), (250, 140, 60),
-    (90, 210, 220), (240, 120, 180), (150, 150, 80), (120, 120, 200), (200, 220, 120), (140, 80, 60), (60, 160, 90),
+    (0, 0, 0),
+    (230, 60, 60),
+    (70, 130, 250),
+    (250, 200, 50),
+    (80, 200, 120),
+    (180, 90, 220),
+    (250, 140, 60),
+    (90, 210, 220),
+    (240, 120, 180),
+    (150, 150, 80),
+    (120, 120, 200),
+    (200, 220, 120),
+    (140, 80, 60),
+    (60, 160, 90),
     (220, 220, 220),
   ],
   np.uint8,
-)  # fmt: skip
+)
 
 
 def gray(image: np.ndarray) -> np.ndarray:
@@ -39,12 +51,16 @@ def with_boxes(image: np.ndarray, boxes: np.ndarray, classes: np.ndarray) -> np.
   draw = ImageDraw.Draw(canvas)
   for (x1, y1, x2, y2), label in zip(boxes, classes, strict=True):
     color = tuple(int(v) for v in _PALETTE[1 + int(label) % (len(_PALETTE) - 1)])
-    draw.rectangle((float(x1), float(y1), max(float(x1), float(x2) - 1), max(float(y1), float(y2) - 1)), outline=color)
+    draw.rectangle(
+      (float(x1), float(y1), max(float(x1), float(x2) - 1), max(float(y1), float(y2) - 1)),
+      outline=color,
+    )
   return np.asarray(canvas)
 
 
 def with_labels(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
-  """Tints an RGB uint8 image by class labels [H, W]; class 0 and unknown pixels stay as they are."""
+  """Tints an RGB uint8 image by class labels [H, W]; class 0 and unknown pixels stay as they are.
+  """
   known = (labels > 0) & (labels < 255)
   color = _PALETTE[np.where(known, (labels - 1) % (len(_PALETTE) - 1) + 1, 0)]
   mixed = np.round(0.5 * image + 0.5 * color).astype(np.uint8)
@@ -56,13 +72,17 @@ def sheet(rows: Sequence[Mapping[str, np.ndarray]]) -> np.ndarray:
   titles = list(rows[0])
   height, width = rows[0][titles[0]].shape[:2]
   canvas = Image.new(
-    "RGB", (len(titles) * (width + _GAP) - _GAP, _TITLE + len(rows) * (height + _GAP) - _GAP), (24, 24, 24)
+    "RGB",
+    (len(titles) * (width + _GAP) - _GAP, _TITLE + len(rows) * (height + _GAP) - _GAP),
+    (24, 24, 24),
   )
   draw = ImageDraw.Draw(canvas)
   for column, title in enumerate(titles):
     draw.text((column * (width + _GAP) + 3, 1), title, fill=(235, 235, 235))
     for row, images in enumerate(rows):
-      canvas.paste(Image.fromarray(images[title]), (column * (width + _GAP), _TITLE + row * (height + _GAP)))
+      canvas.paste(
+        Image.fromarray(images[title]), (column * (width + _GAP), _TITLE + row * (height + _GAP))
+      )
   return np.asarray(canvas)
 
 

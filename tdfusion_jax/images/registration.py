@@ -1,10 +1,11 @@
 """Do the two images of a pair show the same view, and if not, can they be made to?
 
-The score compares directions of edges, which both modalities share even where one is bright and the other dark. The
-gradient (gx, gy) of each image, reduced to 160 pixels, becomes the complex number (gx + i gy)^2, whose phase is
-the edge's direction without its sign, divided by its size plus the size that 70 % of the pixels stay under, so that
-strong edges count alike. The real part of the normalised cross-correlation of the two fields peaks at the displacement;
-the peak's height over the correlation's standard deviation says whether there is a common scene at all.
+The score compares directions of edges, which both modalities share even where one is bright and the
+other dark. The gradient (gx, gy) of each image, reduced to 160 pixels, becomes the complex number
+(gx + i gy)^2, whose phase is the edge's direction without its sign, divided by its size plus the
+size that 70 % of the pixels stay under, so that strong edges count alike. The real part of the
+normalised cross-correlation of the two fields peaks at the displacement; the peak's height over the
+correlation's standard deviation says whether there is a common scene at all.
 """
 
 from collections.abc import Callable
@@ -53,7 +54,11 @@ def misalignment(ir: np.ndarray, vi: np.ndarray) -> Misalignment:
   gain = peak / rest if rest > 0 else np.inf
   energy = float(np.linalg.norm(a) * np.linalg.norm(b))
   return Misalignment(
-    float((down - reach) * factor), float((right - reach) * factor), certainty, rest / max(energy, 1e-12), float(gain)
+    float((down - reach) * factor),
+    float((right - reach) * factor),
+    certainty,
+    rest / max(energy, 1e-12),
+    float(gain),
   )
 
 
@@ -85,7 +90,9 @@ def aligner(how: str) -> Callable | None:
   try:
     import cv2
   except ImportError:
-    raise ImageError("aligning by homography needs OpenCV: pip install 'tdfusion-jax[align]'") from None
+    raise ImageError(
+      "aligning by homography needs OpenCV: pip install 'tdfusion-jax[align]'"
+    ) from None
   return lambda ir, vi: (_warped(cv2, _resized(ir, *vi.shape[:2]), vi), vi)
 
 
@@ -133,15 +140,24 @@ def _warped(cv2: Any, ir: np.ndarray, vi: np.ndarray) -> np.ndarray:
   for longest in (160, 320, 640):
     factor = max(height, width) / min(longest, max(height, width))
     to_small = np.diag([1 / factor, 1 / factor, 1]).astype(np.float32)
-    edges = [cv2.GaussianBlur(np.abs(_directions(_small(image, factor))), (0, 0), 1.5) for image in (vi, ir)]
+    edges = [
+      cv2.GaussianBlur(np.abs(_directions(_small(image, factor))), (0, 0), 1.5)
+      for image in (vi, ir)
+    ]
     small = to_small @ matrix @ np.linalg.inv(to_small)
     try:
-      _, small = cv2.findTransformECC(*edges, small.astype(np.float32), cv2.MOTION_HOMOGRAPHY, stop, None, 5)
+      _, small = cv2.findTransformECC(
+        *edges, small.astype(np.float32), cv2.MOTION_HOMOGRAPHY, stop, None, 5
+      )
     except cv2.error:
-      raise ImageError("the images could not be aligned: their edges do not match under any homography.") from None
+      raise ImageError(
+        "the images could not be aligned: their edges do not match under any homography."
+      ) from None
     matrix = np.linalg.inv(to_small) @ small @ to_small
   flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-  warped = cv2.warpPerspective(ir, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+  warped = cv2.warpPerspective(
+    ir, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE
+  )
   warped = np.clip(warped.reshape(height, width, -1), 0, 1)
   if misalignment(warped, vi).rest > start.rest:
     return warped

@@ -1,8 +1,8 @@
 """google-research/scenic: its segmentation models as T, and our SegFormer as one of its models.
 
-Scenic is optional and imported only where it is needed. What is relied on is its documented base-model interface:
-`Model(config, dataset_meta_data)` with `flax_model`, `loss_function(logits, batch, model_params=None)` and
-`get_metrics_fn(split)`.
+Scenic is optional and imported only where it is needed. What is relied on is its documented
+base-model interface: `Model(config, dataset_meta_data)` with `flax_model`, `loss_function(logits,
+batch, model_params=None)` and `get_metrics_fn(split)`.
 """
 
 import importlib
@@ -38,19 +38,24 @@ def require_scenic() -> None:
   """Checks that `import scenic` means google-research/scenic.
 
   Raises:
-    ScenicError: there is no such package, or it is PyPI's, which is another project of the same name.
+    ScenicError: there is no such package, or it is PyPI's, which is another project of the same
+      name.
   """
-  # Looked at, not imported: PyPI's package needs much that is not there, and its errors would hide what it is.
+  # Looked at, not imported: PyPI's package needs much that is not there, and its errors would hide
+  # what it is.
   spec = importlib.util.find_spec("scenic")
   if spec is None:
     raise ScenicError(
       "Scenic is not installed. Do not `pip install scenic`: on PyPI that name is an unrelated project.\n"
       + HOW_TO_INSTALL
     )
-  if not any((Path(place) / "model_lib").is_dir() for place in spec.submodule_search_locations or ()):
+  if not any(
+    (Path(place) / "model_lib").is_dir() for place in spec.submodule_search_locations or ()
+  ):
     raise ScenicError(
       "the installed package `scenic` is not google-research/scenic (it has no scenic.model_lib): PyPI's project of "
-      "that name, a scenario language, is unrelated. Remove it with `pip uninstall scenic`.\n" + HOW_TO_INSTALL
+      "that name, a scenario language, is unrelated. Remove it with `pip uninstall scenic`.\n"
+      + HOW_TO_INSTALL
     )
 
 
@@ -62,7 +67,9 @@ def load_model_class(name: str) -> type:
   """
   module, _, attribute = name.partition(":")
   if not module or not attribute:
-    raise ScenicError(f"model {name!r}: write package.module:Class, as in scenic.projects.baselines.unet:UNet...")
+    raise ScenicError(
+      f"model {name!r}: write package.module:Class, as in scenic.projects.baselines.unet:UNet..."
+    )
   if module.split(".")[0] == "scenic":
     require_scenic()
   try:
@@ -72,7 +79,12 @@ def load_model_class(name: str) -> type:
 
 
 def task_from_names(
-  num_classes: int, variant: str = "", *, model: str = "", in_channels: int = 3, config: Mapping | None = None
+  num_classes: int,
+  variant: str = "",
+  *,
+  model: str = "",
+  in_channels: int = 3,
+  config: Mapping | None = None,
 ) -> Task:
   """What `task.kind = "scenic"` of a config makes.
 
@@ -100,8 +112,8 @@ def segmentation_task(model: Any, in_channels: int = 3) -> Task:
     in_channels: channels its network wants; [B, H, W, 1] images are repeated.
 
   Returns:
-    Task for `SegTarget`: pixels of `IGNORE_LABEL` are masked out with Scenic's `batch_mask`. Collections other
-    than "params" are the task's `stats`.
+    Task for `SegTarget`: pixels of `IGNORE_LABEL` are masked out with Scenic's `batch_mask`.
+    Collections other than "params" are the task's `stats`.
 
   Raises:
     ValueError: images of another number of channels.
@@ -110,7 +122,9 @@ def segmentation_task(model: Any, in_channels: int = 3) -> Task:
 
   def prepare(images):
     if images.shape[-1] not in (1, in_channels):
-      raise ValueError(f"this Scenic task takes {in_channels} channel(s) or one, not {images.shape} images.")
+      raise ValueError(
+        f"this Scenic task takes {in_channels} channel(s) or one, not {images.shape} images."
+      )
     return images if images.shape[-1] == in_channels else jnp.repeat(images, in_channels, axis=-1)
 
   def init(key, images):
@@ -122,7 +136,8 @@ def segmentation_task(model: Any, in_channels: int = 3) -> Task:
     variables, images = {"params": params, **stats}, prepare(images)
     if not train:
       return network.apply(variables, images, train=False), stats
-    # Scenic's networks ask for a dropout key whenever they train: without one here, the same one every time.
+    # Scenic's networks ask for a dropout key whenever they train: without one here, the same one
+    # every time.
     rngs = {"dropout": jax.random.key(0) if key is None else key}
     logits, moved = network.apply(variables, images, train=True, mutable=list(stats), rngs=rngs)
     return logits, {**stats, **moved}
@@ -138,7 +153,9 @@ def segmentation_task(model: Any, in_channels: int = 3) -> Task:
   return Task(init, apply, loss, predict)
 
 
-def metrics(model: Any, split: str | None = None) -> Callable[[Any, SegTarget], dict[str, jax.Array]]:
+def metrics(
+  model: Any, split: str | None = None
+) -> Callable[[Any, SegTarget], dict[str, jax.Array]]:
   """The model's own metrics as a function (logits [B, H, W, C], target) -> {name: mean}.
 
   Scenic sums its metrics over a mapped axis named "batch", so they cannot be called outside of one.
@@ -170,11 +187,12 @@ class ScenicSegFormer(SegFormer):
 def segformer_model_class(base: type | None = None) -> type:
   """Our SegFormer as a Scenic model class, to hand to Scenic's trainers.
 
-  Its config names `variant` and further options of `SegFormer` under `model`; the number of classes comes from the
-  data set's meta data.
+  Its config names `variant` and further options of `SegFormer` under `model`; the number of classes
+  comes from the data set's meta data.
 
   Args:
-    base: the class to extend; None takes `scenic.model_lib.base_models.segmentation_model.SegmentationModel`.
+    base: the class to extend; None takes
+      `scenic.model_lib.base_models.segmentation_model.SegmentationModel`.
 
   Raises:
     ScenicError: see `require_scenic`.
@@ -191,4 +209,6 @@ def segformer_model_class(base: type | None = None) -> type:
     return ConfigDict({"model": {"variant": "b0"}})
 
   members = {"build_flax_model": build_flax_model, "default_flax_model_config": default}
-  return type("SegFormerSegmentationModel", (base,), {**members, "__doc__": "SegFormer as a Scenic model."})
+  return type(
+    "SegFormerSegmentationModel", (base,), {**members, "__doc__": "SegFormer as a Scenic model."}
+  )

@@ -36,31 +36,37 @@ def assign(
 ) -> Assignment:
   """Task-aligned assignment (TOOD, ICCV 2021, in YOLOv8's form), without gradient.
 
-  For each true box, the ten anchors of largest `score^0.5 * max(CIoU, 0)^6` among those whose centre lies strictly
-  inside it (fewer where the metric is zero). An anchor that several boxes claim goes to the one it overlaps most of
-  those that contain its centre. Its target score is its metric, scaled so that the best anchor of a box gets that
-  box's best overlap.
+  For each true box, the ten anchors of largest `score^0.5 * max(CIoU, 0)^6` among those whose
+  centre lies strictly inside it (fewer where the metric is zero). An anchor that several boxes
+  claim goes to the one it overlaps most of those that contain its centre. Its target score is its
+  metric, scaled so that the best anchor of a box gets that box's best overlap.
 
   Args:
     scores: predicted class probabilities.
     boxes: predicted boxes, xyxy pixels.
     points: anchor centres (x, y) in pixels.
-    true_boxes, true_classes, valid: as in `DetTarget`. Overlaps are computed in the dtype of `true_boxes`, as the
-      reference does: a float64 network with float32 boxes still assigns in float32.
-    eps: added to a box's best metric before it divides. The metric of a box that is overlapped little is far smaller
-      than 1e-9 (an overlap of 0.01 to the sixth power is 1e-12), so the box then teaches next to nothing.
+    true_boxes, true_classes, valid: as in `DetTarget`. Overlaps are computed in the dtype of
+      `true_boxes`, as the reference does: a float64 network with float32 boxes still assigns in
+        float32.
+    eps: added to a box's best metric before it divides. The metric of a box that is overlapped
+      little is far smaller than 1e-9 (an overlap of 0.01 to the sixth power is 1e-12), so the box
+      then teaches next to nothing.
   """
   low, high = true_boxes[:, :, None, :2], true_boxes[:, :, None, 2:]
   centre = points[None, None]
   inside = jnp.all((centre > low) & (centre < high), axis=-1) & valid[:, :, None]
-  predicted, true = jnp.broadcast_arrays(boxes.astype(true_boxes.dtype)[:, None], true_boxes[:, :, None])
+  predicted, true = jnp.broadcast_arrays(
+    boxes.astype(true_boxes.dtype)[:, None], true_boxes[:, :, None]
+  )
   overlap = ciou(predicted, true)
   overlap = jnp.where(inside, jnp.maximum(overlap, 0), 0)
   of_class = jnp.take_along_axis(scores, true_classes[:, None, :], axis=2).transpose(0, 2, 1)
   metric = of_class**_ALPHA * overlap**_BETA
   # By index, not by value: equal metrics, as on a uniform image, must not make it more than ten.
   best_ten = jax.lax.top_k(metric, min(TOP_ANCHORS, metric.shape[-1]))[1]
-  claimed = jnp.put_along_axis(jnp.zeros_like(inside), best_ten, True, axis=-1, inplace=False) & (metric > 0)
+  claimed = jnp.put_along_axis(jnp.zeros_like(inside), best_ten, True, axis=-1, inplace=False) & (
+    metric > 0
+  )
   contested = jnp.sum(claimed, axis=1, keepdims=True) > 1
   most = jnp.arange(true_boxes.shape[1])[None, :, None] == jnp.argmax(overlap, axis=1)[:, None]
   claimed = jnp.where(contested, most, claimed)
@@ -85,8 +91,9 @@ def yolo_loss(
     assigner_eps: `eps` of `assign`; the default is the reference's.
 
   Returns:
-    (box + class + dfl, {"box", "class", "dfl"}), scalars with their gains (7.5, 0.5, 1.5), each normalised by
-    max(sum of target scores, 1). NaN if a valid box has a class that the network does not know.
+    (box + class + dfl, {"box", "class", "dfl"}), scalars with their gains (7.5, 0.5, 1.5), each
+    normalised by max(sum of target scores, 1). NaN if a valid box has a class that the network does
+    not know.
 
   Raises:
     ValueError: a target that is not one for B images.
@@ -105,13 +112,18 @@ def yolo_loss(
       assigner_eps,
     )
   )
-  known = ~target.valid | ((target.classes >= 0) & (target.classes < outputs.class_logits.shape[-1]))
+  known = ~target.valid | (
+    (target.classes >= 0) & (target.classes < outputs.class_logits.shape[-1])
+  )
   total = jnp.where(jnp.all(known), jnp.maximum(assigned.scores.sum(), 1), jnp.nan)
   weight = assigned.scores.sum(axis=-1)
   strides = outputs.strides[None, :, None]
-  # Background anchors get their own prediction as target: weight zero alone would turn an infinite slope into NaN.
+  # Background anchors get their own prediction as target: weight zero alone would turn an infinite
+  # slope into NaN.
   is_object = (weight > 0)[..., None]
-  true = jnp.where(is_object, assigned.boxes.astype(dtype), jax.lax.stop_gradient(predicted)) / strides
+  true = (
+    jnp.where(is_object, assigned.boxes.astype(dtype), jax.lax.stop_gradient(predicted)) / strides
+  )
   parts = {
     "box": jnp.sum(weight * (1 - ciou(predicted / strides, true))),
     "class": jnp.sum(optax.sigmoid_binary_cross_entropy(outputs.class_logits, assigned.scores)),
@@ -125,7 +137,9 @@ def _check(outputs: Detections, target: DetTarget) -> None:
   batch, shapes = len(outputs.class_logits), [field.shape for field in target]
   rows = shapes[0][:2]
   if shapes != [(*rows, 4), rows, rows] or rows[0] != batch or 0 in rows:
-    raise ValueError(f"boxes, classes and valid must be [{batch}, M, 4], [{batch}, M] twice, M > 0, not {shapes}.")
+    raise ValueError(
+      f"boxes, classes and valid must be [{batch}, M, 4], [{batch}, M] twice, M > 0, not {shapes}."
+    )
 
 
 def _bin_loss(outputs: Detections, true: Float[Array, "b a 4"]) -> Float[Array, "b a"]:
@@ -135,6 +149,8 @@ def _bin_loss(outputs: Detections, true: Float[Array, "b a 4"]) -> Float[Array, 
   distances = jnp.clip(distances, 0, BINS - 1 - 0.01)
   lower = jnp.floor(distances)
   log_probability = jax.nn.log_softmax(outputs.box_logits.reshape(*distances.shape, BINS), axis=-1)
-  pick = lambda index: jnp.take_along_axis(log_probability, index[..., None].astype(jnp.int32), axis=-1)[..., 0]  # noqa: E731
+  pick = lambda index: jnp.take_along_axis(
+    log_probability, index[..., None].astype(jnp.int32), axis=-1
+  )[..., 0]  # noqa: E731
   nearer = lower + 1 - distances
   return -(pick(lower) * nearer + pick(lower + 1) * (1 - nearer)).mean(axis=-1)

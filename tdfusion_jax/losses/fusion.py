@@ -22,10 +22,12 @@ def fusion_loss(
     fused, ir, vi: [B, H, W, 1] in [0, 1].
     weights: [B, H, W, 2], (w_a, w_b).
     alpha: weight of the gradient term.
-    intensity: "paper" for `w (I_f - I)^2` (Eq. 2), "upstream" for `(w (I_f - I))^2` (the public code).
+    intensity: "paper" for `w (I_f - I)^2` (Eq. 2), "upstream" for `(w (I_f - I))^2` (the public
+      code).
 
   Returns:
-    (loss, {"intensity": L_int, "gradient": L_grad}), scalars; the parts are not multiplied by alpha.
+    (loss, {"intensity": L_int, "gradient": L_grad}), scalars; the parts are not multiplied by
+    alpha.
   """
   parts = {
     "intensity": intensity_loss(fused, ir, vi, weights, intensity),
@@ -54,7 +56,8 @@ def gradient_loss(
 ) -> Float[Array, ""]:
   """`mean|Sx I_f - mx| + mean|Sy I_f - my|` (Eq. 3).
 
-  `mx` is the one of `Sx a`, `Sx b` with the larger absolute value, sign kept, a on ties; `my` likewise.
+  `mx` is the one of `Sx a`, `Sx b` with the larger absolute value, sign kept, a on ties; `my`
+  likewise.
   """
   total = jnp.zeros((), fused.dtype)
   for of_fused, of_ir, of_vi in zip(sobel(fused), sobel(ir), sobel(vi), strict=True):

@@ -12,15 +12,17 @@ def cross_entropy(
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
   """Mean cross-entropy over all pixels whose label is known; equal logits give log(classes).
 
-  Labels must lie in [0, classes) or be `IGNORE_LABEL`: data readers check that. Any other label makes the
-  loss and its gradient NaN, because compiled code cannot raise and must not train on a wrong answer.
+  Labels must lie in [0, classes) or be `IGNORE_LABEL`: data readers check that. Any other label
+  makes the loss and its gradient NaN, because compiled code cannot raise and must not train on a
+  wrong answer.
 
   Args:
     logits: [B, H, W, classes].
     target: labels [B, H, W] integers.
 
   Returns:
-    (loss, {"cross_entropy": loss}), scalars in nats. Zero, with zero gradient, if every pixel is ignored.
+    (loss, {"cross_entropy": loss}), scalars in nats. Zero, with zero gradient, if every pixel is
+    ignored.
 
   Raises:
     ValueError: labels whose shape is not that of the logits' pixels.
@@ -35,5 +37,7 @@ def cross_entropy(
   error = jax.nn.logsumexp(logits, axis=-1) - jnp.sum(jnp.where(is_true, logits, 0), axis=-1)
   count = jnp.maximum(jnp.sum(known), 1).astype(logits.dtype)
   valid = jnp.all(~known | ((labels >= 0) & (labels < logits.shape[-1])))
-  loss = jnp.sum(jnp.where(known, error, 0)) / count * jnp.where(valid, 1, jnp.nan).astype(logits.dtype)
+  loss = (
+    jnp.sum(jnp.where(known, error, 0)) / count * jnp.where(valid, 1, jnp.nan).astype(logits.dtype)
+  )
   return loss, {"cross_entropy": loss}

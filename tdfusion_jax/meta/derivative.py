@@ -19,7 +19,9 @@ def _loss_of(method: Method, f_params, g_params, crop: Pair):
 
 
 def _fusion_gradient(method: Method, f_params, g_params, crop: Pair):
-  (loss, parts), grads = jax.value_and_grad(partial(_loss_of, method), has_aux=True)(f_params, g_params, crop)
+  (loss, parts), grads = jax.value_and_grad(partial(_loss_of, method), has_aux=True)(
+    f_params, g_params, crop
+  )
   return grads, jax.lax.stop_gradient({"fusion_loss": loss, **parts})
 
 
@@ -41,8 +43,8 @@ def _cheap_forward(method, f_params, g_params, crop):
 def _cheap_backward(method, primals, cotangents):
   """Eq. 7 without second order: with u the cotangent of dL_f/dF, `<u, dL_f/dF>` is L_f's slope along u.
 
-  One forward-mode pass of F along u gives the slope as a function of the weights alone; its gradient goes
-  back through G in one reverse pass.
+  One forward-mode pass of F along u gives the slope as a function of the weights alone; its
+  gradient goes back through G in one reverse pass.
   """
   f_params, g_params, crop = primals
   u = jax.tree.map(lambda ct, p: _dense(ct, p), cotangents[0], f_params)
@@ -65,7 +67,9 @@ def _dense(cotangent, like):
 _cheap_fusion_gradient.defvjp(_cheap_forward, _cheap_backward, symbolic_zeros=True)
 
 
-def fusion_gradient(method: Method, f_params, g_params, crop: Pair) -> tuple[Any, dict[str, jax.Array]]:
+def fusion_gradient(
+  method: Method, f_params, g_params, crop: Pair
+) -> tuple[Any, dict[str, jax.Array]]:
   """dL_f/dF, differentiable with respect to G. Returns (gradient like f_params, {name: scalar})."""
   if method.derivative not in DERIVATIVES:
     raise ValueError(f"derivative {method.derivative!r} is not one of {', '.join(DERIVATIVES)}.")

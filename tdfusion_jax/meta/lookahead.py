@@ -37,10 +37,14 @@ def look_ahead(method: Method, g_params, state: TrainState, mtr: Views, eta, t_o
   return f_ahead, t_ahead, t_opt, measured
 
 
-def meta_objective(g_params, method: Method, state: TrainState, mtr: Views, mts: Views, eta, t_optimiser, key):
+def meta_objective(
+  g_params, method: Method, state: TrainState, mtr: Views, mts: Views, eta, t_optimiser, key
+):
   """L_t(T'(F'(mts))), what G is to lower (Eq. 6), with (look-ahead's T state, dL_t/dF', measurements)."""
   inner_key, outer_key = jax.random.split(key)
-  f_ahead, t_ahead, t_opt, measured = look_ahead(method, g_params, state, mtr, eta, t_optimiser, inner_key)
+  f_ahead, t_ahead, t_opt, measured = look_ahead(
+    method, g_params, state, mtr, eta, t_optimiser, inner_key
+  )
 
   def outer(f_params):
     fused = method.fuse(f_params, mts.whole.ir, mts.whole.vi)

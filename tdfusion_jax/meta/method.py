@@ -34,7 +34,8 @@ class Method(NamedTuple):
   anchor_to: float = 0.5
   dropout: bool = True
   derivative: str = "forward_over_reverse"
-  """How Eq. 7 is derived: the cheap exact form, or plain reverse mode through the inner gradient."""
+  """How Eq. 7 is derived: the cheap exact form, or plain reverse mode through the inner gradient.
+  """
 
 
 def task_loss(method: Method, t_params, t_stats, fused, target, key):

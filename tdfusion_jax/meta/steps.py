@@ -1,7 +1,8 @@
 """Learning the fusion loss: the steps of Algorithm 1 (paper, Eq. 4 to 9). Knows no network, only functions.
 
-F fuses, G weighs the fusion loss L_f, T judges by its task loss L_t. Letters as in the paper: `f_params`,
-`g_params`, `t_params`; `mtr`, `mts`, `ftr` are the meta-train, meta-test and fusion-train batches (`Views`).
+F fuses, G weighs the fusion loss L_f, T judges by its task loss L_t. Letters as in the paper:
+`f_params`, `g_params`, `t_params`; `mtr`, `mts`, `ftr` are the meta-train, meta-test and
+fusion-train batches (`Views`).
 """
 
 from collections.abc import Callable
@@ -20,7 +21,9 @@ from tdfusion_jax.meta.state import TrainState
 RULES = ("lookahead", "equilibrium")
 
 
-def meta_gradient(method: Method, state: TrainState, mtr: Views, mts: Views, eta, t_optimiser=None, key=None):
+def meta_gradient(
+  method: Method, state: TrainState, mtr: Views, mts: Views, eta, t_optimiser=None, key=None
+):
   """Eq. 7: the gradient of `meta_objective` with respect to G, by `jax.grad` through the inner optax step.
 
   There is no first-order term: where G did not shape F's inner step (eta = 0), it is exactly zero.
@@ -38,16 +41,25 @@ def meta_gradient(method: Method, state: TrainState, mtr: Views, mts: Views, eta
   """
   key = jax.random.key(0) if key is None else key
   if method.rule == "equilibrium":
-    return jax.grad(partial(equilibrium_objective, method=method, state=state, mts=mts, key=key), has_aux=True)(
-      state.g_params
-    )
+    return jax.grad(
+      partial(equilibrium_objective, method=method, state=state, mts=mts, key=key), has_aux=True
+    )(state.g_params)
   objective = partial(
-    meta_objective, method=method, state=state, mtr=mtr, mts=mts, eta=eta, t_optimiser=t_optimiser, key=key
+    meta_objective,
+    method=method,
+    state=state,
+    mtr=mtr,
+    mts=mts,
+    eta=eta,
+    t_optimiser=t_optimiser,
+    key=key,
   )
   return jax.grad(objective, has_aux=True)(state.g_params)
 
 
-def make_steps(method: Method, f_optimiser, g_optimiser, t_optimiser, eta: Callable) -> tuple[Callable, Callable]:
+def make_steps(
+  method: Method, f_optimiser, g_optimiser, t_optimiser, eta: Callable
+) -> tuple[Callable, Callable]:
   """The two steps of Algorithm 1, each `(state, batch) -> (state, {name: scalar})`, to be jitted once.
 
   Args:
@@ -57,7 +69,8 @@ def make_steps(method: Method, f_optimiser, g_optimiser, t_optimiser, eta: Calla
 
   Returns:
     g_step: batch {"mtr", "mts"}; updates G (Eq. 6), leaves F, T and T's statistics as they were.
-    ft_step: batch {"ftr"}; F <- L_f with G frozen (Eq. 8), then T on the updated F's images (Eq. 9).
+    ft_step: batch {"ftr"}; F <- L_f with G frozen (Eq. 8), then T on the updated F's images (Eq.
+      9).
   """
 
   def g_step(state: TrainState, batch):
@@ -80,7 +93,12 @@ def make_steps(method: Method, f_optimiser, g_optimiser, t_optimiser, eta: Calla
       grads, measured = fusion_gradient(method, state.f_params, state.g_params, crop)
       if method.task_weight:
         judged = lambda p: task_loss(  # noqa: E731
-          method, state.t_params, state.t_stats, method.fuse(p, whole.ir, whole.vi), whole.target, f_key
+          method,
+          state.t_params,
+          state.t_stats,
+          method.fuse(p, whole.ir, whole.vi),
+          whole.target,
+          f_key,
         )
         pushed = jax.grad(judged, has_aux=True)(state.f_params)[0]
         grads = jax.tree.map(lambda g, t: g + method.task_weight * t, grads, pushed)
@@ -101,5 +119,8 @@ def make_steps(method: Method, f_optimiser, g_optimiser, t_optimiser, eta: Calla
 def _update(optimiser, grads, opt_state, params, letter: str):
   """One optimiser step, with the norms of gradient and update to watch."""
   updates, opt_state = optimiser.update(grads, opt_state, params)
-  norms = {f"{letter}_grad_norm": optax.tree.norm(grads), f"{letter}_update_norm": optax.tree.norm(updates)}
+  norms = {
+    f"{letter}_grad_norm": optax.tree.norm(grads),
+    f"{letter}_update_norm": optax.tree.norm(updates),
+  }
   return optax.apply_updates(params, updates), opt_state, norms

@@ -22,8 +22,9 @@ def average_precision(
     classes: names; index = class id.
 
   Returns:
-    {"AP50", "AP75", "mAP" (IoU 0.50 to 0.95), "AR" (mean best recall), "AP50/CLASS", "mAP/CLASS"} in [0, 1]; a
-    class without any true box counts in no mean and has NaN. Without any true box all are NaN.
+    {"AP50", "AP75", "mAP" (IoU 0.50 to 0.95), "AR" (mean best recall), "AP50/CLASS", "mAP/CLASS"}
+    in [0, 1]; a class without any true box counts in no mean and has NaN. Without any true box all
+    are NaN.
 
   Raises:
     ValueError: numbers of images differ, or boxes that are not [K, 4].
@@ -44,9 +45,17 @@ def average_precision(
   # [IoU thresholds, recalls, classes]; -1 where a class has no true box.
   precision = evaluation.eval["precision"][:, :, :, 0, 0]
   recall = evaluation.eval["recall"][:, :, 0, 0]
-  scores = {"AP50": _mean(precision[0]), "AP75": _mean(precision[5]), "mAP": _mean(precision), "AR": _mean(recall)}
+  scores = {
+    "AP50": _mean(precision[0]),
+    "AP75": _mean(precision[5]),
+    "mAP": _mean(precision),
+    "AR": _mean(recall),
+  }
   for index, name in enumerate(classes):
-    scores |= {f"AP50/{name}": _mean(precision[0, :, index]), f"mAP/{name}": _mean(precision[:, :, index])}
+    scores |= {
+      f"AP50/{name}": _mean(precision[0, :, index]),
+      f"mAP/{name}": _mean(precision[:, :, index]),
+    }
   return scores
 
 
@@ -67,7 +76,12 @@ def _coco(images: Sequence[Mapping[str, Any]], classes: Sequence[str]):
     scores = boxes.get("scores")
     for row, (x1, y1, x2, y2) in enumerate(corners.tolist()):
       width, height = max(x2 - x1, 0.0), max(y2 - y1, 0.0)
-      about = {"id": len(rows) + 1, "image_id": image, "category_id": int(boxes["classes"][row]) + 1, "iscrowd": 0}
+      about = {
+        "id": len(rows) + 1,
+        "image_id": image,
+        "category_id": int(boxes["classes"][row]) + 1,
+        "iscrowd": 0,
+      }
       box = {"bbox": [x1, y1, width, height], "area": width * height}
       rows.append(about | box | ({} if scores is None else {"score": float(scores[row])}))
   table = COCO()

@@ -1,4 +1,5 @@
-"""Sharpness and how edges pass from the sources into the fused image, on gray values in [0, 255]."""
+"""Sharpness and how edges pass from the sources into the fused image, on gray values in [0, 255].
+"""
 
 import math
 from typing import Any
@@ -65,7 +66,13 @@ def _preserved(strength, angle, fused_strength, fused_angle):
 
 def _transfer(a: Image, b: Image, f: Image) -> dict[str, Any]:
   (ga, aa), (gb, ab), (gf, af) = (_edges(image) for image in (a, b, f))
-  return {"a": ga, "b": gb, "f": gf, "qa": _preserved(ga, aa, gf, af), "qb": _preserved(gb, ab, gf, af)}
+  return {
+    "a": ga,
+    "b": gb,
+    "f": gf,
+    "qa": _preserved(ga, aa, gf, af),
+    "qb": _preserved(gb, ab, gf, af),
+  }
 
 
 def _share(part, whole):
@@ -74,7 +81,8 @@ def _share(part, whole):
 
 
 def edge_preservation(a: Image, b: Image, f: Image) -> Score:
-  """Qabf (Xydeas and Petrovic 2000), weighed by edge strength; 0 where neither source has an edge."""
+  """Qabf (Xydeas and Petrovic 2000), weighed by edge strength; 0 where neither source has an edge.
+  """
   t = _transfer(a, b, f)
   return _share(t["qa"] * t["a"] + t["qb"] * t["b"], t["a"] + t["b"])
 
@@ -83,7 +91,9 @@ def edge_loss(a: Image, b: Image, f: Image) -> Score:
   """Labf (Petrovic and Xydeas 2005): edges lost, where the fused one is weaker than a source's."""
   t = _transfer(a, b, f)
   lost = (t["f"] <= t["a"]) | (t["f"] <= t["b"])
-  return _share(jnp.where(lost, (1 - t["qa"]) * t["a"] + (1 - t["qb"]) * t["b"], 0), t["a"] + t["b"])
+  return _share(
+    jnp.where(lost, (1 - t["qa"]) * t["a"] + (1 - t["qb"]) * t["b"], 0), t["a"] + t["b"]
+  )
 
 
 def edge_artifacts(a: Image, b: Image, f: Image) -> Score:

@@ -21,12 +21,16 @@ class Metric(NamedTuple):
   source: str
 
 
-# These are made of several programs, see `ops.windows.local_means`; every other metric is compiled as one.
+# These are made of several programs, see `ops.windows.local_means`; every other metric is compiled
+# as one.
 _SEVERAL = ("SSIM", "VIF")
 
 
 def _table(*rows: Metric) -> dict[str, Metric]:
-  return {row.name: row if row.name in _SEVERAL else row._replace(measure=jax.jit(row.measure)) for row in rows}
+  return {
+    row.name: row if row.name in _SEVERAL else row._replace(measure=jax.jit(row.measure))
+    for row in rows
+  }
 
 
 METRICS = _table(
@@ -39,10 +43,24 @@ METRICS = _table(
   Metric("NMI", information.normalised_mutual_information, True, "0 to 2", "Hossny et al. 2008"),
   Metric("CE", information.cross_entropy, False, "from 0, bits", "Kumar et al. 1998"),
   Metric("Qncie", information.nonlinear_correlation, True, "0 to 1", "Wang et al. 2008"),
-  Metric("FMI_pixel", information.feature_information_pixel, True, "0 to 1", "Haghighat et al. 2011"),
-  Metric("FMI_gradient", information.feature_information_gradient, True, "0 to 1", "Haghighat et al. 2011"),
+  Metric(
+    "FMI_pixel", information.feature_information_pixel, True, "0 to 1", "Haghighat et al. 2011"
+  ),
+  Metric(
+    "FMI_gradient",
+    information.feature_information_gradient,
+    True,
+    "0 to 1",
+    "Haghighat et al. 2011",
+  ),
   Metric("CC", similarity.correlation_coefficient, True, "-1 to 1", "Shah et al. 2013"),
-  Metric("SCD", similarity.sum_of_correlations_of_differences, True, "-2 to 2", "Aslantas and Bendes 2015"),
+  Metric(
+    "SCD",
+    similarity.sum_of_correlations_of_differences,
+    True,
+    "-2 to 2",
+    "Aslantas and Bendes 2015",
+  ),
   Metric("MSE", similarity.mean_squared_error, False, "from 0", "Jagalingam and Hegde 2015"),
   Metric("PSNR", similarity.peak_signal_to_noise, True, "dB", "Jagalingam and Hegde 2015"),
   Metric("SSIM", similarity.ssim, True, "-1 to 1", "Wang et al. 2004"),
@@ -75,13 +93,17 @@ class Profile(NamedTuple):
 
 
 PROFILES = {
-  "tdfusion": Profile({}, "round", "SSIM and VIF averaged over both sources, values rounded to 8 bits"),
+  "tdfusion": Profile(
+    {}, "round", "SSIM and VIF averaged over both sources, values rounded to 8 bits"
+  ),
   "sum": Profile(
     {"SSIM": similarity.ssim_sum, "VIF": perceptual.vif_sum},
     "round",
     "SSIM and VIF summed over both sources, as many papers do; values rounded to 8 bits",
   ),
-  "truncate": Profile({}, "truncate", "as tdfusion, but values cut off to 8 bits, as a cast to uint8 does"),
+  "truncate": Profile(
+    {}, "truncate", "as tdfusion, but values cut off to 8 bits, as a cast to uint8 does"
+  ),
   "float": Profile({}, "none", "as tdfusion, but values left as they are, in [0, 255]"),
 }
 """Where implementations are known to disagree."""
@@ -96,20 +118,27 @@ def _measure_of(metric: str | Metric, profile: str) -> tuple[str, Callable]:
 
 
 def fusion_metrics(
-  ir, vi, fused, *, metrics: Sequence[str | Metric] = PAPER, profile: str = "tdfusion", rounding: str | None = None
+  ir,
+  vi,
+  fused,
+  *,
+  metrics: Sequence[str | Metric] = PAPER,
+  profile: str = "tdfusion",
+  rounding: str | None = None,
 ) -> dict[str, np.ndarray]:
   """Measures fused images against their sources; jit-compiled once for each size.
 
   Args:
-    ir, vi, fused: [B, H, W] gray images or luminances (BT.601 Y) of equal sizes: uint8, or floating point in [0, 1].
+    ir, vi, fused: [B, H, W] gray images or luminances (BT.601 Y) of equal sizes: uint8, or floating
+      point in [0, 1].
     metrics: names in `METRICS`, or metrics of your own, which see floating point in [0, 255].
     profile: a key of `PROFILES`.
-    rounding: of floating-point images to 8-bit values: "round", "truncate" (what a cast does), or "none"; None takes
-      the profile's. Histograms count whole values in any case.
+    rounding: of floating-point images to 8-bit values: "round", "truncate" (what a cast does), or
+      "none"; None takes the profile's. Histograms count whole values in any case.
 
   Returns:
-    {name: [B] float32}. NaN where an image is too small for a metric. A flat image has defined values (no edges,
-    no correlation) and a warning.
+    {name: [B] float32}. NaN where an image is too small for a metric. A flat image has defined
+    values (no edges, no correlation) and a warning.
 
   Raises:
     ValueError: unknown names, sizes that differ, or values outside [0, 1].
@@ -120,18 +149,25 @@ def fusion_metrics(
   if profile not in PROFILES:
     raise ValueError(f"profile {profile!r} is not one of {', '.join(PROFILES)}.")
   rounding = PROFILES[profile].rounding if rounding is None else rounding
-  images = [_bytes(name, image, rounding) for name, image in (("ir", ir), ("vi", vi), ("fused", fused))]
+  images = [
+    _bytes(name, image, rounding) for name, image in (("ir", ir), ("vi", vi), ("fused", fused))
+  ]
   if len({image.shape for image in images}) > 1 or images[0].ndim != 3 or 0 in images[0].shape:
-    raise ValueError(f"ir, vi and fused are [B, H, W] of one size, not {', '.join(str(i.shape) for i in images)}.")
+    raise ValueError(
+      f"ir, vi and fused are [B, H, W] of one size, not {', '.join(str(i.shape) for i in images)}."
+    )
   for name, image in zip(("ir", "vi", "fused"), images, strict=True):
     flat = int(np.sum(image.max((1, 2)) == image.min((1, 2))))
     if flat:
-      warnings.warn(f"{flat} of {len(image)} {name} images are flat: their scores say little.", stacklevel=2)
+      warnings.warn(
+        f"{flat} of {len(image)} {name} images are flat: their scores say little.", stacklevel=2
+      )
   measures = dict(_measure_of(metric, profile) for metric in metrics)
   found = []
   for rows in zip(*images, strict=True):
     a, b, f = map(jnp.asarray, rows)
-    # Not read yet: JAX computes the metrics of one image while those of the next are being asked for.
+    # Not read yet: JAX computes the metrics of one image while those of the next are being asked
+    # for.
     found.append({name: measure(a, b, f) for name, measure in measures.items()})
   return {name: np.array([scores[name] for scores in found], np.float32) for name in measures}
 
@@ -146,6 +182,8 @@ def _bytes(name: str, image, rounding: str) -> np.ndarray:
   if not np.issubdtype(image.dtype, np.floating):
     raise ValueError(f"{name}: uint8, or floating point in [0, 1], not {image.dtype}.")
   if image.size and not (image.min() >= 0 and image.max() <= 1):
-    raise ValueError(f"{name}: floating-point values are in [0, 1], found {image.min():g} to {image.max():g}.")
+    raise ValueError(
+      f"{name}: floating-point values are in [0, 1], found {image.min():g} to {image.max():g}."
+    )
   scaled = image.astype(np.float32) * 255
   return {"round": np.round, "truncate": np.floor, "none": lambda x: x}[rounding](scaled)

@@ -1,4 +1,5 @@
-"""What images share in bits: entropy, mutual information and their relatives, on 8-bit gray values."""
+"""What images share in bits: entropy, mutual information and their relatives, on 8-bit gray values.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -63,7 +64,9 @@ def cross_entropy(a: Image, b: Image, f: Image) -> Score:
   def divergence(image):
     shares = histogram(image)
     both = (shares > 0) & (fused > 0)
-    return jnp.sum(jnp.where(both, shares * jnp.log2(jnp.where(both, shares, 1) / jnp.where(both, fused, 1)), 0))
+    return jnp.sum(
+      jnp.where(both, shares * jnp.log2(jnp.where(both, shares, 1) / jnp.where(both, fused, 1)), 0)
+    )
 
   return (divergence(a) + divergence(b)) / 2
 
@@ -97,7 +100,9 @@ def feature_information_gradient(a: Image, b: Image, f: Image) -> Score:
 
 def _gradient(image: Image) -> Image:
   edges = jnp.pad(image, 1, mode="edge")
-  inner = lambda n: jnp.where((jnp.arange(n) == 0) | (jnp.arange(n) == n - 1), 1.0, 0.5).astype(image.dtype)  # noqa: E731
+  inner = lambda n: jnp.where((jnp.arange(n) == 0) | (jnp.arange(n) == n - 1), 1.0, 0.5).astype(
+    image.dtype
+  )  # noqa: E731
   y = (edges[2:, 1:-1] - edges[:-2, 1:-1]) * inner(image.shape[0])[:, None]
   x = (edges[1:-1, 2:] - edges[1:-1, :-2]) * inner(image.shape[1])[None, :]
   return jnp.sqrt(x**2 + y**2)
@@ -110,8 +115,9 @@ def _feature_information(a: Image, b: Image, f: Image) -> Score:
 def _windowed(x: Image, f: Image) -> Score:
   """Mean over windows of 2 I(x; f) / (H(x) + H(f)).
 
-  Each 3x3 window, scaled to a distribution over its nine cells, is a marginal; the joint one with the
-  windows' correlation is taken between independence and the Frechet bound of the correlation's sign.
+  Each 3x3 window, scaled to a distribution over its nine cells, is a marginal; the joint one with
+  the windows' correlation is taken between independence and the Frechet bound of the correlation's
+  sign.
   """
   if min(x.shape) < 3:
     return jnp.full((), jnp.nan, x.dtype)
@@ -122,13 +128,17 @@ def _windowed(x: Image, f: Image) -> Score:
 def _neighbours(image: Image):
   """[H-2, W-2, 9] windows, cells column by column."""
   h, w = image.shape
-  return jnp.stack([image[i : h - 2 + i, j : w - 2 + j] for j in range(3) for i in range(3)], axis=-1)
+  return jnp.stack(
+    [image[i : h - 2 + i, j : w - 2 + j] for j in range(3) for i in range(3)], axis=-1
+  )
 
 
 def _distribution(cells):
   low, high = cells.min(), cells.max()
   flat = high <= low
-  scaled = jnp.where(flat, 1.0, (cells - low) / jnp.where(flat, 1.0, high - low)).astype(cells.dtype)
+  scaled = jnp.where(flat, 1.0, (cells - low) / jnp.where(flat, 1.0, high - low)).astype(
+    cells.dtype
+  )
   return scaled / scaled.sum()
 
 
@@ -137,7 +147,8 @@ def _window(x: Float[Array, "9"], f: Float[Array, "9"]) -> Score:
   cp, cq = jnp.cumsum(p)[:, None], jnp.cumsum(q)[None, :]
   independent = cp * cq
   upper, lower = jnp.minimum(cp, cq), jnp.maximum(cp + cq - 1, 0)
-  # Hoeffding: the covariance of the cell numbers is the sum of what the joint distribution function adds.
+  # Hoeffding: the covariance of the cell numbers is the sum of what the joint distribution function
+  # adds.
   most, least = jnp.sum(upper - independent), jnp.sum(lower - independent)
   cells = jnp.arange(9, dtype=x.dtype)
   spread = lambda d: jnp.sqrt(jnp.maximum(jnp.sum(d * cells**2) - jnp.sum(d * cells) ** 2, 0))  # noqa: E731

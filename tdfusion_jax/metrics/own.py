@@ -12,8 +12,9 @@ def own_metric(name: str, field: str) -> Metric:
   """The metric that `name` stands for, called like its function.
 
   Args:
-    name: `package.module:function`. The function is called with NumPy arrays (fused, ir, vi), [H, W] float32 in
-      [0, 255], and returns a number. Larger is better, unless it has an attribute `higher_is_better = False`.
+    name: `package.module:function`. The function is called with NumPy arrays (fused, ir, vi), [H,
+      W] float32 in [0, 255], and returns a number. Larger is better, unless it has an attribute
+      `higher_is_better = False`.
     field: what named it, for messages.
 
   Raises:

@@ -60,7 +60,8 @@ def _scales(*images: Image) -> Iterator[tuple[Any, tuple[float, ...]]]:
 def visual_information_fidelity(true: Image, seen: Image) -> Score:
   """Pixel-domain VIF of two images (Sheikh and Bovik 2006), four scales of Gaussian windows 17, 9, 5 and 3.
 
-  An image below 41 pixels has fewer scales. 0 / 0, a flat true image, is 1 if both are flat and 0 else.
+  An image below 41 pixels has fewer scales. 0 / 0, a flat true image, is 1 if both are flat and 0
+  else.
   """
   kept = whole = jnp.zeros((), true.dtype)
   for (x, y), weights in _scales(true, seen):
@@ -83,14 +84,18 @@ def vif_sum(a: Image, b: Image, f: Image) -> Score:
 def vif_for_fusion(a: Image, b: Image, f: Image) -> Score:
   """VIFF (Han et al. 2013): in each window the source that the fused image follows with the larger gain counts.
 
-  Noise variance 0.005 * 255^2; scales weighed 1, 0, 0.15, 1 over their sum. Fewer scales below 41 pixels.
+  Noise variance 0.005 * 255^2; scales weighed 1, 0, 0.15, 1 over their sum. Fewer scales below 41
+  pixels.
   """
   noise = 0.005 * 255**2
   shares, ratios = [], []
   for share, ((x, y, z), weights) in zip((1.0, 0.0, 0.15, 1.0), _scales(a, b, f)):  # noqa: B905
-    (gain_a, rest_a, var_a), (gain_b, rest_b, var_b) = (_channel(local_means(t, z, weights)) for t in (x, y))
+    (gain_a, rest_a, var_a), (gain_b, rest_b, var_b) = (
+      _channel(local_means(t, z, weights)) for t in (x, y)
+    )
     kept_a, kept_b = (
-      jnp.log2(1 + g**2 * v / (r + noise)) for g, r, v in ((gain_a, rest_a, var_a), (gain_b, rest_b, var_b))
+      jnp.log2(1 + g**2 * v / (r + noise))
+      for g, r, v in ((gain_a, rest_a, var_a), (gain_b, rest_b, var_b))
     )
     follows_b = gain_a < gain_b
     kept = jnp.where(follows_b, kept_b, kept_a)
@@ -100,7 +105,10 @@ def vif_for_fusion(a: Image, b: Image, f: Image) -> Score:
   total = sum(shares)
   if not total:
     return jnp.full((), jnp.nan, f.dtype)
-  return sum((share / total * ratio for share, ratio in zip(shares, ratios, strict=True)), jnp.zeros((), f.dtype))
+  return sum(
+    (share / total * ratio for share, ratio in zip(shares, ratios, strict=True)),
+    jnp.zeros((), f.dtype),
+  )
 
 
 def _filtered(image: Image, response: np.ndarray) -> Image:

@@ -20,8 +20,9 @@ def confusion_matrix(
     num_classes: number of classes.
 
   Returns:
-    [num_classes, num_classes] int32, row = true, column = predicted. Sum the matrices of many batches on the
-    host (int64). If any class is outside its range, every entry is hugely negative, and `scores` raises.
+    [num_classes, num_classes] int32, row = true, column = predicted. Sum the matrices of many
+    batches on the host (int64). If any class is outside its range, every entry is hugely negative,
+    and `scores` raises.
   """
   known = labels != IGNORE_LABEL
   inside = (labels >= 0) & (labels < num_classes) & (predicted >= 0) & (predicted < num_classes)
@@ -45,13 +46,16 @@ def scores(matrix) -> dict:
     `pixel_accuracy`: share of correct pixels (NaN without pixels).
 
   Raises:
-    ValueError: not a square matrix, or negative entries (labels or predictions outside their range).
+    ValueError: not a square matrix, or negative entries (labels or predictions outside their
+      range).
   """
   matrix = np.asarray(matrix, np.float64)
   if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
     raise ValueError(f"a confusion matrix is square, not {matrix.shape}.")
   if (matrix < 0).any():
-    raise ValueError("negative entries in the confusion matrix: labels or predictions lay outside [0, classes).")
+    raise ValueError(
+      "negative entries in the confusion matrix: labels or predictions lay outside [0, classes)."
+    )
   hits, labelled, predicted = np.diag(matrix), matrix.sum(1), matrix.sum(0)
   iou = _ratio(hits, labelled + predicted - hits)
   accuracy = _ratio(hits, labelled)

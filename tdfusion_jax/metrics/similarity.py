@@ -1,4 +1,5 @@
-"""How alike images are: errors, correlations and structural similarity, on gray values in [0, 255]."""
+"""How alike images are: errors, correlations and structural similarity, on gray values in [0, 255].
+"""
 
 import math
 from functools import partial
@@ -90,8 +91,8 @@ def ssim_sum(a: Image, b: Image, f: Image) -> Score:
 def multi_scale_ssim(a: Image, b: Image, f: Image) -> Score:
   """MS-SSIM, mean over both sources (Wang et al. 2003): 11x11 Gaussian windows, five scales.
 
-  Images below 176 pixels have fewer scales, with the weights of those that remain scaled to sum 1; below 11
-  there is none (NaN).
+  Images below 176 pixels have fewer scales, with the weights of those that remain scaled to sum 1;
+  below 11 there is none (NaN).
   """
   return (_multi_scale(f, a) + _multi_scale(f, b)) / 2
 
@@ -121,7 +122,10 @@ def _quality_maps(x: Image, y: Image) -> tuple[Any, Any, Any]:
   weights = uniform(8)
   x, y = x - _PEAK / 2, y - _PEAK / 2
   mean_x, mean_y = filter_valid(x, weights), filter_valid(y, weights)
-  square_x, square_y = filter_valid(x**2, weights) - mean_x**2, filter_valid(y**2, weights) - mean_y**2
+  square_x, square_y = (
+    filter_valid(x**2, weights) - mean_x**2,
+    filter_valid(y**2, weights) - mean_y**2,
+  )
   square_x, square_y = jnp.maximum(square_x, 0), jnp.maximum(square_y, 0)
   covariance = filter_valid(x * y, weights) - mean_x * mean_y
   mean_x, mean_y = mean_x + _PEAK / 2, mean_y + _PEAK / 2
@@ -151,7 +155,9 @@ def piella_weighted(a: Image, b: Image, f: Image) -> Score:
   """Q_w of Piella and Heijmans: windows weighed by the larger variance."""
   quality, salience = _weighted_quality(a, b, f)
   total = jnp.sum(salience)
-  return jnp.where(total > 0, jnp.sum(quality * salience) / jnp.where(total > 0, total, 1), jnp.mean(quality))
+  return jnp.where(
+    total > 0, jnp.sum(quality * salience) / jnp.where(total > 0, total, 1), jnp.mean(quality)
+  )
 
 
 def yang(a: Image, b: Image, f: Image) -> Score:

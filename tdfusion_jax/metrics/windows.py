@@ -47,8 +47,8 @@ def local_means(
 ) -> tuple[Float[Array, "h2 w2"], ...]:
   """`filter_valid` of x, y, x^2, y^2 and x y.
 
-  A program of its own: in one program with what uses the means, XLA's CPU compiler computes every sum over rows again
-  for each column that needs it, and takes five times as long.
+  A program of its own: in one program with what uses the means, XLA's CPU compiler computes every
+  sum over rows again for each column that needs it, and takes five times as long.
   """
   return tuple(filter_valid(image, weights) for image in (x, y, x * x, y * y, x * y))
 
@@ -59,7 +59,9 @@ def halved(image: Float[Array, "h w"], weights: tuple[float, ...]) -> Float[Arra
   return filter_valid(image, weights)[::2, ::2]
 
 
-def filter_same(image: Float[Array, "h w"], weights: tuple[float, ...], mode: str = "constant") -> Float[Array, "h w"]:
+def filter_same(
+  image: Float[Array, "h w"], weights: tuple[float, ...], mode: str = "constant"
+) -> Float[Array, "h w"]:
   """Both axes with the same weights, same size; beyond the border `mode` of `jnp.pad` (zeros unless told)."""
   before = (len(weights) - 1) // 2
   margin = (before, len(weights) - 1 - before)

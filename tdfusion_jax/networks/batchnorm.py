@@ -10,8 +10,8 @@ import jax.numpy as jnp
 class BatchNorm(nn.Module):
   """BatchNorm over all axes but the last, as PyTorch computes it.
 
-  Differs from `flax.linen.BatchNorm` in what is remembered: the running variance takes the *unbiased*
-  batch variance (n / (n - 1)), while the batch itself is normalised with the biased one.
+  Differs from `flax.linen.BatchNorm` in what is remembered: the running variance takes the
+  *unbiased* batch variance (n / (n - 1)), while the batch itself is normalised with the biased one.
 
   Attributes:
     eps: added to the variance.

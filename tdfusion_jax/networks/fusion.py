@@ -27,7 +27,9 @@ class FusionModule(nn.Module):
   tiling: Tiling = Tiling()
 
   @nn.compact
-  def __call__(self, x1: Float[Array, "b h w c"], x2: Float[Array, "b h w c"]) -> Float[Array, "b h w 2*c"]:
+  def __call__(
+    self, x1: Float[Array, "b h w c"], x2: Float[Array, "b h w c"]
+  ) -> Float[Array, "b h w 2*c"]:
     channels = x1.shape[-1]
     qk, v, project, temperature = [], [], [], []
     for i in (1, 2):
@@ -37,7 +39,10 @@ class FusionModule(nn.Module):
       v.append((qkv[:, 2 * channels :], dwconv[..., 2 * channels :]))
       temperature.append(self.param(f"temperature{i}", nn.initializers.ones, (HEADS,)))
       project.append(self.param(f"project_mid{i}", kernel_init, (channels, channels)))
-    gates = (Kernel(name="project_E")(2 * channels, 8 * channels), Kernel(name="project_E_d")(3, 3, 8 * channels))
+    gates = (
+      Kernel(name="project_E")(2 * channels, 8 * channels),
+      Kernel(name="project_E_d")(3, 3, 8 * channels),
+    )
     filters = [
       (
         Kernel(name=f"project_E{i}")(channels, 4 * channels),
@@ -62,8 +67,8 @@ class FusionModule(nn.Module):
 def _as_one_block(tiling, x, qk, v, temperature, project, gates, filters):
   """The fusion module on both modalities side by side, in the form of a Restormer block.
 
-  Matrices of one modality become blocks of a wider one, with zeros elsewhere. The zeros cost a twelfth of F's
-  arithmetic and spare a second set of machine code.
+  Matrices of one modality become blocks of a wider one, with zeros elsewhere. The zeros cost a
+  twelfth of F's arithmetic and spare a second set of machine code.
   """
   on_diagonal = jax.scipy.linalg.block_diag
   (q1, k1), (q2, k2) = (jnp.split(w, 2, axis=-1) for w, _ in qk)
@@ -78,12 +83,17 @@ def _as_one_block(tiling, x, qk, v, temperature, project, gates, filters):
   x = blocks.attend(tiling, (None, *values), mixed, x)
   wide = jnp.concatenate([gates[0], on_diagonal(*(w for w, _, _ in filters))], axis=-1)
   kernel = jnp.concatenate([gates[1], *(kernel for _, kernel, _ in filters)], axis=-1)
-  return blocks.feed(tiling, (None, wide, kernel), jnp.concatenate([out for _, _, out in filters]), x)
+  return blocks.feed(
+    tiling, (None, wide, kernel), jnp.concatenate([out for _, _, out in filters]), x
+  )
 
 
 def grams_of_strip(weights, _, strips, inside):
   """The queries of each modality ask the keys of the other."""
-  qk = [qkv_of_strip((None, *own), strip, inside) * inside[:, 1:-1] for own, strip in zip(weights, strips, strict=True)]
+  qk = [
+    qkv_of_strip((None, *own), strip, inside) * inside[:, 1:-1]
+    for own, strip in zip(weights, strips, strict=True)
+  ]
   (q1, k1), (q2, k2) = (jnp.split(x, 2, axis=-1) for x in qk)
   return gram(q2, k1), gram(q1, k2)
 
@@ -110,13 +120,16 @@ def gate_strip(weights, _, strips, inside):
 class FusionNet(nn.Module):
   """F of TDFusion (paper, section 3): 59,856 parameters, any image size.
 
-  Its attention sums over all pixels: padding an image changes every output pixel, so never pad its input.
+  Its attention sums over all pixels: padding an image changes every output pixel, so never pad its
+  input.
   """
 
   tiling: Tiling = Tiling()
 
   @nn.compact
-  def __call__(self, ir: Float[Array, "b h w 1"], vi: Float[Array, "b h w 1"]) -> Float[Array, "b h w 1"]:
+  def __call__(
+    self, ir: Float[Array, "b h w 1"], vi: Float[Array, "b h w 1"]
+  ) -> Float[Array, "b h w 1"]:
     """Fuses.
 
     Args:

@@ -1,4 +1,5 @@
-"""G, the loss generation network: says for every pixel whose intensity the fused image should keep."""
+"""G, the loss generation network: says for every pixel whose intensity the fused image should keep.
+"""
 
 import flax.linen as nn
 import jax
@@ -17,7 +18,9 @@ class LossNet(nn.Module):
   tiling: Tiling = Tiling()
 
   @nn.compact
-  def __call__(self, ir: Float[Array, "b h w 1"], vi: Float[Array, "b h w 1"]) -> Float[Array, "b h w 2"]:
+  def __call__(
+    self, ir: Float[Array, "b h w 1"], vi: Float[Array, "b h w 1"]
+  ) -> Float[Array, "b h w 2"]:
     """Weighs.
 
     Args:

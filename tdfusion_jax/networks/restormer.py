@@ -1,8 +1,9 @@
 """Restormer blocks: attention across channels and a gated feed-forward part, shared by F and G.
 
-No convolution has a bias. All images are NHWC; every sum over pixels runs over the whole image, so these
-networks take any size and must never see padding. Each part works through the image piece by piece (`ops.blocks`), so
-its wide intermediates stay in cache and are not kept for the backward pass.
+No convolution has a bias. All images are NHWC; every sum over pixels runs over the whole image, so
+these networks take any size and must never see padding. Each part works through the image piece by
+piece (`ops.blocks`), so its wide intermediates stay in cache and are not kept for the backward
+pass.
 """
 
 import flax.linen as nn
@@ -15,7 +16,9 @@ from tdfusion_jax.ops.conv import conv3x3
 from tdfusion_jax.ops.strips import Tiling
 
 HEADS = 8
-kernel_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")  # what PyTorch's layers start from
+kernel_init = nn.initializers.variance_scaling(
+  1 / 3, "fan_in", "uniform"
+)  # what PyTorch's layers start from
 
 
 def _depthwise_init(key, shape, dtype=jnp.float32):
@@ -24,7 +27,8 @@ def _depthwise_init(key, shape, dtype=jnp.float32):
 
 
 class Kernel(nn.Module):
-  """The kernel of a bias-free convolution, by itself: [C_in, C_out] (1x1) or [3, 3, C] (depthwise)."""
+  """The kernel of a bias-free convolution, by itself: [C_in, C_out] (1x1) or [3, 3, C] (depthwise).
+  """
 
   @nn.compact
   def __call__(self, *shape: int) -> jax.Array:
@@ -48,7 +52,9 @@ class Conv3x3(nn.Module):
 
   @nn.compact
   def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w o"]:
-    return conv3x3(x, self.param("kernel", kernel_init, (3, 3, x.shape[-1], self.features)), self.tiling)
+    return conv3x3(
+      x, self.param("kernel", kernel_init, (3, 3, x.shape[-1], self.features)), self.tiling
+    )
 
 
 def channel_attention(
@@ -57,9 +63,9 @@ def channel_attention(
 ) -> Float[Array, "b c c"]:
   """Attention of every channel to the channels of its own head (Restormer's MDTA), as a block-diagonal matrix.
 
-  With `c' = c / heads`, the block of a head is `softmax(norm(q) norm(k)^T * temperature)`, norms over all
-  pixels (eps 1e-12). Handing back the whole [C, C] matrix lets the caller fold it into the projection that
-  follows, so that values are read and written once.
+  With `c' = c / heads`, the block of a head is `softmax(norm(q) norm(k)^T * temperature)`, norms
+  over all pixels (eps 1e-12). Handing back the whole [C, C] matrix lets the caller fold it into the
+  projection that follows, so that values are read and written once.
 
   Args:
     sums: of `gram`, over the whole image.
@@ -94,20 +100,24 @@ class RestormerBlock(nn.Module):
 class ChannelAttention(nn.Module):
   """`x + MDTA(LN(x))`: 1x1 C -> 3C, depthwise 3x3, channel attention, 1x1 C -> C.
 
-  Two passes: one for the sums over all pixels, one for the values; what q, k and v have in common is cheaper
-  to compute twice than to write down.
+  Two passes: one for the sums over all pixels, one for the values; what q, k and v have in common
+  is cheaper to compute twice than to write down.
   """
 
   tiling: Tiling = Tiling()
 
   @nn.compact
-  def __call__(self, x: Float[Array, "b h w c"], norm: tuple[jax.Array, jax.Array]) -> Float[Array, "b h w c"]:
+  def __call__(
+    self, x: Float[Array, "b h w c"], norm: tuple[jax.Array, jax.Array]
+  ) -> Float[Array, "b h w c"]:
     channels = x.shape[-1]
     qkv = Kernel(name="qkv")(channels, 3 * channels)
     dwconv = Kernel(name="qkv_dwconv")(3, 3, 3 * channels)
     temperature = self.param("temperature", nn.initializers.ones, (HEADS,))
     project = self.param("project_out", kernel_init, (channels, channels))
-    qk, v = ((qkv[:, part], dwconv[..., part]) for part in (slice(2 * channels), slice(2 * channels, None)))
+    qk, v = (
+      (qkv[:, part], dwconv[..., part]) for part in (slice(2 * channels), slice(2 * channels, None))
+    )
     sums = blocks.sums(self.tiling, (norm, *qk), x)
     mixed = jnp.einsum("bcd,co->bdo", channel_attention(sums, temperature), project)
     return blocks.attend(self.tiling, (norm, *v), mixed, x)
@@ -119,7 +129,13 @@ class FeedForward(nn.Module):
   tiling: Tiling = Tiling()
 
   @nn.compact
-  def __call__(self, x: Float[Array, "b h w c"], norm: tuple[jax.Array, jax.Array]) -> Float[Array, "b h w c"]:
+  def __call__(
+    self, x: Float[Array, "b h w c"], norm: tuple[jax.Array, jax.Array]
+  ) -> Float[Array, "b h w c"]:
     channels = x.shape[-1]
-    weights = (norm, Kernel(name="project_in")(channels, 4 * channels), Kernel(name="dwconv")(3, 3, 4 * channels))
+    weights = (
+      norm,
+      Kernel(name="project_in")(channels, 4 * channels),
+      Kernel(name="dwconv")(3, 3, 4 * channels),
+    )
     return blocks.feed(self.tiling, weights, Kernel(name="project_out")(2 * channels, channels), x)

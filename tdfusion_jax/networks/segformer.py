@@ -51,13 +51,14 @@ class SegFormer(nn.Module):
   Inputs: images [B, H, W, C] in [0, 1], H and W at least 29, any C (inferred at `init`).
   Output: logits [B, H, W, num_classes].
 
-  `train=True` normalises with batch statistics and moves the `batch_stats` collection if it is mutable;
-  dropout and stochastic depth act only if a "dropout" rng is given as well.
+  `train=True` normalises with batch statistics and moves the `batch_stats` collection if it is
+  mutable; dropout and stochastic depth act only if a "dropout" rng is given as well.
 
   Attributes:
     num_classes: number of classes.
     variant: "b0" to "b5".
-    head_eps: BatchNorm eps in the head: 1e-5 in the original and Hugging Face's, 1e-3 in TDFusion's code.
+    head_eps: BatchNorm eps in the head: 1e-5 in the original and Hugging Face's, 1e-3 in TDFusion's
+      code.
     align_corners: of the final resize: False in the original, True in TDFusion's code.
     gelu: "erf" (original, Hugging Face) or "tanh" (the approximation in TDFusion's code).
     norm_eps: LayerNorm eps of blocks and stage ends: 1e-6; Hugging Face's version has 1e-5.
@@ -80,17 +81,30 @@ class SegFormer(nn.Module):
   drop_path: float = 0.1
 
   @nn.compact
-  def __call__(self, images: Float[Array, "b h w c"], train: bool = False) -> Float[Array, "b h w classes"]:
+  def __call__(
+    self, images: Float[Array, "b h w c"], train: bool = False
+  ) -> Float[Array, "b h w classes"]:
     if self.variant not in VARIANTS:
       raise ValueError(f"SegFormer variant {self.variant!r} is not one of {', '.join(VARIANTS)}.")
     if self.gelu not in GELUS:
       raise ValueError(f"SegFormer gelu {self.gelu!r} is not one of {', '.join(GELUS)}.")
     _, height, width, _ = images.shape
     if min(height, width) < MIN_SIZE:
-      raise ValueError(f"SegFormer needs at least {MIN_SIZE}x{MIN_SIZE} pixels, not {height}x{width}.")
+      raise ValueError(
+        f"SegFormer needs at least {MIN_SIZE}x{MIN_SIZE} pixels, not {height}x{width}."
+      )
     sizes = VARIANTS[self.variant]
-    backbone = MixTransformer(sizes.widths, sizes.depths, self.gelu, self.norm_eps, self.drop_path, name="backbone")
-    head = Head(self.num_classes, sizes.head_width, self.head_eps, self.momentum, self.dropout, name="decode_head")
+    backbone = MixTransformer(
+      sizes.widths, sizes.depths, self.gelu, self.norm_eps, self.drop_path, name="backbone"
+    )
+    head = Head(
+      self.num_classes,
+      sizes.head_width,
+      self.head_eps,
+      self.momentum,
+      self.dropout,
+      name="decode_head",
+    )
     logits = head(backbone(images, train), train)
     return resize_bilinear(logits, height, width, self.align_corners)
 
@@ -114,9 +128,14 @@ class MixTransformer(nn.Module):
       x = PatchEmbed(width, kernel, stride, name=f"patch_embed{stage + 1}")(x)
       for i in range(depth):
         drop = self.drop_path * block / last_block
-        x = Block(_HEADS[stage], _REDUCTIONS[stage], self.gelu, self.norm_eps, drop, name=f"block{stage + 1}_{i}")(
-          x, train
-        )
+        x = Block(
+          _HEADS[stage],
+          _REDUCTIONS[stage],
+          self.gelu,
+          self.norm_eps,
+          drop,
+          name=f"block{stage + 1}_{i}",
+        )(x, train)
         block += 1
       x = _norm(self.norm_eps, f"norm{stage + 1}")(x)
       features.append(x)
@@ -132,13 +151,16 @@ class PatchEmbed(nn.Module):
 
   @nn.compact
   def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b i j o"]:
-    kernel, bias = Affine((self.kernel, self.kernel, x.shape[-1], self.features), _conv_init, name="proj")()
+    kernel, bias = Affine(
+      (self.kernel, self.kernel, x.shape[-1], self.features), _conv_init, name="proj"
+    )()
     x = _strided_conv(x, kernel, self.stride) + bias.reshape(1, 1, 1, -1)
     return _norm(_EMBED_EPS, "norm")(x)
 
 
 class Block(nn.Module):
-  """x += attention(norm(x)); x += mix_ffn(norm(x)), each branch dropped per sample at rate `drop`."""
+  """x += attention(norm(x)); x += mix_ffn(norm(x)), each branch dropped per sample at rate `drop`.
+  """
 
   heads: int
   reduction: int
@@ -197,9 +219,9 @@ class MixFFN(nn.Module):
 class Head(nn.Module):
   """All-MLP head: per-stage linear, resize to stride 4, concat c4 c3 c2 c1, 1x1, BatchNorm, ReLU, classifier.
 
-  Between the per-stage linears and BatchNorm everything is linear, and a resize commutes with anything that
-  acts on channels alone. So the 1x1 is folded into each stage's linear and applied before the resize: the
-  same function, without ever forming the concatenation.
+  Between the per-stage linears and BatchNorm everything is linear, and a resize commutes with
+  anything that acts on channels alone. So the 1x1 is folded into each stage's linear and applied
+  before the resize: the same function, without ever forming the concatenation.
   """
 
   num_classes: int
@@ -253,8 +275,11 @@ def _strided_conv(x: Array, kernel: Array, stride: int) -> Array:
   pad = size // 2
   if size > 3:  # 49 copies of the image cost more than the convolution's gradient saves
     edges = ((pad, pad), (pad, pad))
-    return jax.lax.conv_general_dilated(x, kernel, (stride, stride), edges, dimension_numbers=("NHWC", "HWIO", "NHWC"))
-  # One product over the nine taps: with its gradient a quarter faster on CPU than a strided convolution.
+    return jax.lax.conv_general_dilated(
+      x, kernel, (stride, stride), edges, dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+  # One product over the nine taps: with its gradient a quarter faster on CPU than a strided
+  # convolution.
   rows, columns = (-(-n // stride) for n in x.shape[1:3])
   x = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
   last_row, last_column = (rows - 1) * stride + 1, (columns - 1) * stride + 1

@@ -23,11 +23,14 @@ VARIANTS = {
 }
 _DEEP = 512
 
-_kernel_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")  # what PyTorch's layers start from
+_kernel_init = nn.initializers.variance_scaling(
+  1 / 3, "fan_in", "uniform"
+)  # what PyTorch's layers start from
 
 
 class Detections(NamedTuple):
-  """Raw predictions for every anchor, levels in stride order 8, 16, 32, rows first within a level."""
+  """Raw predictions for every anchor, levels in stride order 8, 16, 32, rows first within a level.
+  """
 
   box_logits: jax.Array
   """[B, A, 64]: left, top, right, bottom, each 16 bins of distance in strides."""
@@ -43,7 +46,9 @@ def anchor_points(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
   """Anchor centres [A, 2] (x, y) and strides [A], in pixels, of an image [height, width] (multiples of 32)."""
   points, strides = [], []
   for stride in STRIDES:
-    rows, columns = np.meshgrid(np.arange(height // stride), np.arange(width // stride), indexing="ij")
+    rows, columns = np.meshgrid(
+      np.arange(height // stride), np.arange(width // stride), indexing="ij"
+    )
     points.append((np.stack([columns, rows], axis=-1).reshape(-1, 2) + 0.5) * stride)
     strides.append(np.full(len(points[-1]), float(stride)))
   return np.concatenate(points), np.concatenate(strides)
@@ -73,10 +78,12 @@ class Conv(nn.Module):
   def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b i j o"]:
     if self.stride == 2:
       kernel = self.param("kernel", _kernel_init, (3, 3, x.shape[-1], self.features))
-      # Unlike SAME, one row and column of zeros on each side at any size. With its gradients as a whole faster
-      # than a stride of one over 2x2 blocks, but for the first layer.
+      # Unlike SAME, one row and column of zeros on each side at any size. With its gradients as a
+      # whole faster than a stride of one over 2x2 blocks, but for the first layer.
       layout = ("NHWC", "HWIO", "NHWC")
-      x = jax.lax.conv_general_dilated(x, kernel, (2, 2), ((1, 1), (1, 1)), dimension_numbers=layout)
+      x = jax.lax.conv_general_dilated(
+        x, kernel, (2, 2), ((1, 1), (1, 1)), dimension_numbers=layout
+      )
     else:
       padding = self.kernel // 2
       x = nn.Conv(
@@ -152,7 +159,8 @@ class YOLOv8(nn.Module):
   """Object detection network T.
 
   Inputs: images [B, H, W, C] in [0, 1], H and W multiples of 32, any C (inferred at `init`).
-  Output: `Detections`. `train=True` normalises with batch statistics and moves `batch_stats` if it is mutable.
+  Output: `Detections`. `train=True` normalises with batch statistics and moves `batch_stats` if it
+  is mutable.
 
   Attributes:
     num_classes: number of classes.
@@ -176,7 +184,9 @@ class YOLOv8(nn.Module):
     c3, c4, c5 = Backbone(widths, depths, name="backbone")(images, train)
     levels = self._neck(c3, c4, c5, max(round(3 * VARIANTS[self.variant][0]), 1), train)
     points, strides = anchor_points(height, width)
-    boxes, classes = zip(*(self._head(i, x, levels[0].shape[-1], train) for i, x in enumerate(levels)), strict=True)
+    boxes, classes = zip(
+      *(self._head(i, x, levels[0].shape[-1], train) for i, x in enumerate(levels)), strict=True
+    )
     return Detections(
       jnp.concatenate(boxes, axis=1),
       jnp.concatenate(classes, axis=1),
@@ -185,11 +195,17 @@ class YOLOv8(nn.Module):
     )
 
   def _neck(self, c3, c4, c5, depth: int, train: bool):
-    merge = lambda name, like, *x: C2f(like.shape[-1], depth, False, name=name)(jnp.concatenate(x, -1), train)  # noqa: E731
+    merge = lambda name, like, *x: C2f(like.shape[-1], depth, False, name=name)(
+      jnp.concatenate(x, -1), train
+    )  # noqa: E731
     p4 = merge("conv3_for_upsample1", c4, _double(c5), c4)
     p3 = merge("conv3_for_upsample2", c3, _double(p4), c3)
-    p4 = merge("conv3_for_downsample1", c4, Conv(p3.shape[-1], 3, 2, name="down_sample1")(p3, train), p4)
-    p5 = merge("conv3_for_downsample2", c5, Conv(p4.shape[-1], 3, 2, name="down_sample2")(p4, train), c5)
+    p4 = merge(
+      "conv3_for_downsample1", c4, Conv(p3.shape[-1], 3, 2, name="down_sample1")(p3, train), p4
+    )
+    p5 = merge(
+      "conv3_for_downsample2", c5, Conv(p4.shape[-1], 3, 2, name="down_sample2")(p4, train), c5
+    )
     return p3, p4, p5
 
   def _head(self, level: int, x, first_width: int, train: bool):
@@ -203,7 +219,9 @@ class YOLOv8(nn.Module):
       y = Conv(width, 3, name=f"{name}_{level}_0")(x, train)
       y = Conv(width, 3, name=f"{name}_{level}_1")(y, train)
       bias_init = nn.initializers.constant(bias)
-      y = nn.Dense(features, kernel_init=_kernel_init, bias_init=bias_init, name=f"{name}_{level}_2")(y)
+      y = nn.Dense(
+        features, kernel_init=_kernel_init, bias_init=bias_init, name=f"{name}_{level}_2"
+      )(y)
       out.append(y.reshape(y.shape[0], -1, features))
     return out
 

@@ -1,14 +1,16 @@
 """The parts of a Restormer block, by machine code where that can be, under every derivative.
 
-Each part (`ops.parts` has them in JAX) is `z = depthwise3x3(LN(x) w)` and a head that makes something of z:
+Each part (`ops.parts` has them in JAX) is `z = depthwise3x3(LN(x) w)` and a head that makes
+something of z:
 
   sums    z = q | k: per image q^T k, and the sums over pixels of q^2 and of k^2
   attend  x + z mixed, a matrix for each image
   feed    x + (GELU(first half of z) * second half) out
 
-A part is three primitives: the part itself, its derivative along given directions (linear in them), and the transpose
-of that. So forward mode and reverse mode of first order, all that the cheap form of Eq. 7 needs, run machine code
-(`native/block.h`). What goes further, vmap, and other devices take the part written in JAX.
+A part is three primitives: the part itself, its derivative along given directions (linear in them),
+and the transpose of that. So forward mode and reverse mode of first order, all that the cheap form
+of Eq. 7 needs, run machine code (`native/block.h`). What goes further, vmap, and other devices take
+the part written in JAX.
 """
 
 from functools import partial
@@ -78,7 +80,9 @@ def _bind(head, tiling, weights, more, x):
   norm, *linear = weights
   arguments = (x, *(norm or ()), *linear, *more)
   dtype = jnp.result_type(*arguments)
-  return _apply_p.bind(*(a.astype(dtype) for a in arguments), part=Part(head, norm is not None, tiling))
+  return _apply_p.bind(
+    *(a.astype(dtype) for a in arguments), part=Part(head, norm is not None, tiling)
+  )
 
 
 def _apply(part: Part, x, *weights) -> list[Any]:
@@ -109,11 +113,17 @@ def _shapes(function, *arguments, part):
   if part.head != "sums":
     return [ShapedArray(x.shape, dtype)]
   batch, half = x.shape[0], arguments[-1].shape[-1] // 2
-  return [ShapedArray((batch, half, half), dtype), ShapedArray((batch, half), dtype), ShapedArray((batch, half), dtype)]
+  return [
+    ShapedArray((batch, half, half), dtype),
+    ShapedArray((batch, half), dtype),
+    ShapedArray((batch, half), dtype),
+  ]
 
 
 def _machine_code(way, function, *arguments, part):
-  shapes = [jax.ShapeDtypeStruct(s.shape, s.dtype) for s in _shapes(function, *arguments, part=part)]
+  shapes = [
+    jax.ShapeDtypeStruct(s.shape, s.dtype) for s in _shapes(function, *arguments, part=part)
+  ]
   call = jax.ffi.ffi_call(native.TARGET, shapes)
   return call(*arguments, head=np.int64(_HEADS.index(part.head)), way=np.int64(way), norm=part.norm)
 
@@ -121,9 +131,13 @@ def _machine_code(way, function, *arguments, part):
 def _define(way, function):
   primitive = Primitive(f"restormer_{_WAYS[way]}")
   primitive.multiple_results = True
-  primitive.def_impl(jax.jit(lambda *arguments, part: primitive.bind(*arguments, part=part), static_argnames="part"))
+  primitive.def_impl(
+    jax.jit(lambda *arguments, part: primitive.bind(*arguments, part=part), static_argnames="part")
+  )
   primitive.def_abstract_eval(partial(_shapes, function))
-  in_jax = mlir.lower_fun(lambda *arguments, part: function(part, *arguments), multiple_results=True)
+  in_jax = mlir.lower_fun(
+    lambda *arguments, part: function(part, *arguments), multiple_results=True
+  )
   mlir.register_lowering(primitive, in_jax)
   machine_code = mlir.lower_fun(partial(_machine_code, way, function), multiple_results=True)
   mlir.register_lowering(primitive, machine_code, platform="cpu")
@@ -136,7 +150,9 @@ def _define(way, function):
   return primitive
 
 
-_apply_p, _along_p, _back_p = (_define(way, function) for way, function in enumerate((_apply, _along, _back)))
+_apply_p, _along_p, _back_p = (
+  _define(way, function) for way, function in enumerate((_apply, _along, _back))
+)
 
 
 def _apply_jvp(primals, tangents, *, part):

@@ -26,23 +26,31 @@ def _areas(a, b):
 
 
 def box_iou(a: Float[Array, "n 4"], b: Float[Array, "m 4"]) -> Float[Array, "n m"]:
-  """Intersection over union of every pair of xyxy boxes, in [0, 1]; 0 for two boxes without area."""
+  """Intersection over union of every pair of xyxy boxes, in [0, 1]; 0 for two boxes without area.
+  """
   inside, union = _areas(a[:, None], b[None])
   return jnp.where(union > 0, inside / jnp.where(union > 0, union, 1), 0)
 
 
-def ciou(predicted: Float[Array, "*n 4"], true: Float[Array, "*n 4"], eps: float = 1e-7) -> Float[Array, "*n"]:
+def ciou(
+  predicted: Float[Array, "*n 4"], true: Float[Array, "*n 4"], eps: float = 1e-7
+) -> Float[Array, "*n"]:
   """Complete IoU (Zheng et al., AAAI 2020) of xyxy boxes, pair by pair; equal boxes give 1.
 
-  IoU minus the squared distance of the centres over that of the enclosing box's corners, minus the difference in
-  aspect ratio, whose own weight gets no gradient.
+  IoU minus the squared distance of the centres over that of the enclosing box's corners, minus the
+  difference in aspect ratio, whose own weight gets no gradient.
   """
   width = lambda box: box[..., 2] - box[..., 0]  # noqa: E731
   height = lambda box: box[..., 3] - box[..., 1] + eps  # noqa: E731
-  size = jnp.maximum(jnp.minimum(predicted[..., 2:], true[..., 2:]) - jnp.maximum(predicted[..., :2], true[..., :2]), 0)
+  size = jnp.maximum(
+    jnp.minimum(predicted[..., 2:], true[..., 2:]) - jnp.maximum(predicted[..., :2], true[..., :2]),
+    0,
+  )
   inside = size[..., 0] * size[..., 1]
   iou = inside / (width(predicted) * height(predicted) + width(true) * height(true) - inside + eps)
-  enclosing = jnp.maximum(predicted[..., 2:], true[..., 2:]) - jnp.minimum(predicted[..., :2], true[..., :2])
+  enclosing = jnp.maximum(predicted[..., 2:], true[..., 2:]) - jnp.minimum(
+    predicted[..., :2], true[..., :2]
+  )
   apart = predicted[..., :2] + predicted[..., 2:] - true[..., :2] - true[..., 2:]
   distance = jnp.sum(apart**2, axis=-1) / 4 / (jnp.sum(enclosing**2, axis=-1) + eps)
   aspect = lambda box: jnp.arctan(width(box) / height(box))  # noqa: E731

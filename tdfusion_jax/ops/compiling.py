@@ -13,8 +13,9 @@ log = logging.getLogger(__name__)
 def jit(function: Callable, **options: Any) -> Callable:
   """`jax.jit` of an outermost function, with the schedule that suits the strips of `ops.strips`.
 
-  XLA on CPU orders a program for concurrency by default and then allocates the result of every loop at its start:
-  F at 480x640 needs 436 MiB that way, and 162 MiB ordered for memory, at the same speed or a little faster.
+  XLA on CPU orders a program for concurrency by default and then allocates the result of every loop
+  at its start: F at 480x640 needs 436 MiB that way, and 162 MiB ordered for memory, at the same
+  speed or a little faster.
 
   Args:
     function: pure, not called from within another jit (XLA's settings hold for whole programs).

@@ -1,7 +1,8 @@
 """3x3 convolution, by machine code where that can be, under every derivative.
 
-Bilinear in (image, kernel), as is the correlation of two images that yields its kernel gradient; as with the
-depthwise convolution (`ops.depthwise`) the two are each other's transposes and form a closed pair of primitives.
+Bilinear in (image, kernel), as is the correlation of two images that yields its kernel gradient; as
+with the depthwise convolution (`ops.depthwise`) the two are each other's transposes and form a
+closed pair of primitives.
 """
 
 import jax
@@ -19,13 +20,17 @@ def conv3x3(x: jax.Array, kernel: jax.Array, tiling: Tiling) -> jax.Array:
   dtype = jnp.promote_types(x.dtype, kernel.dtype)
   x, kernel = x.astype(dtype), kernel.astype(dtype)
   channels = kernel.shape[2:]
-  if machine_code(x, tiling) and all(n == 1 or n % 16 == 0 for n in channels) and channels != (1, 1):
+  if (
+    machine_code(x, tiling) and all(n == 1 or n % 16 == 0 for n in channels) and channels != (1, 1)
+  ):
     return _conv_p.bind(x, kernel)
   return _conv(x, kernel)
 
 
 def _conv(x, kernel):
-  return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+  return jax.lax.conv_general_dilated(
+    x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+  )
 
 
 def _correlate(x, y):
@@ -49,13 +54,17 @@ def _define(primitive, function, correlate):
 
   def by_machine(x, y):
     out = primitive.abstract_eval(x, y)[0]
-    return jax.ffi.ffi_call(native.CONV_TARGET, jax.ShapeDtypeStruct(out.shape, out.dtype))(x, y, correlate=correlate)
+    return jax.ffi.ffi_call(native.CONV_TARGET, jax.ShapeDtypeStruct(out.shape, out.dtype))(
+      x, y, correlate=correlate
+    )
 
   def batched(arguments, axes):
     return jax.vmap(function, in_axes=tuple(axes))(*arguments), 0
 
   mlir.register_lowering(primitive, mlir.lower_fun(function, multiple_results=False))
-  mlir.register_lowering(primitive, mlir.lower_fun(by_machine, multiple_results=False), platform="cpu")
+  mlir.register_lowering(
+    primitive, mlir.lower_fun(by_machine, multiple_results=False), platform="cpu"
+  )
   batching.primitive_batchers[primitive] = batched
 
 

@@ -1,10 +1,10 @@
 """Depthwise 3x3 convolution that stays fast under every derivative.
 
-A 3x3 depthwise convolution is bilinear in (image, kernel), and so is the correlation of two images that
-yields its kernel gradient. The two are each other's transposes, so as JAX primitives they form a closed
-pair: forward mode, reverse mode and any nesting of them only ever evaluate these two functions. XLA's own
-grouped convolution, and above all its gradients, is many times slower on CPU and on GPU, and plain reverse
-mode through nine slices would write nine padded copies of the image.
+A 3x3 depthwise convolution is bilinear in (image, kernel), and so is the correlation of two images
+that yields its kernel gradient. The two are each other's transposes, so as JAX primitives they form
+a closed pair: forward mode, reverse mode and any nesting of them only ever evaluate these two
+functions. XLA's own grouped convolution, and above all its gradients, is many times slower on CPU
+and on GPU, and plain reverse mode through nine slices would write nine padded copies of the image.
 """
 
 import jax
@@ -43,7 +43,9 @@ def depthwise3x3(
 
 def _check(x, kernel):
   if x.ndim != 4 or kernel.shape != (3, 3, x.shape[-1]):
-    raise ValueError(f"depthwise3x3 needs x [B, H, W, C] and kernel [3, 3, C], not {x.shape} and {kernel.shape}.")
+    raise ValueError(
+      f"depthwise3x3 needs x [B, H, W, C] and kernel [3, 3, C], not {x.shape} and {kernel.shape}."
+    )
 
 
 def _shifted(padded, height, width):
@@ -52,7 +54,8 @@ def _shifted(padded, height, width):
 
 
 def _pad(x, rows):
-  # Without the barrier XLA fuses whatever made x into all nine windows, and computes it nine times over.
+  # Without the barrier XLA fuses whatever made x into all nine windows, and computes it nine times
+  # over.
   return jax.lax.optimization_barrier(jnp.pad(x, ((0, 0), (rows, rows), (1, 1), (0, 0))))
 
 
@@ -62,7 +65,8 @@ def _conv(x, kernel, *, pad_rows):
   padded = _pad(x, pad_rows)
   taps = kernel.reshape(3, 3, 1, 1, 1, channels)
   out = sum(taps[i, j] * window for (i, j), window in _shifted(padded, height, width))
-  # Fully padded is the way back, whose result two products read: write it once instead of fusing it into both.
+  # Fully padded is the way back, whose result two products read: write it once instead of fusing it
+  # into both.
   return jax.lax.optimization_barrier(out) if pad_rows == 2 else out
 
 
@@ -77,7 +81,9 @@ def _correlate(x, y, *, pad_rows):
 
   def add_block(total, start):
     rows = jax.lax.dynamic_slice_in_dim(padded, start, _ROWS_PER_BLOCK + 2, axis=1)
-    return total + _correlate_rows(rows, jax.lax.dynamic_slice_in_dim(y, start, _ROWS_PER_BLOCK, axis=1)), None
+    return total + _correlate_rows(
+      rows, jax.lax.dynamic_slice_in_dim(y, start, _ROWS_PER_BLOCK, axis=1)
+    ), None
 
   total, _ = jax.lax.scan(add_block, total, jnp.arange(blocks) * _ROWS_PER_BLOCK)
   if rest:
@@ -108,7 +114,9 @@ def _(x, kernel, *, pad_rows):
 @_correlate_p.def_abstract_eval
 def _(x, y, *, pad_rows):
   if x.ndim != 4 or y.shape != (x.shape[0], x.shape[1] + 2 * pad_rows - 2, *x.shape[2:]):
-    raise ValueError(f"the kernel gradient needs two images of fitting shapes, not {x.shape} and {y.shape}.")
+    raise ValueError(
+      f"the kernel gradient needs two images of fitting shapes, not {x.shape} and {y.shape}."
+    )
   return ShapedArray((3, 3, x.shape[-1]), x.dtype)
 
 
@@ -131,7 +139,9 @@ ad.defbilinear(
 
 def _channels_last(array, axis, size):
   """Moves a vmapped axis into the channels, where both operations treat every entry on its own."""
-  array = jnp.broadcast_to(array, (size, *array.shape)) if axis is None else jnp.moveaxis(array, axis, 0)
+  array = (
+    jnp.broadcast_to(array, (size, *array.shape)) if axis is None else jnp.moveaxis(array, axis, 0)
+  )
   moved = jnp.moveaxis(array, 0, -2)
   return moved.reshape(*moved.shape[:-2], -1)
 
@@ -139,7 +149,9 @@ def _channels_last(array, axis, size):
 def _batch_rule(primitive):
   def rule(args, axes, **settings):
     size = next(a.shape[d] for a, d in zip(args, axes, strict=True) if d is not None)
-    out = primitive.bind(*(_channels_last(a, d, size) for a, d in zip(args, axes, strict=True)), **settings)
+    out = primitive.bind(
+      *(_channels_last(a, d, size) for a, d in zip(args, axes, strict=True)), **settings
+    )
     return out.reshape(*out.shape[:-1], size, -1), out.ndim - 1
 
   return rule

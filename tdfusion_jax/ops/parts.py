@@ -1,7 +1,8 @@
 """The three parts of a Restormer block in JAX, each one function of a strip of rows (`ops.strips`).
 
-Every part is `z = depthwise3x3(LN(x) w)` and a head that makes something of z. The wide intermediates between its links
-stay in cache and are not kept for the backward pass. `ops.blocks` runs machine code in their place where it can.
+Every part is `z = depthwise3x3(LN(x) w)` and a head that makes something of z. The wide
+intermediates between its links stay in cache and are not kept for the backward pass. `ops.blocks`
+runs machine code in their place where it can.
 """
 
 import jax
@@ -28,9 +29,13 @@ def gelu(x: jax.Array) -> jax.Array:
   return 0.5 * x * (1 + jax.lax.erf(x * jnp.asarray(0.5**0.5, x.dtype)))
 
 
-def gram(q: Float[Array, "p h w c"], k: Float[Array, "p h w c"]) -> tuple[jax.Array, jax.Array, jax.Array]:
+def gram(
+  q: Float[Array, "p h w c"], k: Float[Array, "p h w c"]
+) -> tuple[jax.Array, jax.Array, jax.Array]:
   """What channel attention needs to know of q and k: sums over pixels of q k^T, q^2 and k^2."""
-  ones = jnp.ones((*q.shape[:-1], 1), q.dtype)  # a product with ones is XLA's fastest sum over pixels on CPU
+  ones = jnp.ones(
+    (*q.shape[:-1], 1), q.dtype
+  )  # a product with ones is XLA's fastest sum over pixels on CPU
   q_squares, k_squares = (outer_sum(ones, jnp.square(x))[:, 0] for x in (q, k))
   return outer_sum(q, k), q_squares, k_squares
 
@@ -63,7 +68,9 @@ def feed_strip(weights, _, strips, inside):
 
 def sums(tiling: Tiling, weights, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
   """`gram` of q and k of images [B, H, W, C]; weights (norm or None, [C, 2 D], [3, 3, 2 D]) for q beside k."""
-  return over_strips(gram_of_strip, weights, (x,), channels=weights[1].shape[-1], tiling=tiling, total=True)
+  return over_strips(
+    gram_of_strip, weights, (x,), channels=weights[1].shape[-1], tiling=tiling, total=True
+  )
 
 
 def attend(tiling: Tiling, weights, mixed: jax.Array, x: jax.Array) -> jax.Array:
@@ -73,4 +80,6 @@ def attend(tiling: Tiling, weights, mixed: jax.Array, x: jax.Array) -> jax.Array
 
 def feed(tiling: Tiling, weights, out: jax.Array, x: jax.Array) -> jax.Array:
   """`x + (GELU(z[:D]) * z[D:]) out`; weights (norm or None, [C, 2 D], [3, 3, 2 D]), out [D, C]."""
-  return over_strips(feed_strip, (*weights, out), (x,), channels=weights[1].shape[-1], tiling=tiling)
+  return over_strips(
+    feed_strip, (*weights, out), (x,), channels=weights[1].shape[-1], tiling=tiling
+  )

@@ -1,10 +1,10 @@
 """Matrix products over channels that stay fast under every derivative.
 
-A 1x1 convolution is bilinear in (image, matrix), and so is the sum over pixels of outer products that yields its
-matrix gradient. As with the depthwise convolution (`ops.depthwise`) the two are each other's transposes and form a
-closed pair of primitives. Left to the transpose rule of a general product, the matrix gradient arrives with its
-operands the other way round, and XLA on CPU then rewrites the whole image in another order first, four times the
-cost of the product itself.
+A 1x1 convolution is bilinear in (image, matrix), and so is the sum over pixels of outer products
+that yields its matrix gradient. As with the depthwise convolution (`ops.depthwise`) the two are
+each other's transposes and form a closed pair of primitives. Left to the transpose rule of a
+general product, the matrix gradient arrives with its operands the other way round, and XLA on CPU
+then rewrites the whole image in another order first, four times the cost of the product itself.
 """
 
 import jax
@@ -14,10 +14,14 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float
 
-_UNROLL = 8  # this many images get a product each: XLA on CPU is slower at one product of many small ones
+_UNROLL = (
+  8  # this many images get a product each: XLA on CPU is slower at one product of many small ones
+)
 
 
-def pointwise(x: Float[Array, "b h w c"], matrix: Float[Array, "c o"] | Float[Array, "b c o"]) -> jax.Array:
+def pointwise(
+  x: Float[Array, "b h w c"], matrix: Float[Array, "c o"] | Float[Array, "b c o"]
+) -> jax.Array:
   """1x1 convolution: every pixel's channels times a matrix, one for all or one per image.
 
   The identity matrix returns the image.

@@ -11,7 +11,8 @@ def resize_bilinear(
 ) -> Float[Array, "b height width c"]:
   """Equals `torch.nn.functional.interpolate(mode="bilinear", antialias=False)`, up and down.
 
-  Interpolation weights sum to one: a constant image stays constant. The own size returns the image itself.
+  Interpolation weights sum to one: a constant image stays constant. The own size returns the image
+  itself.
 
   Args:
     x: [B, H, W, C], floating point.
@@ -26,9 +27,12 @@ def resize_bilinear(
     ValueError: a size below one pixel.
   """
   if min(height, width, *x.shape[1:3]) < 1:
-    raise ValueError(f"cannot resize {x.shape[1]}x{x.shape[2]} to {height}x{width}: one pixel is the least.")
-  # Two small matrices instead of gathers: slower forward, but the gradient is again a product and not a
-  # scatter, which takes two to three times as long on CPU. TF32 would round the weights on a GPU.
+    raise ValueError(
+      f"cannot resize {x.shape[1]}x{x.shape[2]} to {height}x{width}: one pixel is the least."
+    )
+  # Two small matrices instead of gathers: slower forward, but the gradient is again a product and
+  # not a scatter, which takes two to three times as long on CPU. TF32 would round the weights on a
+  # GPU.
   exact = jax.lax.Precision.HIGHEST
   if width != x.shape[2]:
     columns = jnp.asarray(_interpolation_matrix(x.shape[2], width, align_corners), x.dtype)

@@ -1,10 +1,10 @@
 """Works through images in strips of rows that stay in the processor's cache.
 
-A chain such as normalise, 1x1, depthwise 3x3, gate, 1x1 does little arithmetic on much memory: whole-image
-intermediates, several times as wide as the image, would be written and read back from main memory at every
-link. Strip by strip they never leave the cache, and with recomputation in the backward pass they are never
-stored at all. Plain scans over slices of the leading axis, so every derivative (forward, reverse, nested) works
-in strips too.
+A chain such as normalise, 1x1, depthwise 3x3, gate, 1x1 does little arithmetic on much memory:
+whole-image intermediates, several times as wide as the image, would be written and read back from
+main memory at every link. Strip by strip they never leave the cache, and with recomputation in the
+backward pass they are never stored at all. Plain scans over slices of the leading axis, so every
+derivative (forward, reverse, nested) works in strips too.
 """
 
 import math
@@ -34,7 +34,9 @@ _CPU_STRIP_BYTES = 4 << 20
 
 def machine_code(x: jax.Array, tiling: Tiling) -> bool:
   """Whether machine code can take an image here: on CPU, float32 or float64, sizes known."""
-  if not tiling.native or jax.default_backend() != "cpu" or x.dtype not in (jnp.float32, jnp.float64):
+  if (
+    not tiling.native or jax.default_backend() != "cpu" or x.dtype not in (jnp.float32, jnp.float64)
+  ):
     return False
   return all(isinstance(n, int) and n > 0 for n in x.shape) and native.ready()
 
@@ -47,7 +49,9 @@ class Cut(NamedTuple):
   per_image: int
 
 
-def cut(batch: Any, height: Any, width: Any, *, channels: int, itemsize: int, strip_bytes: int | None) -> Cut:
+def cut(
+  batch: Any, height: Any, width: Any, *, channels: int, itemsize: int, strip_bytes: int | None
+) -> Cut:
   """Chooses the strips of images [batch, height, width] whose widest intermediate has `channels` channels.
 
   Sizes may be symbols, in a program that is exported for all of them; such images stay whole.
@@ -56,7 +60,11 @@ def cut(batch: Any, height: Any, width: Any, *, channels: int, itemsize: int, st
     return Cut(height, batch, 1)
   row = width * channels * itemsize
   if row * height <= strip_bytes:
-    fitting = max(n for n in range(1, batch + 1) if batch % n == 0 and (n == 1 or n * row * height <= strip_bytes))
+    fitting = max(
+      n
+      for n in range(1, batch + 1)
+      if batch % n == 0 and (n == 1 or n * row * height <= strip_bytes)
+    )
     return Cut(height, fitting, 1)
   most = max(4, strip_bytes // row)
   # A divisor of the height spares the copy that padding it costs.
@@ -78,10 +86,10 @@ def over_strips(
   """Applies `body` to strips of rows and puts the results together.
 
   Args:
-    body: `(weights, per_image, strips, inside) -> out`. `strips` are [P, R + 2, W, C], one per image array: the
-      strip's R rows and one more above and below, zeros outside the image. `inside` [P, R + 2, 1, 1] is 1 on
-      rows of the image and 0 elsewhere. `out` is a tree of [P, R, W, ...], rows of images; with `total`, of
-      [P, ...], amounts to be summed over an image.
+    body: `(weights, per_image, strips, inside) -> out`. `strips` are [P, R + 2, W, C], one per
+      image array: the strip's R rows and one more above and below, zeros outside the image.
+      `inside` [P, R + 2, 1, 1] is 1 on rows of the image and 0 elsewhere. `out` is a tree of [P, R,
+      W, ...], rows of images; with `total`, of [P, ...], amounts to be summed over an image.
     weights: tree that every strip sees.
     images: [B, H, W, C] each, channels may differ.
     per_image: tree of [B, ...].
@@ -143,7 +151,8 @@ def _inside(height, plan: Cut) -> jax.Array:
 def _strips(image: jax.Array, plan: Cut) -> tuple[jax.Array, jax.Array, jax.Array]:
   """(row above, rows, row below) of all strips, [strips, 1 or R, W, C].
 
-  Handed over apart, so that the rows themselves are a view of the image and only two rows a strip are copied.
+  Handed over apart, so that the rows themselves are a view of the image and only two rows a strip
+  are copied.
   """
   batch, height, width, channels = image.shape
   missing = plan.rows * plan.per_image - height
@@ -153,5 +162,7 @@ def _strips(image: jax.Array, plan: Cut) -> tuple[jax.Array, jax.Array, jax.Arra
   nothing = jnp.zeros((batch, 1, 1, width, channels), image.dtype)
   above = jnp.concatenate([nothing, rows[:, :-1, -1:]], axis=1)
   below = jnp.concatenate([rows[:, 1:, :1], nothing], axis=1)
-  above, rows, below = (x.reshape(batch * plan.per_image, *x.shape[2:]) for x in (above, rows, below))
+  above, rows, below = (
+    x.reshape(batch * plan.per_image, *x.shape[2:]) for x in (above, rows, below)
+  )
   return above, rows, below

@@ -37,7 +37,8 @@ def write_report(
   """Writes one self-contained HTML file that needs no network.
 
   Args:
-    runs: {name: run folder}, of the training or of the task stage. The first one's validation pairs are shown.
+    runs: {name: run folder}, of the training or of the task stage. The first one's validation pairs
+      are shown.
     out: the file.
     fused: {name: folder of fused images} of other methods, named like the pairs.
     pairs: pairs to show; 0 for none.
@@ -51,7 +52,11 @@ def write_report(
   if out.is_dir():
     raise ConfigError(f"{out} is a folder; name the file to write.")
   opened = [open_run(name, Path(path)) for name, path in runs.items()]
-  galleries = _galleries(opened, {name: Path(path) for name, path in fused.items()}, pairs, root, told) if pairs else []
+  galleries = (
+    _galleries(opened, {name: Path(path) for name, path in fused.items()}, pairs, root, told)
+    if pairs
+    else []
+  )
   told("drawing curves")
   page = page_html(opened, galleries)
   try:
@@ -68,8 +73,12 @@ def open_run(name: str, path: Path) -> Run:
   except FileNotFoundError:
     raise ConfigError(f"{path} is not a run folder: it holds no config.json.") from None
   except (OSError, ValueError) as error:
-    raise ConfigError(f"{path} is not a run folder: config.json cannot be read ({error}).") from error
-  if not isinstance(said, dict) or not all(isinstance(said.get(part), dict) for part in ("data", "task", "loss")):
+    raise ConfigError(
+      f"{path} is not a run folder: config.json cannot be read ({error})."
+    ) from error
+  if not isinstance(said, dict) or not all(
+    isinstance(said.get(part), dict) for part in ("data", "task", "loss")
+  ):
     raise ConfigError(f"{path} is not a run folder: its config.json is another program's.")
   config = ConfigDict(_over(base().to_dict(), said))
   result_file = path / "result.json"
@@ -82,7 +91,11 @@ def open_run(name: str, path: Path) -> Run:
 
 def _over(defaults: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
   """`said`, and the defaults of fields that an older version did not have."""
-  both = {k: _over(v, said[k]) for k, v in defaults.items() if isinstance(v, dict) and isinstance(said.get(k), dict)}
+  both = {
+    k: _over(v, said[k])
+    for k, v in defaults.items()
+    if isinstance(v, dict) and isinstance(said.get(k), dict)
+  }
   return {**defaults, **said, **both}
 
 
@@ -108,9 +121,14 @@ def _galleries(
       raise ConfigError(
         f"{run.path} is about {kind}, the pairs of {runs[0].path} are not; --pairs=0 leaves the pictures out."
       )
-  files = {name: _files(name, folder, [gallery.name for gallery in galleries]) for name, folder in fused.items()}
+  files = {
+    name: _files(name, folder, [gallery.name for gallery in galleries])
+    for name, folder in fused.items()
+  }
   sizes = {"task_size": tuple(first.data.task_size), "max_boxes": first.data.max_boxes}
-  for gallery, pair in zip(galleries, val_batches(source, batch_size=1, limit=count, **sizes), strict=True):
+  for gallery, pair in zip(
+    galleries, val_batches(source, batch_size=1, limit=count, **sizes), strict=True
+  ):
     gallery.layers["infrared"] = pictures.gray(np.asarray(pair.ir)[0, ..., 0])
     gallery.layers["visible"] = pictures.gray(np.asarray(pair.vi)[0, ..., 0])
   for run in runs:
@@ -118,7 +136,9 @@ def _galleries(
     try:
       every = _layers(run, source, first, count)
     except ScopeParamShapeError as error:
-      raise ConfigError(f"{run.path} was trained for other classes than {runs[0].path}'s pairs have.") from error
+      raise ConfigError(
+        f"{run.path} was trained for other classes than {runs[0].path}'s pairs have."
+      ) from error
     for gallery, layers in zip(galleries, every, strict=True):
       for title, image in layers.items():
         gallery.layers.setdefault(title if title == "true" else f"{run.name}: {title}", image)
@@ -127,7 +147,9 @@ def _galleries(
       height, width = next(iter(gallery.layers.values())).shape[:2]
       pixels = to_bytes(read_image(file))
       image = Image.fromarray(np.repeat(pixels, 3 // pixels.shape[-1], axis=-1))
-      gallery.layers[f"{name}: fused"] = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
+      gallery.layers[f"{name}: fused"] = np.asarray(
+        image.resize((width, height), Image.Resampling.BILINEAR)
+      )
   return galleries
 
 
@@ -135,10 +157,14 @@ def _files(name: str, folder: Path, pairs: list[str]) -> list[Path]:
   """The fused images of `pairs`, looked for before anything slow begins."""
   if not folder.is_dir():
     raise ImageError(f"{name}: {folder} is no folder of fused images.")
-  there = {file.stem: file for file in sorted(folder.iterdir()) if file.suffix.lower() in EXTENSIONS}
+  there = {
+    file.stem: file for file in sorted(folder.iterdir()) if file.suffix.lower() in EXTENSIONS
+  }
   missing = [pair for pair in pairs if pair not in there]
   if missing:
-    raise ImageError(f"{name}: {folder} holds no image of {', '.join(missing)}; --pairs shows fewer.")
+    raise ImageError(
+      f"{name}: {folder} holds no image of {', '.join(missing)}; --pairs shows fewer."
+    )
   return [there[pair] for pair in pairs]
 
 
@@ -157,14 +183,20 @@ def _layers(run: Run, source: Source, first: Config, count: int) -> list[dict[st
     f_params: Any = {}
   else:
     f_params = _weights(run, "f")["params"]
-  g_params = _weights(run, "g")["params"] if config.stage == "fusion" and config.loss.weights == "learned" else {}
+  g_params = (
+    _weights(run, "g")["params"]
+    if config.stage == "fusion" and config.loss.weights == "learned"
+    else {}
+  )
   nothing = jnp.zeros((), jnp.int32)
   state = TrainState(nothing, nothing, f_params, g_params, t_params, t_stats, {}, {}, {})
   sizes = {"task_size": tuple(first.data.task_size), "max_boxes": first.data.max_boxes}
   found = []
   for pair, seen in looks(method, state, source, limit=count, **sizes):
     layers = pictures_of(pair, seen)  # whose "infrared" is, in the task stage, what T was given
-    found.append({title: image for title, image in layers.items() if title not in ("infrared", "visible")})
+    found.append(
+      {title: image for title, image in layers.items() if title not in ("infrared", "visible")}
+    )
   return found
 
 

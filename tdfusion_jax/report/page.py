@@ -64,11 +64,15 @@ def _settings(runs: Sequence[Run]) -> str:
   flat = [_flat(run.config.to_dict()) for run in runs]
   names = sorted({name for fields in flat for name in fields})
   shown = ["name", "stage", "seed"] + [
-    name for name in names if name not in ("name", "stage", "seed") and len({str(f.get(name)) for f in flat}) > 1
+    name
+    for name in names
+    if name not in ("name", "stage", "seed") and len({str(f.get(name)) for f in flat}) > 1
   ]
   head = "".join(f"<th>{html.escape(run.name)}</th>" for run in runs)
   cells = lambda values: "".join(f"<td>{html.escape(str(value))}</td>" for value in values)  # noqa: E731
-  body = "".join(f"<tr>{cells([name, *(fields.get(name, '') for fields in flat)])}</tr>" for name in shown)
+  body = "".join(
+    f"<tr>{cells([name, *(fields.get(name, '') for fields in flat)])}</tr>" for name in shown
+  )
   return f"<h2>Settings{' that differ' if len(runs) > 1 else ''}</h2><table><tr><th></th>{head}</tr>{body}</table>"
 
 
@@ -87,14 +91,22 @@ def numbers(runs: Sequence[Run]) -> str:
     if seen:
       last[run.name] = {key: value for key, value in seen[-1].items() if key.startswith("val/")}
   parts = [f"<h2>Last validation</h2>{_table(last)}"] if last else []
-  splits = list(dict.fromkeys(key for run in runs for key, value in run.result.items() if isinstance(value, dict)))
+  splits = list(
+    dict.fromkeys(
+      key for run in runs for key, value in run.result.items() if isinstance(value, dict)
+    )
+  )
   for split in splits:
     scores = {
-      run.name: {k: v for k, v in run.result[split].items() if "/" not in k} for run in runs if split in run.result
+      run.name: {k: v for k, v in run.result[split].items() if "/" not in k}
+      for run in runs
+      if split in run.result
     }
     parts.append(f"<h2>Task scores, {html.escape(split)}</h2>{_table(scores)}")
     classes = {
-      run.name: {k: v for k, v in run.result[split].items() if "/" in k} for run in runs if split in run.result
+      run.name: {k: v for k, v in run.result[split].items() if "/" in k}
+      for run in runs
+      if split in run.result
     }
     if any(classes.values()):
       parts.append(f"<details><summary>Each class</summary>{_table(classes)}</details>")
@@ -103,7 +115,9 @@ def numbers(runs: Sequence[Run]) -> str:
 
 def _table(rows: tables.Rows) -> str:
   # A weight is neither good nor bad, and fusion losses with different weights do not compare.
-  unranked = [name for name in tables.columns(rows) if name == "val/fusion_loss" or name.startswith("val/w_")]
+  unranked = [
+    name for name in tables.columns(rows) if name == "val/fusion_loss" or name.startswith("val/w_")
+  ]
   return tables.html_table(rows, lower_is_better=_LOWER, digits=4, title="run", unranked=unranked)
 
 
@@ -114,10 +128,16 @@ def _curves(runs: Sequence[Run]) -> str:
   matplotlib.use("Agg")
   from matplotlib import pyplot
 
-  panels = [(title, name) for title, name in _CURVES if any(name in row for run in runs for row in run.metrics)]
+  panels = [
+    (title, name)
+    for title, name in _CURVES
+    if any(name in row for run in runs for row in run.metrics)
+  ]
   if not panels:
     return ""
-  figure, axes = pyplot.subplots(1, len(panels), figsize=(4.4 * len(panels), 3.4), squeeze=False, layout="constrained")
+  figure, axes = pyplot.subplots(
+    1, len(panels), figsize=(4.4 * len(panels), 3.4), squeeze=False, layout="constrained"
+  )
   for axis, (title, name) in zip(axes[0], panels, strict=True):
     for color, run in enumerate(runs):
       points = [(row["step"], row[name]) for row in run.metrics if name in row]
@@ -148,7 +168,8 @@ def _gallery(index: int, gallery: Gallery) -> str:
 
   named = [(html.escape(title), _png(image)) for title, image in gallery.layers.items()]
   figures = "".join(
-    f'<figure><img alt="{title}" src="{uri}"><figcaption>{title}</figcaption></figure>' for title, uri in named
+    f'<figure><img alt="{title}" src="{uri}"><figcaption>{title}</figcaption></figure>'
+    for title, uri in named
   )
   height, width = gallery.layers[titles[0]].shape[:2]
   return (

@@ -40,20 +40,26 @@ def compare(sweep: Sweep, results: Mapping[str, Mapping[int, dict]]) -> dict:
     results: {arm: {seed: result}} as from `run_one`.
 
   Returns:
-    {arm: {score: {"mean", "sd", "values" {seed: value}, "difference" and "t" of the paired differences to
-    `sweep.compare_to`, "chosen" for a best row}}} on `sweep.report`; sd and t are None for a single seed.
+    {arm: {score: {"mean", "sd", "values" {seed: value}, "difference" and "t" of the paired
+    differences to `sweep.compare_to`, "chosen" for a best row}}} on `sweep.report`; sd and t are
+    None for a single seed.
   """
   if results:
     found = [run for runs in results.values() for run in runs.values()]
-    check_splits(sweep, {name for run in found for name, part in run.items() if isinstance(part, dict)})
-  rows = {arm: {seed: run[sweep.report] for seed, run in runs.items()} for arm, runs in results.items()}
+    check_splits(
+      sweep, {name for run in found for name, part in run.items() if isinstance(part, dict)}
+    )
+  rows = {
+    arm: {seed: run[sweep.report] for seed, run in runs.items()} for arm, runs in results.items()
+  }
   chosen = {}
   for name, body in sweep.best.items():
     there = [arm for arm in body["of"] if arm in results]
     if there:
       by = body["by"]
       chosen[name] = max(
-        there, key=lambda arm: statistics.fmean(run[sweep.select][by] for run in results[arm].values())
+        there,
+        key=lambda arm: statistics.fmean(run[sweep.select][by] for run in results[arm].values()),
       )
       rows[name] = rows[chosen[name]]
   base = rows.get(sweep.compare_to, {})
@@ -90,17 +96,23 @@ def _markdown(sweep: Sweep, compared: Mapping[str, Mapping[str, Any]]) -> str:
     for name in names:
       found = row[name]
       count = len(found["values"])
-      cells.append(f"{found['mean']:.4f}" + (f" ± {found['sd']:.4f}" if found["sd"] is not None else ""))
+      cells.append(
+        f"{found['mean']:.4f}" + (f" ± {found['sd']:.4f}" if found["sd"] is not None else "")
+      )
       t = found.get("t")
-      cells.append(f"{found['difference']:+.4f}" + (f" ({t:.1f})" if t else "") if "difference" in found else "")
+      cells.append(
+        f"{found['difference']:+.4f}" + (f" ({t:.1f})" if t else "")
+        if "difference" in found
+        else ""
+      )
     lines.append(f"| {title} | " + " | ".join(cells) + f" | {count} |")
-  note = (
-    f"On `{sweep.report}`; differences are paired by seed, to `{sweep.compare_to}`; choices made on `{sweep.select}`."
-  )
+  note = f"On `{sweep.report}`; differences are paired by seed, to `{sweep.compare_to}`; choices made on `{sweep.select}`."
   return "\n".join(lines) + f"\n\n{note}\n"
 
 
 def check_splits(sweep: Sweep, there: Set[str]) -> None:
   for split in (sweep.report, *([sweep.select] if sweep.best else [])):
     if split not in there:
-      raise ConfigError(f"the sweep asks for scores on {split!r}; there are scores on: {', '.join(sorted(there))}.")
+      raise ConfigError(
+        f"the sweep asks for scores on {split!r}; there are scores on: {', '.join(sorted(there))}."
+      )

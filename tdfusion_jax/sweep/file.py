@@ -7,7 +7,19 @@ from typing import Any, NamedTuple
 
 from tdfusion_jax.config import ConfigError
 
-_TOP = {"config", "seeds", "set", "fusion", "task", "arms", "best", "compare_to", "select", "report", "scores"}
+_TOP = {
+  "config",
+  "seeds",
+  "set",
+  "fusion",
+  "task",
+  "arms",
+  "best",
+  "compare_to",
+  "select",
+  "report",
+  "scores",
+}
 _ARM = {"options", "set", "fusion", "task", "images", "folder"}
 
 
@@ -23,7 +35,8 @@ class Sweep(NamedTuple):
   fusion: dict[str, Any]
   task: dict[str, Any]
   best: dict[str, dict[str, Any]]
-  """{"name": {"of": [arms], "by": score}}: a further row, the arm of the highest mean on `select`."""
+  """{"name": {"of": [arms], "by": score}}: a further row, the arm of the highest mean on `select`.
+  """
   compare_to: str
   select: str
   """Split that choices are made on."""
@@ -59,9 +72,15 @@ def load_sweep(
   if split:
     raise ConfigError(f"{file}: arm {split[0]!r} cannot name a folder.")
   unknown = sorted(said.keys() - _TOP)
-  unknown += [f"arms.{arm}.{key}" for arm, body in said.get("arms", {}).items() for key in sorted(body.keys() - _ARM)]
+  unknown += [
+    f"arms.{arm}.{key}"
+    for arm, body in said.get("arms", {}).items()
+    for key in sorted(body.keys() - _ARM)
+  ]
   if unknown:
-    raise ConfigError(f"{file}: unknown {', '.join(unknown)}; there are: {', '.join(sorted(_TOP))}.")
+    raise ConfigError(
+      f"{file}: unknown {', '.join(unknown)}; there are: {', '.join(sorted(_TOP))}."
+    )
   missing = [key for key in ("config", "arms") if not said.get(key)]
   if missing:
     raise ConfigError(f"{file}: {' and '.join(missing)} missing.")
@@ -82,5 +101,7 @@ def load_sweep(
   named = [sweep.compare_to] + [arm for body in sweep.best.values() for arm in body["of"]]
   strange = sorted(set(named) - set(sweep.arms) - set(sweep.best))
   if strange:
-    raise ConfigError(f"{file}: no such arm: {', '.join(strange)}; there are: {', '.join(sweep.arms)}.")
+    raise ConfigError(
+      f"{file}: no such arm: {', '.join(strange)}; there are: {', '.join(sweep.arms)}."
+    )
   return sweep

@@ -28,10 +28,13 @@ _SAVING = 30.0  # seconds that interrupted runs are given to save their state
 _NO_TRAINING = ("infrared", "visible", "both", "folder")
 
 
-def run_one(file: str, arm: str, seed: int, workdir: str, changes: Mapping[str, Any] | None = None) -> dict:
+def run_one(
+  file: str, arm: str, seed: int, workdir: str, changes: Mapping[str, Any] | None = None
+) -> dict:
   """Trains one arm with one seed and judges it; what `result.json` of its task stage holds.
 
-  A finished one is read, an interrupted one goes on; ConfigError if it was made with other settings.
+  A finished one is read, an interrupted one goes on; ConfigError if it was made with other
+  settings.
   """
   sweep, folder = load_sweep(file, changes), Path(workdir).absolute() / arm / f"seed_{seed}"
   logging.getLogger("tdfusion_jax").setLevel(logging.WARNING)
@@ -54,7 +57,13 @@ def _configs(sweep: Sweep, arm: str, seed: int, folder: Path) -> tuple[Config | 
   images = body.get("images", "fusion")
   stages: dict[str, dict[str, Any]] = {name: {"seed": seed} for name in ("fusion", "task")}
   for name, general in (("fusion", sweep.fusion), ("task", sweep.task)):
-    stages[name] |= {**sweep.set, **general, **body.get("set", {}), **body.get(name, {}), **sweep.changes}
+    stages[name] |= {
+      **sweep.set,
+      **general,
+      **body.get("set", {}),
+      **body.get(name, {}),
+      **sweep.changes,
+    }
   stages["task"] |= {"fused.images": images, "fused.folder": body.get("folder", "")}
   fusion = None
   if images not in _NO_TRAINING:
@@ -126,13 +135,15 @@ def run_sweep(
     What `sweep.json` holds.
 
   Raises:
-    ConfigError: the file, a config or an arm in `only` is wrong, told before anything is trained; or some runs failed,
-      told when the others are done.
+    ConfigError: the file, a config or an arm in `only` is wrong, told before anything is trained;
+      or some runs failed, told when the others are done.
   """
   sweep = load_sweep(file, changes, seeds, compare_to)
   strange = sorted(set(only or []) - set(sweep.arms))
   if strange:
-    raise ConfigError(f"{file}: no such arm: {', '.join(strange)}; there are: {', '.join(sweep.arms)}.")
+    raise ConfigError(
+      f"{file}: no such arm: {', '.join(strange)}; there are: {', '.join(sweep.arms)}."
+    )
   todo = [(arm, seed) for seed in sweep.seeds for arm in sweep.arms if not only or arm in only]
   _check(sweep, dict.fromkeys(arm for arm, _ in todo))
   failed = []
@@ -143,7 +154,10 @@ def run_sweep(
   )
   try:
     running = {
-      pool.submit(_unless_stopped, run_one, str(file), arm, seed, str(workdir), changes): (arm, seed)
+      pool.submit(_unless_stopped, run_one, str(file), arm, seed, str(workdir), changes): (
+        arm,
+        seed,
+      )
       for arm, seed in todo
     }
     for count, future in enumerate(as_completed(running), 1):
@@ -158,7 +172,9 @@ def run_sweep(
       write_comparison(sweep, workdir)
   except BaseException:
     stop.set()
-    enough = threading.Timer(_SAVING, _end_children)  # Ctrl-C in a terminal has reached the runs too, and they save
+    enough = threading.Timer(
+      _SAVING, _end_children
+    )  # Ctrl-C in a terminal has reached the runs too, and they save
     enough.start()
     pool.shutdown(cancel_futures=True)
     enough.cancel()
@@ -166,5 +182,8 @@ def run_sweep(
   pool.shutdown()
   compared = write_comparison(sweep, workdir)
   if failed:
-    raise ConfigError(f"{len(failed)} of {len(todo)} runs failed; the others are compared.\n  " + "\n  ".join(failed))
+    raise ConfigError(
+      f"{len(failed)} of {len(todo)} runs failed; the others are compared.\n  "
+      + "\n  ".join(failed)
+    )
   return compared

@@ -33,13 +33,14 @@ def detection(
     score_threshold: least class probability of a prediction.
     iou_threshold: of non-maximum suppression within a class.
     max_detections: rows of a prediction.
-    assigner_eps: see `losses.detection.assign`. The boxes of a fresh network are 15 strides wide. If objects are much
-      smaller, 1e-9 (the reference's) lets the class scores die out before a box has been learned: the loss falls to
-      nearly zero and nothing is ever found. 1e-30 prevents that.
+    assigner_eps: see `losses.detection.assign`. The boxes of a fresh network are 15 strides wide.
+      If objects are much smaller, 1e-9 (the reference's) lets the class scores die out before a box
+      has been learned: the loss falls to nearly zero and nothing is ever found. 1e-30 prevents
+        that.
 
   Returns:
-    Task; `outputs` are `Detections`, `predict` gives {"boxes" [B, K, 4] xyxy pixels, "scores" [B, K],
-    "classes" [B, K] int32, "valid" [B, K]} by falling score, K = max_detections.
+    Task; `outputs` are `Detections`, `predict` gives {"boxes" [B, K, 4] xyxy pixels, "scores" [B,
+    K], "classes" [B, K] int32, "valid" [B, K]} by falling score, K = max_detections.
 
   Raises:
     ValueError: images without `in_channels` channels; whatever `YOLOv8` refuses.
@@ -48,7 +49,9 @@ def detection(
 
   def check(images):
     if images.shape[-1] != in_channels:
-      raise ValueError(f"this detection task takes {in_channels} channel(s), not images of {images.shape}.")
+      raise ValueError(
+        f"this detection task takes {in_channels} channel(s), not images of {images.shape}."
+      )
 
   def init(key, images):
     check(images)
@@ -65,10 +68,17 @@ def detection(
     return outputs, moved["batch_stats"]
 
   def select(boxes, probabilities):
-    scores, classes = probabilities.max(axis=-1), jnp.argmax(probabilities, axis=-1).astype(jnp.int32)
-    scores, order = jax.lax.top_k(jnp.where(scores > score_threshold, scores, 0), min(_CANDIDATES, scores.size))
+    scores, classes = (
+      probabilities.max(axis=-1),
+      jnp.argmax(probabilities, axis=-1).astype(jnp.int32),
+    )
+    scores, order = jax.lax.top_k(
+      jnp.where(scores > score_threshold, scores, 0), min(_CANDIDATES, scores.size)
+    )
     boxes, classes = boxes[order], classes[order]
-    kept, valid = nms(boxes, scores, classes, iou_threshold=iou_threshold, max_detections=max_detections)
+    kept, valid = nms(
+      boxes, scores, classes, iou_threshold=iou_threshold, max_detections=max_detections
+    )
     found = {"boxes": boxes[kept], "scores": scores[kept], "classes": classes[kept]}
     return {
       **jax.tree.map(lambda x: jnp.where(valid.reshape(-1, *[1] * (x.ndim - 1)), x, 0), found),

@@ -28,7 +28,9 @@ def segmentation(num_classes: int, variant: str = "b0", in_channels: int = 1, **
 
   def check(images):
     if images.shape[-1] != in_channels:
-      raise ValueError(f"this segmentation task takes {in_channels} channel(s), not {images.shape} images.")
+      raise ValueError(
+        f"this segmentation task takes {in_channels} channel(s), not {images.shape} images."
+      )
 
   def init(key, images):
     check(images)

@@ -116,12 +116,19 @@ def source(config: Config, split: str, *, own_task: bool = False) -> Source:
     found = get_source(data.name, root=data.root or None, split=data[f"{split}_split"], **options)
   kind = LABELS[config.task.kind]
   if kind is not None and found.kind != kind and not own_task:
-    raise ConfigError(f"config.task.kind={kind!r} does not fit {data.name}, which holds labels for: {found.kind}.")
+    raise ConfigError(
+      f"config.task.kind={kind!r} does not fit {data.name}, which holds labels for: {found.kind}."
+    )
   if data.bad_samples == "skip" and split == "train":
     found = SkippingSource(found)
   if data.cache_dir:
     where = str(Path(data.records_dir or data.root or "").expanduser().absolute())
-    about = {"name": data.name, "where": where, "split": data[f"{split}_split"], "options": plain_options(options)}
+    about = {
+      "name": data.name,
+      "where": where,
+      "split": data[f"{split}_split"],
+      "options": plain_options(options),
+    }
     found = DiskCachedSource(found, data.cache_dir, data.cache_disk_mb << 20, about)
   return CachedSource(found, data.cache_mb << 20) if data.cache_mb else found
 
@@ -129,7 +136,9 @@ def source(config: Config, split: str, *, own_task: bool = False) -> Source:
 def optimiser(config: Config, letter: str, steps_per_epoch: int) -> optax.GradientTransformation:
   """The update rule of "f", "g" or "t"."""
   rule = config.optim[letter]
-  return optimisers.optimiser(rule.rule, _schedule(config, rule.learning_rate, steps_per_epoch), eps=rule.eps)
+  return optimisers.optimiser(
+    rule.rule, _schedule(config, rule.learning_rate, steps_per_epoch), eps=rule.eps
+  )
 
 
 def _schedule(config: Config, rate: float, steps_per_epoch: int):
@@ -166,19 +175,25 @@ def _step_source(config: Config, pairs: Source) -> StepSource:
   )
 
 
-def experiment(config: Config, judge: Task | None = None, pairs: tuple[Source, Source] | None = None) -> Experiment:
+def experiment(
+  config: Config, judge: Task | None = None, pairs: tuple[Source, Source] | None = None
+) -> Experiment:
   """Everything a training run needs.
 
   Args:
     config: from a file in `configs/`.
-    judge: a task of your own in place of `config.task`; it gets the targets that the data source hands out.
+    judge: a task of your own in place of `config.task`; it gets the targets that the data source
+      hands out.
     pairs: sources for training and validation in place of those that `config.data` names.
 
   Raises:
-    ConfigError, DatasetError: contradicting fields, missing or unfitting data, naming the field or file.
+    ConfigError, DatasetError: contradicting fields, missing or unfitting data, naming the field or
+      file.
   """
   check(config)
-  train, val = pairs or (source(config, split, own_task=judge is not None) for split in ("train", "val"))
+  train, val = pairs or (
+    source(config, split, own_task=judge is not None) for split in ("train", "val")
+  )
   if pairs is None and judge is None and list(train.classes) != list(val.classes):
     raise ConfigError(
       f"config.data: training and validation name their classes differently, {list(train.classes)} and "
@@ -188,7 +203,10 @@ def experiment(config: Config, judge: Task | None = None, pairs: tuple[Source, S
   how = method(config, judge or task(config, len(train.classes)))
   # Each optimiser counts its own steps; pre-training moves the clocks of F and T on a little.
   rules = {k: optimiser(config, k, steps.g_steps if k == "g" else steps.ft_steps) for k in "fgt"}
-  rates = [_schedule(config, rate, steps.g_steps + steps.ft_steps) for rate in (config.meta.eta_f, config.meta.eta_t)]
+  rates = [
+    _schedule(config, rate, steps.g_steps + steps.ft_steps)
+    for rate in (config.meta.eta_f, config.meta.eta_t)
+  ]
   eta = lambda step: tuple(rate(jnp.maximum(step - steps.pretrain_steps, 0)) for rate in rates)  # noqa: E731
   g_step, ft_step = meta.make_steps(how, rules["f"], rules["g"], rules["t"], eta)
   return Experiment(
@@ -237,7 +255,9 @@ def _start(config: Config, letter: str, make: Callable[[], dict]) -> dict:
   if not path:
     return make()
   loaded, _ = weightfiles.load_weights(path)
-  return jax.tree.map(jnp.asarray, weightfiles.match(loaded, jax.eval_shape(make), f"{path} (init.{letter})"))
+  return jax.tree.map(
+    jnp.asarray, weightfiles.match(loaded, jax.eval_shape(make), f"{path} (init.{letter})")
+  )
 
 
 def fuser_name(config: Config) -> str:

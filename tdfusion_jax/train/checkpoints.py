@@ -67,7 +67,9 @@ class Checkpoints:
         failures.append(f"step {step}: {str(error)[:200]}")
         log.warning("checkpoint %s of %s is not whole, trying the one before", step, self._folder)
     if failures:
-      raise CheckpointError(f"no checkpoint in {self._folder} can be restored:\n  " + "\n  ".join(failures))
+      raise CheckpointError(
+        f"no checkpoint in {self._folder} can be restored:\n  " + "\n  ".join(failures)
+      )
     return None
 
   def _mismatch(self, step: int, like: TrainState) -> str:
@@ -77,9 +79,12 @@ class Checkpoints:
     except (OSError, KeyError, ValueError) as error:
       return f"unreadable ({error})"
     ours, theirs = _shapes(_as_tree(like)), _shapes(found)
-    # Metadata may name optimiser containers in another way, so only names that both have are compared.
+    # Metadata may name optimiser containers in another way, so only names that both have are
+    # compared.
     both = [k for k in sorted(ours.keys() & theirs.keys()) if None not in (ours[k], theirs[k])]
-    return "; ".join([f"{k} is {theirs[k]}, not {ours[k]}" for k in both if ours[k] != theirs[k]][:5])
+    return "; ".join(
+      [f"{k} is {theirs[k]}, not {ours[k]}" for k in both if ours[k] != theirs[k]][:5]
+    )
 
   def close(self) -> None:
     """Waits for what is being written."""
@@ -96,7 +101,9 @@ def _as_tree(state: TrainState) -> dict:
 
 def _shapes(tree) -> dict[str, tuple | None]:
   leaves = jax.tree_util.tree_leaves_with_path(tree)
-  return {jax.tree_util.keystr(path, simple=True, separator="/"): _shape(leaf) for path, leaf in leaves}
+  return {
+    jax.tree_util.keystr(path, simple=True, separator="/"): _shape(leaf) for path, leaf in leaves
+  }
 
 
 def _shape(leaf) -> tuple | None:

@@ -9,7 +9,12 @@ from tdfusion_jax.data.skipping import BAD_SAMPLES
 from tdfusion_jax.meta import RULES
 
 # What labels a kind of task needs.
-LABELS = {"detection": "detection", "segmentation": "segmentation", "scenic": "segmentation", "none": None}
+LABELS = {
+  "detection": "detection",
+  "segmentation": "segmentation",
+  "scenic": "segmentation",
+  "none": None,
+}
 
 _LEAST = {
   "data.batch_size": 1,
@@ -40,19 +45,28 @@ def check(config: Config) -> None:
   """Raises ConfigError, naming the field, for settings that contradict each other."""
   rules = [
     (config.stage not in ("fusion", "task"), f"stage={config.stage!r}: fusion or task."),
-    (config.fused.images not in IMAGES, f"fused.images={config.fused.images!r}: one of {', '.join(IMAGES)}."),
+    (
+      config.fused.images not in IMAGES,
+      f"fused.images={config.fused.images!r}: one of {', '.join(IMAGES)}.",
+    ),
     (
       (config.fused.images == "folder") != bool(config.fused.folder),
       f"fused.images={config.fused.images!r} with fused.folder={config.fused.folder!r}: give both or neither.",
     ),
     (config.stage == "task" and config.task.kind == "none", "stage='task' needs a task."),
-    (config.data.augment not in AUGMENTS, f"data.augment={config.data.augment!r}: one of {', '.join(AUGMENTS)}."),
+    (
+      config.data.augment not in AUGMENTS,
+      f"data.augment={config.data.augment!r}: one of {', '.join(AUGMENTS)}.",
+    ),
     (config.meta.rule not in RULES, f"meta.rule={config.meta.rule!r}: one of {', '.join(RULES)}."),
     (
       config.meta.anchor > 0 and config.meta.rule != "equilibrium",
       f"meta.anchor={config.meta.anchor} needs meta.rule='equilibrium'.",
     ),
-    (not 0 < config.meta.anchor_to < 1, f"meta.anchor_to={config.meta.anchor_to}: must be between 0 and 1."),
+    (
+      not 0 < config.meta.anchor_to < 1,
+      f"meta.anchor_to={config.meta.anchor_to}: must be between 0 and 1.",
+    ),
     (
       config.meta.anchor_to != 0.5 and not config.meta.anchor > 0,
       f"meta.anchor_to={config.meta.anchor_to} needs meta.anchor > 0.",
@@ -73,9 +87,14 @@ def check(config: Config) -> None:
       config.loss.weights == "truth" and bool(config.log.validate_every),
       "loss.weights='truth' needs log.validate_every=0: it is known for training pairs only.",
     ),
-    (not 0 <= config.loss.fixed_w_a <= 1, f"loss.fixed_w_a={config.loss.fixed_w_a}: must be in [0, 1]."),
     (
-      config.loss.weights == "fixed" and config.loss.fixed_w_a != 0.5 and config.data.swap != "none",
+      not 0 <= config.loss.fixed_w_a <= 1,
+      f"loss.fixed_w_a={config.loss.fixed_w_a}: must be in [0, 1].",
+    ),
+    (
+      config.loss.weights == "fixed"
+      and config.loss.fixed_w_a != 0.5
+      and config.data.swap != "none",
       "loss.fixed_w_a other than 0.5 needs data.swap='none': a constant would follow the exchanged images.",
     ),
     (
@@ -126,11 +145,17 @@ def check(config: Config) -> None:
   for field in ("crop_size", "task_size"):
     size = config.data[field]
     fits = (size is None and field == "crop_size") or (
-      isinstance(size, (tuple, list)) and len(size) == 2 and all(isinstance(s, int) and s >= 1 for s in size)
+      isinstance(size, (tuple, list))
+      and len(size) == 2
+      and all(isinstance(s, int) and s >= 1 for s in size)
     )
-    rules.append((not fits, f"data.{field}={size!r}: (height, width) is needed, such as '(256, 320)'."))
+    rules.append(
+      (not fits, f"data.{field}={size!r}: (height, width) is needed, such as '(256, 320)'.")
+    )
   for broken, message in rules:
     if broken:
       raise ConfigError("config." + message)
   if config.task.kind == "detection" and any(s % 32 for s in config.data.task_size):
-    raise ConfigError(f"config.data.task_size={tuple(config.data.task_size)}: detection needs multiples of 32.")
+    raise ConfigError(
+      f"config.data.task_size={tuple(config.data.task_size)}: detection needs multiples of 32."
+    )

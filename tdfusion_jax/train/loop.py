@@ -34,13 +34,17 @@ class DivergedError(UsageError, FloatingPointError):
 
 
 def train(
-  config: Config, workdir: str | Path, task: Task | None = None, pairs: tuple[Source, Source] | None = None
+  config: Config,
+  workdir: str | Path,
+  task: Task | None = None,
+  pairs: tuple[Source, Source] | None = None,
 ) -> TrainState:
   """Trains F, G and T, or goes on where an earlier run in `workdir` stopped.
 
-  Leaves in `workdir`: `config.json`, `versions.json`, `metrics.jsonl` (one object a line), `tensorboard/`,
-  `checkpoints/`, `pictures/` (contact sheets of validation pairs), `curves.png`, `weights/` (F, G and T as
-  `.safetensors`) and, if pairs were skipped, `skipped.jsonl`. A resumed run equals the unbroken one bit for bit on CPU.
+  Leaves in `workdir`: `config.json`, `versions.json`, `metrics.jsonl` (one object a line),
+  `tensorboard/`, `checkpoints/`, `pictures/` (contact sheets of validation pairs), `curves.png`,
+  `weights/` (F, G and T as `.safetensors`) and, if pairs were skipped, `skipped.jsonl`. A resumed
+  run equals the unbroken one bit for bit on CPU.
 
   Args:
     config: from a file in `configs/`.
@@ -52,12 +56,15 @@ def train(
     The final state.
 
   Raises:
-    ConfigError, DatasetError: contradicting config, unfitting data, or a `workdir` of another config.
+    ConfigError, DatasetError: contradicting config, unfitting data, or a `workdir` of another
+      config.
     DivergedError: a loss or norm is not finite.
   """
   compiling.use_cache(config.train.compile_cache)
   experiment = build.experiment(config, task, pairs)
-  shapes = jax.eval_shape(experiment.init)  # a wrong init.* ends here, before it can mark the folder
+  shapes = jax.eval_shape(
+    experiment.init
+  )  # a wrong init.* ends here, before it can mark the folder
   folder = RunFolder(workdir, build.config_to_json(config))
   checkpoints = Checkpoints(folder.path / "checkpoints", keep=config.log.keep)
   state = checkpoints.restore(shapes) if checkpoints.steps() else None
@@ -81,9 +88,14 @@ def train(
   try:
     with Progress(total, start) as progress, _interrupts_between_steps() as asked:
       batches = make_dataset(
-        experiment.steps, start_step=start, num_workers=config.data.workers, prefetch=config.data.prefetch
+        experiment.steps,
+        start_step=start,
+        num_workers=config.data.workers,
+        prefetch=config.data.prefetch,
       )
-      if look(state, start):  # before the first step, or where a run was stopped within a validation
+      if look(
+        state, start
+      ):  # before the first step, or where a run was stopped within a validation
         since = (start, time.perf_counter())
       for step, batch in enumerate(batches, start=start):
         kind, epoch, _ = experiment.steps.phase(step)
@@ -106,9 +118,13 @@ def train(
         if asked.is_set():
           raise KeyboardInterrupt
   except KeyboardInterrupt:
-    if not state.step.is_deleted():  # else a second Ctrl-C came within a step, which the last checkpoint outlives
+    if (
+      not state.step.is_deleted()
+    ):  # else a second Ctrl-C came within a step, which the last checkpoint outlives
       _finite(jax.device_get(measured), int(state.step), kind)
-      log.warning("interrupted; saving step %d, start the same command again to go on", int(state.step))
+      log.warning(
+        "interrupted; saving step %d, start the same command again to go on", int(state.step)
+      )
       checkpoints.save(state)
     raise
   finally:
@@ -151,14 +167,20 @@ def export_weights(config: Config, state: TrainState, folder: Path) -> None:
   about = {"config": config.name, "step": int(state.step)}
   if state.f_params:
     weightfiles.save_weights(
-      folder / "f.safetensors", {"params": state.f_params}, {"arch": build.fuser_name(config), **about}
+      folder / "f.safetensors",
+      {"params": state.f_params},
+      {"arch": build.fuser_name(config), **about},
     )
   if state.g_params:
-    weightfiles.save_weights(folder / "g.safetensors", {"params": state.g_params}, {"arch": "lossgen", **about})
+    weightfiles.save_weights(
+      folder / "g.safetensors", {"params": state.g_params}, {"arch": "lossgen", **about}
+    )
   if state.t_params:
     variables = {"params": state.t_params, "batch_stats": state.t_stats}
     about |= {"kind": config.task.kind, "variant": config.task.variant}
-    weightfiles.save_weights(folder / "t.safetensors", variables, {"arch": config.task.kind, **about})
+    weightfiles.save_weights(
+      folder / "t.safetensors", variables, {"arch": config.task.kind, **about}
+    )
 
 
 def _validation_due(config: Config, experiment: build.Experiment, done: int) -> int | None:
@@ -170,10 +192,14 @@ def _validation_due(config: Config, experiment: build.Experiment, done: int) -> 
     return 0
   kind, epoch, position = experiment.steps.phase(done - 1)
   ends = kind == "ft" and position == experiment.steps.ft_steps - 1
-  return epoch + 1 if ends and ((epoch + 1) % every == 0 or epoch + 1 == config.train.epochs) else None
+  return (
+    epoch + 1 if ends and ((epoch + 1) % every == 0 or epoch + 1 == config.train.epochs) else None
+  )
 
 
-def _validate(config, experiment: build.Experiment, folder: RunFolder, state: TrainState, epoch: int) -> None:
+def _validate(
+  config, experiment: build.Experiment, folder: RunFolder, state: TrainState, epoch: int
+) -> None:
   measured, sheet = validate(
     experiment.method,
     state,
@@ -186,7 +212,9 @@ def _validate(config, experiment: build.Experiment, folder: RunFolder, state: Tr
   if sheet is not None:
     pictures.save(folder.path / "pictures" / f"epoch_{epoch:03d}.png", sheet)
     folder.picture("validation", sheet, int(state.step))
-  folder.write({"step": int(state.step), "phase": "val", "epoch": epoch, **measured})  # last: it says all is there
+  folder.write(
+    {"step": int(state.step), "phase": "val", "epoch": epoch, **measured}
+  )  # last: it says all is there
   log.info("epoch %d: %s", epoch, json.dumps({k: round(v, 4) for k, v in measured.items()}))
 
 

@@ -51,15 +51,18 @@ def normalise_by_max() -> optax.GradientTransformation:
   return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
 
-def optimiser(rule: str, learning_rate: Callable | float, *, eps: float = 1e-8) -> optax.GradientTransformation:
+def optimiser(
+  rule: str, learning_rate: Callable | float, *, eps: float = 1e-8
+) -> optax.GradientTransformation:
   """An update rule.
 
   Args:
-    rule: "adam"; "adamw" (decay 0.01, usual for SegFormer); "sgd"; "nesterov" (momentum 0.937, decay 5e-4, usual for
-      YOLOv8); or "max_norm_sgd" (`normalise_by_max`, then SGD). Decay spares vectors: biases and norms.
+    rule: "adam"; "adamw" (decay 0.01, usual for SegFormer); "sgd"; "nesterov" (momentum 0.937,
+      decay 5e-4, usual for YOLOv8); or "max_norm_sgd" (`normalise_by_max`, then SGD). Decay spares
+      vectors: biases and norms.
     learning_rate: constant or schedule.
-    eps: of Adam and AdamW. Meta-gradients at the paper's inner rate of 1e-4 have entries near 1e-8, so G wants a
-      small one.
+    eps: of Adam and AdamW. Meta-gradients at the paper's inner rate of 1e-4 have entries near 1e-8,
+      so G wants a small one.
   """
   if rule == "adam":
     return optax.adam(learning_rate, eps=eps)
@@ -67,7 +70,8 @@ def optimiser(rule: str, learning_rate: Callable | float, *, eps: float = 1e-8) 
     return optax.adamw(learning_rate, eps=eps, weight_decay=0.01, mask=_matrices)
   if rule == "nesterov":
     return optax.chain(
-      optax.add_decayed_weights(5e-4, mask=_matrices), optax.sgd(learning_rate, momentum=0.937, nesterov=True)
+      optax.add_decayed_weights(5e-4, mask=_matrices),
+      optax.sgd(learning_rate, momentum=0.937, nesterov=True),
     )
   if rule == "sgd":
     return optax.sgd(learning_rate)

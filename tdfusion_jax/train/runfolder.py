@@ -13,7 +13,15 @@ from tdfusion_jax.config import ConfigError, base
 from tdfusion_jax.files import atomic_write
 
 # What may differ between the run that made a folder and the one that goes on in it.
-_FREE = ("log", "data.root", "data.workers", "data.prefetch", "data.cache_mb", "data.cache_dir", "data.cache_disk_mb")
+_FREE = (
+  "log",
+  "data.root",
+  "data.workers",
+  "data.prefetch",
+  "data.cache_mb",
+  "data.cache_dir",
+  "data.cache_disk_mb",
+)
 _PACKAGES = ("tdfusion-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
 
@@ -48,7 +56,9 @@ class RunFolder:
       temporary.write_text("".join(json.dumps(row) + "\n" for row in kept))
     self._validated = {row["step"] for row in kept if row["phase"] == "val"}
     self._metrics = file.open("a")
-    self._board = SummaryWriter(str(self.path / "tensorboard"), purge_step=step + 1 if step else None)
+    self._board = SummaryWriter(
+      str(self.path / "tensorboard"), purge_step=step + 1 if step else None
+    )
 
   def write(self, row: Mapping[str, Any]) -> None:
     """One metric line; numbers go to TensorBoard too."""
@@ -118,10 +128,15 @@ def require_same(config: Mapping[str, Any], folder: Path, *, free: Sequence[str]
   defaults = _flat(json.loads(base().to_json()))
   old = {key: value for key, value in defaults.items() if key in new} | said
   changed = [k for k in sorted(old.keys() | new.keys()) if old.get(k) != new.get(k)]
-  changed = [k for k in changed if not any(k == f or k.startswith(f + ".") for f in (*_FREE, *free))]
+  changed = [
+    k for k in changed if not any(k == f or k.startswith(f + ".") for f in (*_FREE, *free))
+  ]
   if changed:
     lines = [f"{k}: {old.get(k)!r} there, {new.get(k)!r} now" for k in changed]
-    raise ConfigError(f"{folder} holds a run with another config; choose another --workdir.\n  " + "\n  ".join(lines))
+    raise ConfigError(
+      f"{folder} holds a run with another config; choose another --workdir.\n  "
+      + "\n  ".join(lines)
+    )
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

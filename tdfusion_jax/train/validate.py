@@ -22,7 +22,9 @@ def _look(method: Method, state: TrainState, pair: Pair) -> dict[str, Any]:
   fused = method.fuse(state.f_params, pair.ir, pair.vi)
   seen: dict[str, Any] = {"fused": fused}
   if method.fusion_loss is not None or method.f_weighs:
-    seen["weights"] = method.weigh(state.f_params if method.f_weighs else state.g_params, pair.ir, pair.vi)
+    seen["weights"] = method.weigh(
+      state.f_params if method.f_weighs else state.g_params, pair.ir, pair.vi
+    )
   if method.fusion_loss is not None:
     loss, _ = method.fusion_loss(fused, pair.ir, pair.vi, seen["weights"])
     seen["losses"] = {"fusion_loss": loss}
@@ -30,7 +32,10 @@ def _look(method: Method, state: TrainState, pair: Pair) -> dict[str, Any]:
     outputs, _ = method.task.apply(state.t_params, state.t_stats, fused, train=False, key=None)
     losses = dict(seen.get("losses", {}))
     losses["task_loss"], _ = method.task.loss(outputs, pair.target)
-    seen |= {"losses": losses, "predictions": method.task.predict(state.t_params, state.t_stats, fused)}
+    seen |= {
+      "losses": losses,
+      "predictions": method.task.predict(state.t_params, state.t_stats, fused),
+    }
   return seen
 
 
@@ -40,14 +45,23 @@ def _compiled_look():
 
 
 def looks(
-  method: Method, state: TrainState, source: Source, *, task_size: tuple[int, int], max_boxes: int, limit: int
+  method: Method,
+  state: TrainState,
+  source: Source,
+  *,
+  task_size: tuple[int, int],
+  max_boxes: int,
+  limit: int,
 ) -> Iterator[tuple[Pair, dict[str, Any]]]:
   """The first `limit` pairs of `source`, [1, H, W, 1] each, and what is seen in them: see `validate`.
 
   Yields:
-    (pair, {"fused", "weights", "losses", "predictions"} as far as the method has them), NumPy arrays.
+    (pair, {"fused", "weights", "losses", "predictions"} as far as the method has them), NumPy
+    arrays.
   """
-  for pair in val_batches(source, batch_size=1, task_size=task_size, max_boxes=max_boxes, limit=limit):
+  for pair in val_batches(
+    source, batch_size=1, task_size=task_size, max_boxes=max_boxes, limit=limit
+  ):
     yield pair, jax.device_get(_compiled_look()(method, state, jax.tree.map(jnp.asarray, pair)))
 
 
@@ -66,15 +80,16 @@ def validate(
   Args:
     method: functions and switches of the run.
     state: F, G, T as they are.
-    source: validation pairs. Where it has `scene(index)` with `ir_only` and `vi_only` masks (the synthetic
-      world), the mean w_a inside each is reported too, over the pixels of all pairs.
+    source: validation pairs. Where it has `scene(index)` with `ir_only` and `vi_only` masks (the
+      synthetic world), the mean w_a inside each is reported too, over the pixels of all pairs.
     task_size: (H, W) that pairs are resized to.
     max_boxes: rows per image in `DetTarget`.
     limit: pairs to look at.
     num_pictures: rows of the contact sheet.
 
   Returns:
-    ({"val/task_loss", "val/fusion_loss", "val/w_a", ...}: means over pairs, contact sheet RGB uint8 or None).
+    ({"val/task_loss", "val/fusion_loss", "val/w_a", ...}: means over pairs, contact sheet RGB uint8
+    or None).
   """
   sums: dict[str, list[float]] = {}
   rows = []
@@ -100,7 +115,9 @@ def _add(sums: dict[str, list[float]], name: str, value, count) -> None:
 
 
 def _masks(source: Source, index: int, size: tuple[int, int]) -> dict[str, np.ndarray]:
-  scene = getattr(getattr(source, "source", source), "scene", None)  # a cache holds its source in .source
+  scene = getattr(
+    getattr(source, "source", source), "scene", None
+  )  # a cache holds its source in .source
   if scene is None:
     return {}
   found = scene(index)
@@ -129,7 +146,9 @@ def pictures_of(pair: Pair, seen: dict[str, Any]) -> dict[str, np.ndarray]:
     target, ok = pair.target, pair.target.valid[0]
     row["true"] = pictures.with_boxes(fused, target.boxes[0][ok], target.classes[0][ok])
     ok = predictions["valid"][0]
-    row["predicted"] = pictures.with_boxes(fused, predictions["boxes"][0][ok], predictions["classes"][0][ok])
+    row["predicted"] = pictures.with_boxes(
+      fused, predictions["boxes"][0][ok], predictions["classes"][0][ok]
+    )
   elif isinstance(pair.target, SegTarget) and isinstance(predictions, dict):
     row["true"] = pictures.with_labels(fused, pair.target.labels[0])
     row["predicted"] = pictures.with_labels(fused, predictions["labels"][0])

@@ -28,21 +28,31 @@ def folders(tmp_path):
 
 
 def evaluate(folder, *more):
-  return cli.main(["evaluate", "--ir", str(folder / "ir"), "--vi", str(folder / "vi"), *map(str, more)])
+  return cli.main(
+    ["evaluate", "--ir", str(folder / "ir"), "--vi", str(folder / "vi"), *map(str, more)]
+  )
 
 
 def test_methods_side_by_side(folders, capsys):
   folder, images = folders
   out = folder / "out" / "scores"
-  assert evaluate(folder, "--fused", folder / "mean", "--fused", f"rival={folder / 'odd'}", "--out", out) == 0
-  expected = {m: fusion_metrics(images["ir"], images["vi"], images[k]) for m, k in (("mean", "mean"), ("rival", "odd"))}
+  assert (
+    evaluate(folder, "--fused", folder / "mean", "--fused", f"rival={folder / 'odd'}", "--out", out)
+    == 0
+  )
+  expected = {
+    m: fusion_metrics(images["ir"], images["vi"], images[k])
+    for m, k in (("mean", "mean"), ("rival", "odd"))
+  }
   report = json.loads((folder / "out" / "scores.json").read_text())
   for method, scores in expected.items():
     for name, values in scores.items():
       assert report["means"][method][name] == pytest.approx(values.mean(), rel=1e-5)
       assert report["images"][method]["n1"][name] == pytest.approx(values[1], rel=1e-5)
   rows = list(csv.DictReader((folder / "out" / "scores.csv").read_text().splitlines()))
-  assert len(rows) == 6 and float(rows[4]["EN"]) == pytest.approx(expected["rival"]["EN"][1], rel=1e-5)
+  assert len(rows) == 6 and float(rows[4]["EN"]) == pytest.approx(
+    expected["rival"]["EN"][1], rel=1e-5
+  )
   shown = capsys.readouterr().out
   assert "3 pairs" in shown and (folder / "out" / "scores.md").read_text() in shown
   assert r"\textbf" in (folder / "out" / "scores.tex").read_text()
@@ -69,7 +79,9 @@ def test_what_does_not_fit_is_named(folders, capsys):
   (folder / "file").write_text("")
   assert "cannot be made" in refusal("--fused", folder / "mean", "--out", folder / "file" / "x")
   assert "no such folder" in refusal("--fused", folder / "nowhere")
-  assert "two methods are called 'mean'" in refusal("--fused", folder / "mean", "--fused", folder / "mean")
+  assert "two methods are called 'mean'" in refusal(
+    "--fused", folder / "mean", "--fused", folder / "mean"
+  )
   Image.new("L", (12, 10), 9).save(folder / "mean" / "n1.png")
   assert "n1.png is 12x10, its pair 24x20" in refusal("--fused", folder / "mean")
   assert evaluate(folder, "--fused", folder / "mean", "--resize") == 0
@@ -81,7 +93,9 @@ def test_what_does_not_fit_is_named(folders, capsys):
   Image.new("L", SIZE[::-1]).save(folder / "odd" / "n1.jpg")
   assert "n1.jpg and" in refusal("--fused", folder / "odd")
   Image.new("L", (12, 10), 9).save(folder / "vi" / "n2.png")
-  assert "differ in size" in (said := refusal("--fused", folder / "odd")) and "vi/n2.png 12x10" in said
+  assert (
+    "differ in size" in (said := refusal("--fused", folder / "odd")) and "vi/n2.png 12x10" in said
+  )
 
 
 def test_sizes_are_looked_at_before_anything_is_measured(folders, capsys, monkeypatch):
@@ -94,7 +108,11 @@ def test_sizes_are_looked_at_before_anything_is_measured(folders, capsys, monkey
     Image.new("L", (12, 10), 9).save(folder / "odd" / f"{name}.png")
   assert evaluate(folder, "--fused", folder / "odd") == 2
   said = capsys.readouterr().err
-  assert "n0.png is 12x10, its pair 24x20" in said and "n2.png is 12x10" in said and said.count("\n") == 1
+  assert (
+    "n0.png is 12x10, its pair 24x20" in said
+    and "n2.png is 12x10" in said
+    and said.count("\n") == 1
+  )
 
 
 def test_deep_turned_and_colour_files_are_read_as_fusing_reads_them(folders, capsys):
@@ -144,7 +162,12 @@ def test_values_in_kelvin_are_measured_by_the_scale_they_were_fused_with(folders
 def test_a_path_may_hold_an_equals_sign(folders, capsys):
   folder, _ = folders
   (folder / "mean").rename(folder / "alpha=0.1")
-  assert evaluate(folder, "--fused", folder / "alpha=0.1", "--fused", f"b={folder / 'odd'}", "--metrics=EN") == 0
+  assert (
+    evaluate(
+      folder, "--fused", folder / "alpha=0.1", "--fused", f"b={folder / 'odd'}", "--metrics=EN"
+    )
+    == 0
+  )
   assert "| alpha=0.1 |" in (shown := capsys.readouterr().out) and "| b |" in shown
 
 
@@ -153,10 +176,14 @@ def test_what_has_no_value_is_said_and_left_out(folders, capsys):
   folder, images = folders
   for kind in ("ir", "vi", "mean"):
     Image.fromarray(images[kind][2, :6]).save(folder / kind / "n2.png")
-  assert evaluate(folder, "--fused", folder / "mean", "--metrics", "SSIM", "--out", folder / "s") == 0
+  assert (
+    evaluate(folder, "--fused", folder / "mean", "--metrics", "SSIM", "--out", folder / "s") == 0
+  )
   assert "SSIM has no finite value for 1 images (n2); not in its mean" in capsys.readouterr().err
   expected = fusion_metrics(*(images[k][:2] for k in ("ir", "vi", "mean")))["SSIM"].mean()
-  assert json.loads((folder / "s.json").read_text())["means"]["mean"]["SSIM"] == pytest.approx(expected, rel=1e-5)
+  assert json.loads((folder / "s.json").read_text())["means"]["mean"]["SSIM"] == pytest.approx(
+    expected, rel=1e-5
+  )
 
 
 def test_a_dataset_in_place_of_folders(folders, capsys, monkeypatch):

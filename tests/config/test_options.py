@@ -27,7 +27,13 @@ def test_the_configs_of_the_starter_weights_are_consistent(options):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(
   "option",
-  ["", "runlocal", "upstream", "weights=0.9", *(f"ablation={n}" for n in ("I", "II", "III", "IV", "V"))],
+  [
+    "",
+    "runlocal",
+    "upstream",
+    "weights=0.9",
+    *(f"ablation={n}" for n in ("I", "II", "III", "IV", "V")),
+  ],
 )
 def test_every_option_of_every_config_is_consistent(name, option):
   checks.check(load(name, option))
@@ -73,7 +79,12 @@ def test_unknown_options_are_errors(option, message):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_options_may_come_in_any_order(name):
-  for options in ("runlocal,weights=0.3", "runlocal,ablation=I", "upstream,runlocal", "runlocal,task"):
+  for options in (
+    "runlocal,weights=0.3",
+    "runlocal,ablation=I",
+    "upstream,runlocal",
+    "runlocal,task",
+  ):
     config = load(name, options)
     checks.check(config)
     assert config == load(name, ",".join(reversed(options.split(","))))
@@ -107,7 +118,10 @@ def test_unknown_fields_are_errors():
     ({"log.every": 0}, "log.every=0: at least 1"),
     ({"meta.fuse_in_outer": True, "meta.steps": 0}, "meta.steps=0 never trains F"),
     ({"meta.fuse_in_outer": True, "meta.rule": "equilibrium"}, "meta.rule='lookahead'"),
-    ({"task.kind": "none", "loss.weights": "fixed", "meta.steps": 0, "loss.task_weight": 1.0}, "loss.task_weight"),
+    (
+      {"task.kind": "none", "loss.weights": "fixed", "meta.steps": 0, "loss.task_weight": 1.0},
+      "loss.task_weight",
+    ),
     ({"log.checkpoint_every": 0}, "log.checkpoint_every"),
     ({"train.epochs": -1}, "train.epochs"),
     ({"optim.f.learning_rate": -1.0}, "optim.f.learning_rate"),
@@ -132,7 +146,10 @@ def test_labels_of_another_task_are_an_error():
 
 def test_both_splits_must_name_their_classes_alike(monkeypatch):
   """The names of a user's folder may come in another order, which no shape would tell."""
-  sources = {"train": SimpleNamespace(classes=("person", "car")), "val": SimpleNamespace(classes=("car", "person"))}
+  sources = {
+    "train": SimpleNamespace(classes=("person", "car")),
+    "val": SimpleNamespace(classes=("car", "person")),
+  }
   monkeypatch.setattr(build, "source", lambda config, split, own_task: sources[split])
   with pytest.raises(ConfigError, match="differently"):
     build.experiment(load("synthetic_det"))

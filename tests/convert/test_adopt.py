@@ -54,7 +54,9 @@ def test_two_copies_of_a_convolution_that_differ_are_an_error():
     convert.from_torch(state_dict, "fusion")
 
 
-@pytest.mark.parametrize(("arch", "message"), [("vgg", "'vgg' is not known"), ("segformer", "belong to no segformer")])
+@pytest.mark.parametrize(
+  ("arch", "message"), [("vgg", "'vgg' is not known"), ("segformer", "belong to no segformer")]
+)
 def test_unknown_and_wrong_architectures_are_errors(arch, message):
   with pytest.raises(ValueError, match=message):
     convert.from_torch({"w": np.zeros(1)}, arch)
@@ -65,5 +67,11 @@ def test_the_yolo_variant_is_recognised(variant, classes, channels):
   network = yolov8.build(classes, variant)
   shapes = jax.eval_shape(lambda: network.init(jax.random.key(0), jnp.zeros((1, 32, 32, channels))))
   named = {yolov8.torch_key(p): s.shape for p, s in flatten_dict(shapes).items()}
-  state_dict = {key: rules.LAYOUTS[kind][1](np.zeros(shape)) for (key, kind), shape in named.items()}
-  assert yolov8.options_from(state_dict) == {"num_classes": classes, "in_channels": channels, "variant": variant}
+  state_dict = {
+    key: rules.LAYOUTS[kind][1](np.zeros(shape)) for (key, kind), shape in named.items()
+  }
+  assert yolov8.options_from(state_dict) == {
+    "num_classes": classes,
+    "in_channels": channels,
+    "variant": variant,
+  }

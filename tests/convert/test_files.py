@@ -1,4 +1,5 @@
-"""Weight files of every format, there and back; the changes on the way; recognition and its errors."""
+"""Weight files of every format, there and back; the changes on the way; recognition and its errors.
+"""
 
 import json
 
@@ -20,12 +21,20 @@ from tdfusion_jax.weightfiles import CheckpointError
 
 FORMATS = {
   "segformer original": (published.segformer(original=True), "segformer", "original"),
-  "segformer upstream": (published.segformer(original=False, channels=1, classes=9), "segformer", "upstream"),
+  "segformer upstream": (
+    published.segformer(original=False, channels=1, classes=9),
+    "segformer",
+    "upstream",
+  ),
   "segformer huggingface": (published.huggingface(), "segformer", "huggingface"),
   "segformer transformers5": (published.transformers5(classes=4), "segformer", "transformers5"),
   "segformer b2": (published.huggingface(published.MIT_B2, 5), "segformer", "huggingface"),
   "yolov8 ultralytics": (published.yolov8(), "yolov8", "ultralytics"),
-  "yolov8 upstream": (published.yolov8(layers=published.UPSTREAM_LAYERS, head="", classes=6), "yolov8", "upstream"),
+  "yolov8 upstream": (
+    published.yolov8(layers=published.UPSTREAM_LAYERS, head="", classes=6),
+    "yolov8",
+    "upstream",
+  ),
 }
 
 
@@ -88,7 +97,9 @@ def test_huggingface_safetensors_and_half_precision_there_and_back(tmp_path):
   assert {v.dtype for v in flatten_dict(variables).values()} == {np.dtype(np.float32)}
   assert metadata["options"]["norm_eps"] == 1e-5 and metadata["options"]["gelu"] == "erf"
   assert "NVIDIA" in metadata["licence"]
-  porting.convert(tmp_path / "t.safetensors", tmp_path / "b.safetensors", to="huggingface", dtype="float16")
+  porting.convert(
+    tmp_path / "t.safetensors", tmp_path / "b.safetensors", to="huggingface", dtype="float16"
+  )
   equal(load_file(tmp_path / "b.safetensors"), arrays)
 
 
@@ -99,7 +110,9 @@ def test_a_half_precision_yolov8_comes_back_in_half_precision(tmp_path):
     arrays["model.22.dfl.conv.weight"] = arrays["model.22.dfl.conv.weight"].astype(kernel)
     write_pth(tmp_path / "in.pt", arrays)
     porting.convert(tmp_path / "in.pt", tmp_path / "t.safetensors", dtype="source")
-    porting.convert(tmp_path / "t.safetensors", tmp_path / "back.pt", to="ultralytics", dtype="source")
+    porting.convert(
+      tmp_path / "t.safetensors", tmp_path / "back.pt", to="ultralytics", dtype="source"
+    )
     equal(read_pth(tmp_path / "back.pt"), arrays)
 
 
@@ -110,7 +123,9 @@ def test_keys_and_values_of_huggingface_become_upstreams_kv(tmp_path):
   porting.convert(tmp_path / "in.bin", tmp_path / "up.pth", to="upstream")
   prefix = "segformer.encoder.block.1.0.attention.self"
   both = np.concatenate([arrays[f"{prefix}.key.weight"], arrays[f"{prefix}.value.weight"]])
-  np.testing.assert_array_equal(read_pth(tmp_path / "up.pth")["backbone.block2.0.attn.kv.weight"], both)
+  np.testing.assert_array_equal(
+    read_pth(tmp_path / "up.pth")["backbone.block2.0.attn.kv.weight"], both
+  )
 
 
 def test_an_imagenet_backbone_alone(tmp_path):
@@ -134,11 +149,15 @@ def test_a_backbone_is_completed_with_a_new_head(tmp_path, kind):
     arrays = published.random(published.mit(channels=1, classifier=10))
   else:
     whole = published.yolov8(layers=published.UPSTREAM_LAYERS, head="", channels=1)
-    backbone = {k.removeprefix("backbone."): s for k, s in whole.items() if k.startswith("backbone.")}
+    backbone = {
+      k.removeprefix("backbone."): s for k, s in whole.items() if k.startswith("backbone.")
+    }
     arrays = published.random(backbone)
   write_pth(tmp_path / "in.pth", arrays)
   porting.convert(tmp_path / "in.pth", tmp_path / "b.safetensors")
-  lines = porting.convert(tmp_path / "b.safetensors", tmp_path / "t.safetensors", changes=Changes(num_classes=3))
+  lines = porting.convert(
+    tmp_path / "b.safetensors", tmp_path / "t.safetensors", changes=Changes(num_classes=3)
+  )
   assert any("made anew, not trained" in line for line in lines)
   made = flatten_dict(weightfiles.load_weights(tmp_path / "t.safetensors")[0])
   network = TASK_NETWORKS[kind]
@@ -151,7 +170,10 @@ def test_three_channels_to_one_and_back_keep_the_answer_to_a_gray_image(tmp_path
   """A gray image has three equal channels: a kernel summed over them answers alike, and so does the way back."""
   from tdfusion_jax.networks.segformer import SegFormer
 
-  write_pth(tmp_path / "in.pth", {k: 0.05 * v for k, v in published.random(published.segformer(original=True)).items()})
+  write_pth(
+    tmp_path / "in.pth",
+    {k: 0.05 * v for k, v in published.random(published.segformer(original=True)).items()},
+  )
   files = {name: tmp_path / f"{name}.safetensors" for name in ("rgb", "gray", "again")}
   porting.convert(tmp_path / "in.pth", files["rgb"])
   porting.convert(files["rgb"], files["gray"], changes=Changes(in_channels=1))
@@ -162,7 +184,9 @@ def test_three_channels_to_one_and_back_keep_the_answer_to_a_gray_image(tmp_path
     variables, metadata = weightfiles.load_weights(file)
     image = gray if name == "gray" else np.repeat(gray, 3, axis=-1)
     assert metadata["options"]["in_channels"] == image.shape[-1]
-    logits[name] = np.asarray(SegFormer(150, "b0").apply(jax.tree.map(jnp.asarray, variables), jnp.asarray(image)))
+    logits[name] = np.asarray(
+      SegFormer(150, "b0").apply(jax.tree.map(jnp.asarray, variables), jnp.asarray(image))
+    )
   spread = np.ptp(logits["rgb"])
   assert spread > 1e-3
   np.testing.assert_allclose(logits["gray"], logits["rgb"], atol=1e-4 * spread)
@@ -173,7 +197,9 @@ def test_folding_imagenets_normalisation_gives_the_same_away_from_the_border(tmp
   """conv(k, (x - mean) / std) + b, written out in NumPy for one output pixel whose window is inside the image."""
   write_pth(tmp_path / "in.pth", published.random(published.segformer(original=True)))
   porting.convert(tmp_path / "in.pth", tmp_path / "a.safetensors")
-  porting.convert(tmp_path / "in.pth", tmp_path / "b.safetensors", changes=Changes(fold_imagenet=True))
+  porting.convert(
+    tmp_path / "in.pth", tmp_path / "b.safetensors", changes=Changes(fold_imagenet=True)
+  )
   before, after = (
     weightfiles.load_weights(tmp_path / f)[0]["params"]["backbone"]["patch_embed1"]["proj"]
     for f in ("a.safetensors", "b.safetensors")
@@ -181,15 +207,21 @@ def test_folding_imagenets_normalisation_gives_the_same_away_from_the_border(tmp
   window = np.random.default_rng(2).random((7, 7, 3))
   scaled = (window - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
   expected = np.einsum("ijc,ijco->o", scaled, before["kernel"]) + before["bias"]
-  np.testing.assert_allclose(np.einsum("ijc,ijco->o", window, after["kernel"]) + after["bias"], expected, rtol=1e-4)
+  np.testing.assert_allclose(
+    np.einsum("ijc,ijco->o", window, after["kernel"]) + after["bias"], expected, rtol=1e-4
+  )
 
 
 def test_another_number_of_classes_only_replaces_the_classifier(tmp_path):
   write_pth(tmp_path / "in.pth", published.random(published.yolov8(classes=20)))
   porting.convert(tmp_path / "in.pth", tmp_path / "a.safetensors")
-  lines = porting.convert(tmp_path / "in.pth", tmp_path / "b.safetensors", changes=Changes(num_classes=9))
+  lines = porting.convert(
+    tmp_path / "in.pth", tmp_path / "b.safetensors", changes=Changes(num_classes=9)
+  )
   assert "made anew, not trained: cv3_0_2, cv3_1_2, cv3_2_2 (9 classes)" in lines
-  before, after = (flatten_dict(weightfiles.load_weights(tmp_path / f"{n}.safetensors")[0]) for n in "ab")
+  before, after = (
+    flatten_dict(weightfiles.load_weights(tmp_path / f"{n}.safetensors")[0]) for n in "ab"
+  )
   changed = {path[1] for path in before if not np.array_equal(before[path], after[path])}
   assert changed == {"cv3_0_2", "cv3_1_2", "cv3_2_2"}
   assert after[("params", "cv3_0_2", "kernel")].shape == (64, 9)
@@ -200,7 +232,9 @@ def test_another_number_of_classes_only_replaces_the_classifier(tmp_path):
 def test_what_is_ambiguous_lists_the_candidates_and_can_be_told(tmp_path):
   """A bare Mix Transformer without ImageNet's head: upstream's and the original have the same names."""
   write_pth(tmp_path / "in.pth", published.random(published.mit()))
-  with pytest.raises(CheckpointError, match=r"several sources: segformer \(upstream\), segformer \(original\)"):
+  with pytest.raises(
+    CheckpointError, match=r"several sources: segformer \(upstream\), segformer \(original\)"
+  ):
     porting.convert(tmp_path / "in.pth", tmp_path / "b.safetensors")
   porting.convert(tmp_path / "in.pth", tmp_path / "b.safetensors", style="original")
   assert weightfiles.load_weights(tmp_path / "b.safetensors")[1]["options"]["gelu"] == "erf"
@@ -214,7 +248,11 @@ def test_misfits_are_listed_together(tmp_path):
   write_pth(tmp_path / "in.pth", arrays)
   with pytest.raises(CheckpointError) as error:
     porting.convert(tmp_path / "in.pth", tmp_path / "t.safetensors")
-  for part in ("missing: backbone.norm3.bias", "left over: segformer.encoder.surprise", "linear_c1.proj.bias is (7,)"):
+  for part in (
+    "missing: backbone.norm3.bias",
+    "left over: segformer.encoder.surprise",
+    "linear_c1.proj.bias is (7,)",
+  ):
     assert part in str(error.value)
   assert not (tmp_path / "t.safetensors").exists()
 
@@ -231,7 +269,9 @@ def test_values_beyond_half_precision_are_named(tmp_path):
   arrays = published.random(published.yolov8())
   arrays["model.0.bn.weight"][0] = 1e6
   write_pth(tmp_path / "in.pth", arrays)
-  with pytest.raises(CheckpointError, match=r"float16 cannot hold the values of: params\.backbone\.stem\.bn\.scale"):
+  with pytest.raises(
+    CheckpointError, match=r"float16 cannot hold the values of: params\.backbone\.stem\.bn\.scale"
+  ):
     porting.convert(tmp_path / "in.pth", tmp_path / "t.safetensors", dtype="float16")
 
 

@@ -47,7 +47,9 @@ def test_code_in_a_weight_file_is_refused_by_name_and_does_not_run(tmp_path, mon
 )
 def test_other_files_give_one_line_naming_the_file_and_what_it_is(tmp_path, content, what):
   (tmp_path / "w.pth").write_bytes(content)
-  with pytest.raises(WeightFileError, match=rf"w\.pth is not a readable PyTorch weight file: .*{what}") as error:
+  with pytest.raises(
+    WeightFileError, match=rf"w\.pth is not a readable PyTorch weight file: .*{what}"
+  ) as error:
     read_pth(tmp_path / "w.pth")
   assert "\n" not in str(error.value)
 
@@ -72,16 +74,26 @@ def reduce_of(module, name, argument, protocol=2):
 
 @pytest.mark.parametrize(
   ("module", "name"),
-  [("os", "system"), ("builtins", "eval"), ("builtins", "getattr"), ("subprocess", "Popen"), ("torch.hub", "load")],
+  [
+    ("os", "system"),
+    ("builtins", "eval"),
+    ("builtins", "getattr"),
+    ("subprocess", "Popen"),
+    ("torch.hub", "load"),
+  ],
 )
 @pytest.mark.parametrize("protocol", [2, 4])
-def test_calls_are_refused_in_every_protocol_and_container(tmp_path, monkeypatch, module, name, protocol):
+def test_calls_are_refused_in_every_protocol_and_container(
+  tmp_path, monkeypatch, module, name, protocol
+):
   monkeypatch.chdir(tmp_path)
   content = reduce_of(module, name, "touch ran", protocol)
   archive(tmp_path / "zip.pth", content)
   (tmp_path / "old.pth").write_bytes(content)
   for file in ("zip.pth", "old.pth"):
-    with pytest.raises(WeightFileError, match=f"refused: the file asks for {module}.{name} to be called"):
+    with pytest.raises(
+      WeightFileError, match=f"refused: the file asks for {module}.{name} to be called"
+    ):
       read_pth(tmp_path / file)
   assert sorted(p.name for p in tmp_path.iterdir()) == ["old.pth", "zip.pth"]
 
@@ -116,15 +128,28 @@ def test_a_zip_bomb_is_refused_before_it_unpacks(tmp_path):
 def tensor(size, stride, values=b"\0" * 4):
   """A file with one float tensor of the given size over `values`, and its pickle."""
   pack = lambda numbers: b"(" + b"".join(b"\x8a\x08" + struct.pack("<q", n) for n in numbers) + b"t"  # noqa: E731
-  pid = b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x01tQ"
-  made = b"ctorch._utils\n_rebuild_tensor_v2\n(" + pid + b"K\x00" + pack(size) + pack(stride) + b"\x89}tR"
+  pid = (
+    b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x01tQ"
+  )
+  made = (
+    b"ctorch._utils\n_rebuild_tensor_v2\n("
+    + pid
+    + b"K\x00"
+    + pack(size)
+    + pack(stride)
+    + b"\x89}tR"
+  )
   return b"\x80\x02}X\x01\x00\x00\x00w" + made + b"s.", values
 
 
 @pytest.mark.parametrize(
   ("size", "stride", "message"),
   [
-    ((1 << 40, 1 << 20), (0, 0), "more than 4 GiB; refused"),  # one number, repeated: a bomb of strides
+    (
+      (1 << 40, 1 << 20),
+      (0, 0),
+      "more than 4 GiB; refused",
+    ),  # one number, repeated: a bomb of strides
     ((2,), (1,), "reaches beyond its 1 stored values"),
     ((1,), (-1,), "has no valid size"),
     ((1, 1), (1,), "has no valid size"),
@@ -144,17 +169,27 @@ def test_one_number_repeated_is_no_way_around_the_size_of_a_file(tmp_path):
   with zipfile.ZipFile(tmp_path / "w.pth", "w") as file:
     file.writestr("x/data.pkl", content)
     file.writestr("x/data/0", values)
-  with pytest.raises(WeightFileError, match="tensors of 1073741824 bytes, far more than the file itself; refused"):
+  with pytest.raises(
+    WeightFileError, match="tensors of 1073741824 bytes, far more than the file itself; refused"
+  ):
     read_pth(tmp_path / "w.pth")
 
 
 @pytest.mark.parametrize(
   "container",
-  [b"}%bK\x01s.", b"}(%bK\x01u.", b"(%bK\x01d.", b"\x8f(%b\x90.", b"(%b\x91.", b"c__builtin__\nset\n]%ba\x85R."],
+  [
+    b"}%bK\x01s.",
+    b"}(%bK\x01u.",
+    b"(%bK\x01d.",
+    b"\x8f(%b\x90.",
+    b"(%b\x91.",
+    b"c__builtin__\nset\n]%ba\x85R.",
+  ],
   ids=["setitem", "setitems", "dict", "additems", "frozenset", "set"],
 )
 def test_keys_that_would_take_forever_to_hash_are_refused(tmp_path, container):
-  """x = (); 60 times x = (x, x): 2^60 leaves. Nested in depth instead, they would end the process."""
+  """x = (); 60 times x = (x, x): 2^60 leaves. Nested in depth instead, they would end the process.
+  """
   shared = b")" + b"2\x86" * 60
   with pytest.raises(WeightFileError, match="refused: nested tuples as a key"):
     read_pth(archive(tmp_path / "w.pth", b"\x80\x04" + container.replace(b"%b", shared)))
@@ -163,7 +198,11 @@ def test_keys_that_would_take_forever_to_hash_are_refused(tmp_path, container):
 @pytest.mark.parametrize("protocol", range(6))
 def test_keys_and_sets_of_plain_values_are_read(protocol):
   """What checkpoints hold beside their tensors: hyper-parameters, sets of names, pairs as keys."""
-  about = {"betas": {(1, 2): {"a"}, 3: frozenset({("b", 4)})}, 5: {6, 7}, "nested": ((1, (2, 3)), [None, 0.5])}
+  about = {
+    "betas": {(1, 2): {"a"}, 3: frozenset({("b", 4)})},
+    5: {6, 7},
+    "nested": ((1, (2, 3)), [None, 0.5]),
+  }
   assert Unpickler(io.BytesIO(pickle.dumps(about, protocol))).load() == about
 
 
@@ -178,10 +217,25 @@ def test_a_file_cannot_give_attributes_to_our_functions(tmp_path):
 
 @pytest.mark.parametrize("count", [2, 1 << 60])
 def test_a_block_beyond_the_end_of_an_old_file_is_refused_before_it_is_read(tmp_path, count):
-  pid = b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpu\x8a\x08"
-  made = b"ctorch._utils\n_rebuild_tensor_v2\n(" + pid + struct.pack("<q", count) + b"NtQK\x00(K\x01t(K\x01t\x89}tR"
-  content = b"".join(pickle.dumps(part, 2) for part in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}))
-  content += b"\x80\x02}X\x01\x00\x00\x00w" + made + b"s." + pickle.dumps(["0"], 2) + struct.pack("<q", count)
+  pid = (
+    b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpu\x8a\x08"
+  )
+  made = (
+    b"ctorch._utils\n_rebuild_tensor_v2\n("
+    + pid
+    + struct.pack("<q", count)
+    + b"NtQK\x00(K\x01t(K\x01t\x89}tR"
+  )
+  content = b"".join(
+    pickle.dumps(part, 2) for part in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True})
+  )
+  content += (
+    b"\x80\x02}X\x01\x00\x00\x00w"
+    + made
+    + b"s."
+    + pickle.dumps(["0"], 2)
+    + struct.pack("<q", count)
+  )
   (tmp_path / "w.pth").write_bytes(content + bytes(4))
   with pytest.raises(WeightFileError, match="cut short: stored block 0 reaches beyond the end"):
     read_pth(tmp_path / "w.pth")
@@ -200,6 +254,8 @@ def test_a_truncated_archive_is_one_line(tmp_path, keep):
   whole = (tmp_path / "w.pth").read_bytes()
   assert read_pth(tmp_path / "w.pth")["w"].sum() == 10_000
   (tmp_path / "w.pth").write_bytes(whole[: int(len(whole) * keep)])
-  with pytest.raises(WeightFileError, match=r"w\.pth is not a readable PyTorch weight file") as error:
+  with pytest.raises(
+    WeightFileError, match=r"w\.pth is not a readable PyTorch weight file"
+  ) as error:
     read_pth(tmp_path / "w.pth")
   assert "\n" not in str(error.value)

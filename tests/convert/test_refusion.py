@@ -1,4 +1,5 @@
-"""Real weights of a user: the converter's command, `tdfusion fuse`, and the way back into PyTorch."""
+"""Real weights of a user: the converter's command, `tdfusion fuse`, and the way back into PyTorch.
+"""
 
 import re
 import shutil
@@ -22,7 +23,11 @@ def converted(tmp_path):
   source = real_weights() / "ReFusion_IVIF.pth"
   command = [sys.executable, str(ROOT / "tools/convert_torch_weights.py"), str(source)]
   done = subprocess.run(
-    [*command, "--out", str(tmp_path / "f.safetensors")], capture_output=True, text=True, check=False, cwd=ROOT
+    [*command, "--out", str(tmp_path / "f.safetensors")],
+    capture_output=True,
+    text=True,
+    check=False,
+    cwd=ROOT,
   )
   assert done.returncode == 0 and "fusion (upstream names)" in done.stdout, done.stderr
   return tmp_path / "f.safetensors"
@@ -50,7 +55,9 @@ def test_converted_weights_fuse_a_real_pair_to_the_golden_image(converted, pair,
   arguments = [*folders, f"--out={tmp_path / 'out'}", f"--weights={converted}", "--cache="]
   assert main(["fuse", *arguments]) == 0
   made = np.asarray(Image.open(tmp_path / "out" / f"{name}.png")).astype(float)
-  r, g, b = np.moveaxis(np.asarray(Image.open(next((tmp_path / "vi").iterdir())).convert("RGB")).astype(float), -1, 0)
+  r, g, b = np.moveaxis(
+    np.asarray(Image.open(next((tmp_path / "vi").iterdir())).convert("RGB")).astype(float), -1, 0
+  )
   y = 0.299 * r + 0.587 * g + 0.114 * b
   fused = golden["fused"] * 255.0
   red, blue = fused + (r - y), fused + (b - y)
@@ -61,12 +68,22 @@ def test_converted_weights_fuse_a_real_pair_to_the_golden_image(converted, pair,
 
 
 UPSTREAM = [
-  (r"^stem\.0", "project_in_1"), (r"^stem\.1", "project_in_2"),
-  (r"^head", "project_out_0"), (r"^last", "project_out_1"),
-  (r"^encoder\.0", "encoder1"), (r"^encoder\.1", "encoder2"), (r"\.norm(\d)\.", r".norm\1.body."),
-  (r"^merge\.gates_dw", "FM.project_E_d"), (r"^merge\.gates", "FM.project_E"),
-]  # fmt: skip
-MERGE = {"temperature": "temperature{}", "qkv": "qkv{}", "qkv_dw": "qkv{}_dwconv", "mid": "project_mid{}"}
+  (r"^stem\.0", "project_in_1"),
+  (r"^stem\.1", "project_in_2"),
+  (r"^head", "project_out_0"),
+  (r"^last", "project_out_1"),
+  (r"^encoder\.0", "encoder1"),
+  (r"^encoder\.1", "encoder2"),
+  (r"\.norm(\d)\.", r".norm\1.body."),
+  (r"^merge\.gates_dw", "FM.project_E_d"),
+  (r"^merge\.gates", "FM.project_E"),
+]
+MERGE = {
+  "temperature": "temperature{}",
+  "qkv": "qkv{}",
+  "qkv_dw": "qkv{}_dwconv",
+  "mid": "project_mid{}",
+}
 MERGE |= {"own": "project_E{}", "own_dw": "project_E{}_d", "out": "project_out{}"}
 
 
@@ -101,12 +118,16 @@ def under_upstreams_names(net):
 
 
 @pytest.mark.torch
-def test_the_way_back_loads_strictly_into_pytorch_and_gives_the_golden_output(converted, pair, tmp_path):
+def test_the_way_back_loads_strictly_into_pytorch_and_gives_the_golden_output(
+  converted, pair, tmp_path
+):
   torch = pytest.importorskip("torch")
   sys.path.insert(0, str(ROOT / "tests" / "oracles"))
   import torch_fusion
 
-  assert main(["convert", str(converted), "--to", "upstream", "--out", str(tmp_path / "back.pth")]) == 0
+  assert (
+    main(["convert", str(converted), "--to", "upstream", "--out", str(tmp_path / "back.pth")]) == 0
+  )
   back = torch.load(tmp_path / "back.pth", weights_only=True)
   original = read_pth(real_weights() / "ReFusion_IVIF.pth")
   assert back.keys() == original.keys()

@@ -54,13 +54,18 @@ def weights(shapes):
 def converted(kind, folder, *arguments):
   write_pth(folder / "in.pth", weights(CASES[kind][0]))
   out = folder / "t.safetensors"
-  assert main(["convert", str(folder / "in.pth"), "--in-channels", "1", "--out", str(out), *arguments]) == 0
+  assert (
+    main(["convert", str(folder / "in.pth"), "--in-channels", "1", "--out", str(out), *arguments])
+    == 0
+  )
   return out
 
 
 def experiment(kind, file, frozen):
   config, size = load(kind), CASES[kind][1]
-  config.update_from_flattened_dict({**SMALL, "data.task_size": (size, size), "task.frozen": frozen})
+  config.update_from_flattened_dict(
+    {**SMALL, "data.task_size": (size, size), "task.frozen": frozen}
+  )
   config.init.t = str(file)
   return build.experiment(config)
 
@@ -96,17 +101,23 @@ def test_converted_weights_are_where_t_starts_and_it_trains_or_stays(kind, tmp_p
     if frozen:  # what a G-step does with a T that learns is in test_meta
       state, measured = made.g_step(state, build.to_device(made.steps[0]))
       assert np.isfinite(measured["task_loss_outer"]) and measured["g_grad_norm"] > 0
-      assert not any(equal(state.g_params, start[2]).values()) and all(equal(state.t_stats, start[1]).values())
+      assert not any(equal(state.g_params, start[2]).values()) and all(
+        equal(state.t_stats, start[1]).values()
+      )
     state, measured = made.ft_step(state, build.to_device(made.steps[1]))
     kept = equal(state.t_params, start[0])
     if frozen:
       assert all(kept.values()) and all(equal(state.t_stats, start[1]).values())
     else:  # a branch of YOLO's head learns nothing from a scene without boxes of its size
       assert np.isfinite(measured["task_loss"]) and not any(equal(state.t_stats, start[1]).values())
-      assert len(kept) > 100 and not any(same for path, same in kept.items() if path[0] == "backbone")
+      assert len(kept) > 100 and not any(
+        same for path, same in kept.items() if path[0] == "backbone"
+      )
 
 
 def test_another_number_of_classes_than_the_datas_is_an_error(tmp_path):
   file = converted("synthetic_seg", tmp_path)
-  with pytest.raises(CheckpointError, match=r"(?s)\(init\.t\).*linear_pred/kernel is \(256, 19\), not \(256, 5\)"):
+  with pytest.raises(
+    CheckpointError, match=r"(?s)\(init\.t\).*linear_pred/kernel is \(256, 19\), not \(256, 5\)"
+  ):
     experiment("synthetic_seg", file, False).init()

@@ -16,7 +16,10 @@ def lit(top, left, height, width, kind):
   ir = np.zeros((120, 160), np.uint8)
   ir[top : top + height, left : left + width] = 255
   if kind == "detection":
-    target = (np.array([[left, top, left + width, top + height]], np.float32), np.array([2], np.int32))
+    target = (
+      np.array([[left, top, left + width, top + height]], np.float32),
+      np.array([2], np.int32),
+    )
   else:
     target = (ir > 0).astype(np.uint8)
   return Sample("lit", ir, ir, target)
@@ -41,8 +44,16 @@ def test_boxes_hold_the_white_rectangle(seed):
 @pytest.mark.parametrize("seed", range(6))
 def test_mosaics_hold_every_white_rectangle(seed):
   rng = np.random.default_rng(seed)
-  tiles = iter([lit(20, 30, 40, 50, "detection"), lit(50, 60, 30, 60, "detection"), lit(30, 90, 60, 40, "detection")])
-  ir, _, (boxes, classes) = augmented_view(lit(40, 60, 36, 40, "detection"), SIZE, rng, lambda: next(tiles))
+  tiles = iter(
+    [
+      lit(20, 30, 40, 50, "detection"),
+      lit(50, 60, 30, 60, "detection"),
+      lit(30, 90, 60, 40, "detection"),
+    ]
+  )
+  ir, _, (boxes, classes) = augmented_view(
+    lit(40, 60, 36, 40, "detection"), SIZE, rng, lambda: next(tiles)
+  )
   assert next(tiles, None) is None  # three more pairs were drawn
   inside = np.zeros(SIZE, bool)
   for x1, y1, x2, y2 in boxes:
@@ -57,7 +68,9 @@ def test_mosaics_hold_every_white_rectangle(seed):
 
 @pytest.mark.parametrize("seed", range(12))
 def test_masks_follow_the_image_and_what_is_outside_is_ignored(seed):
-  ir, _, labels = augmented_view(lit(30, 40, 60, 70, "segmentation"), SIZE, np.random.default_rng(seed))
+  ir, _, labels = augmented_view(
+    lit(30, 40, 60, 70, "segmentation"), SIZE, np.random.default_rng(seed)
+  )
   assert labels.shape == SIZE and set(np.unique(labels)) <= {0, 1, IGNORE_LABEL}
   known = labels != IGNORE_LABEL
   assert np.mean((ir[known] > 0.5) == (labels[known] == 1)) > 0.97
@@ -65,14 +78,24 @@ def test_masks_follow_the_image_and_what_is_outside_is_ignored(seed):
 
 
 def test_scales_and_places_vary_and_repeat_with_the_seed():
-  views = [augmented_view(lit(40, 60, 36, 40, "detection"), SIZE, np.random.default_rng(s))[0] for s in (1, 1, 2)]
+  views = [
+    augmented_view(lit(40, 60, 36, 40, "detection"), SIZE, np.random.default_rng(s))[0]
+    for s in (1, 1, 2)
+  ]
   np.testing.assert_array_equal(views[0], views[1])
   assert not np.array_equal(views[0], views[2])
 
 
 def test_steps_draw_mosaics_until_the_last_tenth():
   source = SyntheticSource("detection", size=(64, 96), count=8)
-  options = {"epochs": 10, "g_steps": 0, "batch_size": 4, "meta_pairs": 2, "crop_size": None, "task_size": (64, 96)}
+  options = {
+    "epochs": 10,
+    "g_steps": 0,
+    "batch_size": 4,
+    "meta_pairs": 2,
+    "crop_size": None,
+    "task_size": (64, 96),
+  }
   steps = StepSource(source, **options, augment="task")
   assert len(steps) == 20
   early, late = steps[0]["ftr"].whole, steps[19]["ftr"].whole

@@ -63,7 +63,11 @@ def assert_samples(one, other):
   for i in range(len(one)):
     a, b = one[i], other[i]
     assert a.name == b.name and (a.target is None) == (b.target is None)
-    targets = zip(a.target, b.target, strict=True) if isinstance(a.target, tuple) else [(a.target, b.target)]
+    targets = (
+      zip(a.target, b.target, strict=True)
+      if isinstance(a.target, tuple)
+      else [(a.target, b.target)]
+    )
     for x, y in ((a.ir, b.ir), (a.vi, b.vi), *targets):
       assert x.dtype == y.dtype and x.shape == y.shape
       np.testing.assert_array_equal(x, y)
@@ -95,10 +99,21 @@ def test_masks_and_pairs_without_labels(masked, tmp_path):
 def test_the_config_gives_the_same_batches_with_and_without(root, tmp_path):
   config = load("llvip_det")
   config.data.root, config.data.train_options = str(root), {}
-  sizes = {"crop_size": (16, 16), "task_size": (32, 40), "epochs": 2, "g_steps": 1, "meta_pairs": 2, "batch_size": 2}
+  sizes = {
+    "crop_size": (16, 16),
+    "task_size": (32, 40),
+    "epochs": 2,
+    "g_steps": 1,
+    "meta_pairs": 2,
+    "batch_size": 2,
+  }
   plain = StepSource(build.source(config, "train"), flip=True, seed=3, **sizes)
   config.data.cache_dir, config.data.cache_disk_mb = str(tmp_path / "cache"), 1
-  for config.data.cache_mb in (0, 0, 1):  # while it fills, from it, and with the cache in memory above it
+  for config.data.cache_mb in (
+    0,
+    0,
+    1,
+  ):  # while it fills, from it, and with the cache in memory above it
     source = build.source(config, "train")
     assert isinstance(source.source if config.data.cache_mb else source, DiskCachedSource)
     steps = StepSource(source, flip=True, seed=3, **sizes)
@@ -118,7 +133,9 @@ def test_a_damaged_entry_is_decoded_again(root, tmp_path, damage):
   content = bytearray(file.read_bytes())
   if damage == "flip":
     content[len(content) // 2] ^= 1
-  file.write_bytes({"cut": content[:-1], "flip": content, "empty": b"", "other": b"PNG" * 100}.get(damage, content))
+  file.write_bytes(
+    {"cut": content[:-1], "flip": content, "empty": b"", "other": b"PNG" * 100}.get(damage, content)
+  )
   if damage == "folder":
     file.unlink()
     file.mkdir()

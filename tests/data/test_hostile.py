@@ -19,21 +19,31 @@ LAUGHS = """<!DOCTYPE lolz [<!ENTITY lol "lol"><!ENTITY lol2 "&lol;&lol;&lol;"><
 
 
 def voc(name="person", box=(1, 2, 3, 4), size=""):
-  sides = "".join(f"<{s}>{v}</{s}>" for s, v in zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True))
-  return f"<annotation>{size}<object><name>{name}</name><bndbox>{sides}</bndbox></object></annotation>"
+  sides = "".join(
+    f"<{s}>{v}</{s}>" for s, v in zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True)
+  )
+  return (
+    f"<annotation>{size}<object><name>{name}</name><bndbox>{sides}</bndbox></object></annotation>"
+  )
 
 
 @pytest.mark.parametrize(
   ("text", "match"),
   [
     (LAUGHS, "refused"),
-    ('<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]><annotation>&b;</annotation>', "refused"),
+    (
+      '<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]><annotation>&b;</annotation>',
+      "refused",
+    ),
     ('<?xml version="1.0" encoding="nonsense"?><annotation/>', "cannot be read as XML"),
     (voc(box=("nan", 1, 2, 3)), "object 1: person xmin is 'nan', not a finite number"),
     (voc(box=(9, 1, 2, 3)), "object 1: person bndbox is inverted"),
     (voc(box=(0, 0, "1e300", 3)), "object 1: person xmax is '1e300', beyond the limit"),
     (voc(name="dog"), "object 1: unknown class 'dog'; known: person"),
-    (voc(size="<size><width>1e30</width><height>4</height></size>"), "size/width is '1e30', beyond the limit"),
+    (
+      voc(size="<size><width>1e30</width><height>4</height></size>"),
+      "size/width is '1e30', beyond the limit",
+    ),
     ("<html/>", "not a Pascal VOC file"),
   ],
 )
@@ -78,19 +88,40 @@ def coco(**changes):
     ('{"images": ' + "9" * 5000 + "}", "cannot be read as JSON"),
     ("[]", "not a COCO file"),
     (coco(images=3), "images is not a list"),
-    (coco(images=[{"id": 1, "file_name": "../../a.png"}]), r"images\[0\].file_name is '../../a.png'"),
+    (
+      coco(images=[{"id": 1, "file_name": "../../a.png"}]),
+      r"images\[0\].file_name is '../../a.png'",
+    ),
     (coco(images=[{"id": 1, "file_name": "/etc/passwd"}]), r"images\[0\].file_name"),
     (coco(images=[{"id": [], "file_name": "a.png"}]), r"images\[0\].id is \[\], not an integer"),
-    (coco(images=[{"id": 1, "file_name": "a.png", "width": "wide", "height": 3}]), r"images\[0\].width"),
-    (coco(annotations=[{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3]}]), r"annotations\[0\].bbox is \[1, 2, 3\]"),
+    (
+      coco(images=[{"id": 1, "file_name": "a.png", "width": "wide", "height": 3}]),
+      r"images\[0\].width",
+    ),
+    (
+      coco(annotations=[{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3]}]),
+      r"annotations\[0\].bbox is \[1, 2, 3\]",
+    ),
     (
       coco(annotations=[{"image_id": 1, "category_id": 1, "bbox": [1, 2, -3, 4]}]),
       r"annotations\[0\].bbox is inverted",
     ),
-    (coco(annotations=[{"image_id": 1, "category_id": 1, "bbox": [1, 2, True, 4]}]), "True, not a number"),
-    (coco(annotations=[{"image_id": 1, "category_id": 9, "bbox": [1, 2, 3, 4]}]), "category_id 9 is not among"),
-    (coco(annotations=[{"image_id": 5, "category_id": 1, "bbox": [1, 2, 3, 4]}]), "image_id 5 is not among"),
-    ('{"images": [], "categories": [], "annotations": [], "x": NaN, "images": [NaN]}', "images is not a list"),
+    (
+      coco(annotations=[{"image_id": 1, "category_id": 1, "bbox": [1, 2, True, 4]}]),
+      "True, not a number",
+    ),
+    (
+      coco(annotations=[{"image_id": 1, "category_id": 9, "bbox": [1, 2, 3, 4]}]),
+      "category_id 9 is not among",
+    ),
+    (
+      coco(annotations=[{"image_id": 5, "category_id": 1, "bbox": [1, 2, 3, 4]}]),
+      "image_id 5 is not among",
+    ),
+    (
+      '{"images": [], "categories": [], "annotations": [], "x": NaN, "images": [NaN]}',
+      "images is not a list",
+    ),
   ],
 )
 def test_coco(tmp_path, content, match):
@@ -101,7 +132,9 @@ def test_coco(tmp_path, content, match):
   assert str(path) in str(error.value)
 
 
-@pytest.mark.parametrize("name", ["../a.png", "/etc/passwd", "..", "C:\\a.png", "a\x00.png", "a" * 300])
+@pytest.mark.parametrize(
+  "name", ["../a.png", "/etc/passwd", "..", "C:\\a.png", "a\x00.png", "a" * 300]
+)
 def test_split_lists_cannot_leave_the_folder(tmp_path, name):
   path = tmp_path / "x.txt"
   path.write_text(f"b.png\n{name} 1,2,3,4,0\n")
@@ -125,7 +158,13 @@ def test_images(tmp_path, reader):
   content = path.read_bytes()
   reader(path)
   postscript = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n(x) show\n"
-  for damaged in (content[:-200], content[:30], b"", postscript, content[:60] + bytes(90) + content[150:]):
+  for damaged in (
+    content[:-200],
+    content[:30],
+    b"",
+    postscript,
+    content[:60] + bytes(90) + content[150:],
+  ):
     path.write_bytes(damaged)
     with pytest.raises(DatasetError, match=r"x\.png: cannot be read as an image"):
       reader(path)
@@ -170,7 +209,9 @@ def test_fuzzer_notices_what_it_looks_for(monkeypatch):
 
   monkeypatch.setattr(fuzzer, "read_coco", nameless)
   _, failures, _ = fuzzer.fuzz(40, seed=0, limit=5.0)
-  assert failures and all("message without the file's name: something is wrong" in line for line in failures)
+  assert failures and all(
+    "message without the file's name: something is wrong" in line for line in failures
+  )
   monkeypatch.setattr(fuzzer, "read_coco", lambda *_: time.sleep(0.3) or ({}, ()))
   _, failures, longest = fuzzer.fuzz(40, seed=0, limit=0.2)
   assert longest >= 0.3 and any("(coco): took 0." in line for line in failures)

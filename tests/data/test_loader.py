@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 
 from tdfusion_jax.batch import DetTarget, Sample, SegTarget
-from tdfusion_jax.data import DatasetError, StepSource, get_source, make_dataset, plan_epoch, val_batches
+from tdfusion_jax.data import (
+  DatasetError,
+  StepSource,
+  get_source,
+  make_dataset,
+  plan_epoch,
+  val_batches,
+)
 from tdfusion_jax.data.transforms import random_crop
 
 
@@ -58,7 +65,9 @@ def test_plan_subsets_are_disjoint_and_cycled():
   assert not set(plan.mtr.ravel()) & set(plan.mts.ravel())
   # 36 draws from 10 pairs: three whole cycles, then six more
   for drawn in (plan.mtr.ravel(), plan.mts.ravel()):
-    assert sorted(drawn[:10]) == sorted(drawn[10:20]) == sorted(set(drawn)) and len(set(drawn)) == 10
+    assert (
+      sorted(drawn[:10]) == sorted(drawn[10:20]) == sorted(set(drawn)) and len(set(drawn)) == 10
+    )
     assert drawn[:10].tolist() != drawn[10:20].tolist()
   assert sorted(plan.ftr.ravel()) == list(range(30))
 
@@ -70,14 +79,20 @@ def test_plan_is_a_function_of_seed_and_epoch():
     np.testing.assert_array_equal(a, b)
   for other in plans[2:]:
     assert any((a != b).any() for a, b in zip(plans[0], other, strict=True))
-  assert (plan_epoch(20, meta_pairs=5, g_steps=9, batch_size=2, seed=0, epoch=0).ftr == plans[0].ftr).all()
+  assert (
+    plan_epoch(20, meta_pairs=5, g_steps=9, batch_size=2, seed=0, epoch=0).ftr == plans[0].ftr
+  ).all()
 
 
 def test_plan_with_few_pairs(caplog):
   for epoch in (0, 1):
     plan = plan_epoch(5, meta_pairs=50, g_steps=2, batch_size=2, seed=11, epoch=epoch)
   assert len(set(plan.mtr.ravel())) == len(set(plan.mts.ravel())) == 2
-  assert plan.ftr.shape == (3, 2) and set(plan.ftr.ravel()) == set(range(5)) and plan.ftr[2, 1] == plan.ftr[0, 0]
+  assert (
+    plan.ftr.shape == (3, 2)
+    and set(plan.ftr.ravel()) == set(range(5))
+    and plan.ftr[2, 1] == plan.ftr[0, 0]
+  )
   assert caplog.text.count("too few") == 1
   with pytest.raises(DatasetError, match="at least 2 pairs"):
     plan_epoch(1, meta_pairs=1, g_steps=1, batch_size=1, seed=0, epoch=0)
@@ -107,10 +122,15 @@ def test_views_have_static_shapes_and_types():
   source = steps()
   for step in range(len(source)):
     for views in source[step].values():
-      assert views.crop.ir.shape == views.crop.vi.shape == (2, 4, 4, 1) and views.crop.target is None
+      assert (
+        views.crop.ir.shape == views.crop.vi.shape == (2, 4, 4, 1) and views.crop.target is None
+      )
       assert views.whole.ir.shape == views.whole.vi.shape == (2, 4, 6, 1)
       assert isinstance(views.whole.target, DetTarget)
-      assert views.whole.target.boxes.shape == (2, 3, 4) and views.whole.target.classes.shape == (2, 3)
+      assert views.whole.target.boxes.shape == (2, 3, 4) and views.whole.target.classes.shape == (
+        2,
+        3,
+      )
       for pair in (views.crop, views.whole):
         assert pair.ir.dtype == pair.vi.dtype == np.float32 and pair.valid is None
       np.testing.assert_array_equal(views.whole.target.valid, [[True, False, False]] * 2)
@@ -120,7 +140,10 @@ def test_views_have_static_shapes_and_types():
 
 def test_an_epoch_visits_every_pair():
   source = steps(swap="none", crop_size=None, batch_size=1)
-  seen = [round(float(source[step]["ftr"].whole.ir[0, 0, 0, 0]) * 255 - 0.5) // 10 for step in range(3, 10)]
+  seen = [
+    round(float(source[step]["ftr"].whole.ir[0, 0, 0, 0]) * 255 - 0.5) // 10
+    for step in range(3, 10)
+  ]
   assert sorted(seen) == list(range(7))
 
 
@@ -181,7 +204,11 @@ def test_workers_do_not_change_batches(tmp_path):
   )
   assert done.returncode == 0, done.stderr[-2000:]
   lines = [line.split(maxsplit=1) for line in done.stdout.splitlines() if line[:2] in ("0 ", "2 ")]
-  assert [line[0] for line in lines] == ["0", "2"] and lines[0][1] == lines[1][1] and len(lines[0][1]) > 20
+  assert (
+    [line[0] for line in lines] == ["0", "2"]
+    and lines[0][1] == lines[1][1]
+    and len(lines[0][1]) > 20
+  )
 
 
 def test_data_needs_no_jax(tmp_path):
@@ -265,7 +292,10 @@ def test_val_batches_in_order_with_fill():
   np.testing.assert_allclose(rows * 255, 10 * np.arange(7), rtol=1e-5)
   assert all(b.ir.shape == (3, 8, 12, 1) for b in batches)
   np.testing.assert_array_equal(batches[0].target.boxes[:, 0], [[1, 2, 5, 6]] * 3)
-  assert sum(int(b.valid.sum()) for b in val_batches(Fake(), batch_size=2, task_size=(4, 4), limit=3)) == 3
+  assert (
+    sum(int(b.valid.sum()) for b in val_batches(Fake(), batch_size=2, task_size=(4, 4), limit=3))
+    == 3
+  )
 
 
 def test_real_synthetic_steps():

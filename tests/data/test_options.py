@@ -12,7 +12,11 @@ from tdfusion_jax.data import DatasetError, check_reader_options, get_source
     ("synthetic_det", {"size": 64}, r"size=64 is not 2 values, such as \(96, 96\)"),
     ("synthetic_seg", {"size": (64, 64.5)}, "size="),
     ("synthetic_seg", {"night": "dark"}, "night='dark' is not a number"),
-    ("synthetic_seg", {"kind": "detection"}, "no option 'kind'; known: size, count, seed, night, noise"),
+    (
+      "synthetic_seg",
+      {"kind": "detection"},
+      "no option 'kind'; known: size, count, seed, night, noise",
+    ),
     ("llvip", {"every": 1.5}, "every=1.5 is not a whole number"),
     ("llvip", {"every": True}, "every=True is not a whole number"),
     ("llvip", {"split_file": 3}, "split_file=3 is not a path"),
@@ -33,7 +37,9 @@ def test_right_options_pass():
   check_reader_options("llvip", {"every": 2, "split_file": "list.txt", "labelled_only": False})
   check_reader_options("llvip", {"split_file": None})
   check_reader_options("folder", {"classes": ("person", "car")})
-  check_reader_options("synthetic_seg", {"size": [64, 96], "night": 1})  # as JSON has them; whole numbers are numbers
+  check_reader_options(
+    "synthetic_seg", {"size": [64, 96], "night": 1}
+  )  # as JSON has them; whole numbers are numbers
   source = get_source("synthetic_det", size=(64, 96), count=2, night=1.0)
   assert source[1].ir.shape == (64, 96)
 

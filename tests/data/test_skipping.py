@@ -29,8 +29,16 @@ def root(tmp_path):
 def test_the_next_readable_pair_stands_in(root, caplog):
   (root / "visible/train/train11.png").write_bytes(b"x")
   source = SkippingSource(get_source("llvip", root=root))
-  assert len(source) == 12 and [source[i].name for i in (10, 11, -1, 0)] == ["train10", "train00", "train00", "train00"]
-  assert list(source.skipped) == ["train11"] and "train11.png: cannot be read" in source.skipped["train11"]
+  assert len(source) == 12 and [source[i].name for i in (10, 11, -1, 0)] == [
+    "train10",
+    "train00",
+    "train00",
+    "train00",
+  ]
+  assert (
+    list(source.skipped) == ["train11"]
+    and "train11.png: cannot be read" in source.skipped["train11"]
+  )
   assert caplog.text.count("skipped pair train11") == 1 and "skipped" in source.describe()
   np.testing.assert_array_equal(pickle.loads(pickle.dumps(source))[11].ir, picture(0, 1))
 
@@ -53,7 +61,9 @@ def test_the_config_chooses(root):
     build.source(config, "train")[1]
   config.data.bad_samples = "skip"
   assert build.source(config, "train")[1].name == "train02"
-  with pytest.raises(DatasetError, match="test01.png"):  # a score over other pairs would be another score
+  with pytest.raises(
+    DatasetError, match="test01.png"
+  ):  # a score over other pairs would be another score
     build.source(config, "val")[1]
   config.data.bad_samples = "ignore"
   with pytest.raises(ConfigError, match="bad_samples='ignore': one of stop, skip"):
@@ -88,11 +98,15 @@ def test_worker_processes_report_to_one_file(root, tmp_path):
   (tmp_path / "run.py").write_text(WORKERS)
   environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
   command = [sys.executable, str(tmp_path / "run.py"), str(root), str(tmp_path / "skipped.jsonl")]
-  done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment)
+  done = subprocess.run(
+    command, capture_output=True, text=True, timeout=300, check=False, env=environment
+  )
   assert done.returncode == 0, done.stderr[-2000:]
   lines = [line for line in done.stdout.splitlines() if line.startswith(("here", "all", "3 of"))]
   assert lines[:2] == ["here train00", "all train00 train05 train06"]
-  assert lines[2].startswith("3 of 12 pairs could not be read and were skipped: train00, ... (reasons: ")
+  assert lines[2].startswith(
+    "3 of 12 pairs could not be read and were skipped: train00, ... (reasons: "
+  )
 
 
 def test_a_training_ends_with_what_it_skipped(root, tmp_path, caplog):
@@ -102,7 +116,13 @@ def test_a_training_ends_with_what_it_skipped(root, tmp_path, caplog):
 
   (root / "visible/train/train00.png").write_bytes(b"x")
   config = load("llvip_det")
-  changes = {"task.kind": "none", "loss.weights": "fixed", "meta.steps": 0, "train.epochs": 0, "log.validate_every": 0}
+  changes = {
+    "task.kind": "none",
+    "loss.weights": "fixed",
+    "meta.steps": 0,
+    "train.epochs": 0,
+    "log.validate_every": 0,
+  }
   config.update_from_flattened_dict({**changes, "data.root": str(root), "data.bad_samples": "skip"})
   config.data.train_options = config.data.val_options = {}
   run = tmp_path / "run"

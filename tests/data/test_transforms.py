@@ -31,12 +31,20 @@ def test_crop_is_the_same_window_of_both_images():
 def test_resize_bilinear_by_hand():
   row = np.array([[0.0, 1.0, 2.0, 3.0]], np.float32)
   np.testing.assert_allclose(resize_bilinear(row, (1, 2)), [[0.5, 2.5]])
-  np.testing.assert_allclose(resize_bilinear(row, (1, 8)), [[0, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3]])
-  np.testing.assert_allclose(resize_bilinear(row.T, (8, 1))[:, 0], [0, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3])
+  np.testing.assert_allclose(
+    resize_bilinear(row, (1, 8)), [[0, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3]]
+  )
+  np.testing.assert_allclose(
+    resize_bilinear(row.T, (8, 1))[:, 0], [0, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3]
+  )
   # no antialias: every fourth pixel pair only
-  np.testing.assert_allclose(resize_bilinear(np.arange(8, dtype=np.float32)[None], (1, 2)), [[1.5, 5.5]])
+  np.testing.assert_allclose(
+    resize_bilinear(np.arange(8, dtype=np.float32)[None], (1, 2)), [[1.5, 5.5]]
+  )
   image = np.random.default_rng(0).random((5, 6)).astype(np.float32)
-  assert resize_bilinear(image, (5, 6)) is image and resize_bilinear(image, (11, 4)).dtype == np.float32
+  assert (
+    resize_bilinear(image, (5, 6)) is image and resize_bilinear(image, (11, 4)).dtype == np.float32
+  )
 
 
 def test_resize_nearest_and_targets():
@@ -51,7 +59,9 @@ def test_resize_nearest_and_targets():
 
 def test_flip():
   image = np.arange(96, dtype=np.uint8).reshape(8, 12)
-  sample = Sample("s", image, image, (np.array([[1, 2, 5, 6]], np.float32), np.array([0], np.int32)))
+  sample = Sample(
+    "s", image, image, (np.array([[1, 2, 5, 6]], np.float32), np.array([0], np.int32))
+  )
   flipped = flip_sample(sample)
   np.testing.assert_array_equal(flipped.ir, sample.ir[:, ::-1])
   np.testing.assert_array_equal(flipped.target[0], [[7, 2, 11, 6]])  # 12 - 5, 12 - 1
@@ -59,7 +69,9 @@ def test_flip():
 
 
 def test_luminance():
-  colours = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255], [0, 0, 0]]], np.uint8)
+  colours = np.array(
+    [[[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255], [0, 0, 0]]], np.uint8
+  )
   np.testing.assert_allclose(luminance(colours), [[0.299, 0.587, 0.114, 1, 0]], rtol=1e-6)
   assert luminance(colours).max() <= 1 and luminance(colours).dtype == np.float32
   np.testing.assert_allclose(luminance(np.array([[51]], np.uint8)), [[0.2]], rtol=1e-6)

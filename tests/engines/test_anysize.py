@@ -16,7 +16,9 @@ def fuse(program, params, room, ir, vi):
   height, width, _ = ir.shape
   mask = lay_out(np.ones_like(ir), room)
   ground = (np.int32(width + 1), np.int32(height * (width + 1)), mask)
-  return take_up(np.asarray(program(params, lay_out(ir, room), lay_out(vi, room), *ground)), room, height, width)
+  return take_up(
+    np.asarray(program(params, lay_out(ir, room), lay_out(vi, room), *ground)), room, height, width
+  )
 
 
 def program_for(room, traced):
@@ -41,7 +43,9 @@ def test_every_size_equals_the_network_compiled_for_it(x64):
   assert len(traced) == 1
   half = lambda x: np.asarray(jnp.asarray(x, jnp.bfloat16))  # noqa: E731
   low = fuse(program, jax.tree.map(half, params), room, half(ir), half(vi))
-  difference = np.abs(low.astype(np.float64) - reference)  # numbers of three digits go in, about two come out
+  difference = np.abs(
+    low.astype(np.float64) - reference
+  )  # numbers of three digits go in, about two come out
   assert difference.mean() < 0.01 and difference.max() < 0.06 and np.ptp(reference) > 0.5
 
 

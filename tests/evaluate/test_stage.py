@@ -26,7 +26,9 @@ def quick(monkeypatch):
 
 @pytest.mark.usefixtures("quick")
 def test_a_fresh_task_network_is_trained_and_judged(tmp_path):
-  both = run_task_stage(config(**{"fused.images": "both", "data.test_split": "val"}), tmp_path / "both")
+  both = run_task_stage(
+    config(**{"fused.images": "both", "data.test_split": "val"}), tmp_path / "both"
+  )
   infrared = run_task_stage(config(**{"fused.images": "infrared"}), tmp_path / "infrared")
   assert json.loads((tmp_path / "both" / "result.json").read_text()) == both
   assert set(both) >= {"test", "val"} and both["test"] != both["val"]
@@ -46,7 +48,9 @@ def test_a_detector_that_finds_nothing_is_pointed_out(tmp_path, monkeypatch, cap
 
   for found, told in ((0.0, True), (0.2, False)):
     caplog.clear()
-    monkeypatch.setattr(stage, "judge", lambda *args, found=found, **named: {"AP50": found, "AP50/car": found})
+    monkeypatch.setattr(
+      stage, "judge", lambda *args, found=found, **named: {"AP50": found, "AP50/car": found}
+    )
     run_task_stage(config(**{"fused.images": "infrared"}), tmp_path / str(found))
     assert ("assigner_eps" in caplog.text) == told
 
@@ -64,7 +68,9 @@ def test_the_judges_scores_are_those_of_its_predictions(tmp_path):
     logits = sample.ir[..., None].astype(np.float32) / 255 * params["w"][0] + params["b"]
     right += (logits.argmax(-1) == sample.target).sum()
     total += sample.target.size
-    losses.append(optax.softmax_cross_entropy_with_integer_labels(logits, sample.target.astype(int)).mean())
+    losses.append(
+      optax.softmax_cross_entropy_with_integer_labels(logits, sample.target.astype(int)).mean()
+    )
   assert result["test"]["pixel_accuracy"] == pytest.approx(right / total, abs=1e-4)
   assert result["test"]["task_loss"] == pytest.approx(float(np.mean(losses)), rel=1e-4)
 
@@ -89,7 +95,9 @@ def test_images_of_f_are_made_once_and_belong_to_their_weights(tmp_path, monkeyp
   kept = np.asarray(Image.open(tmp_path / "run" / "fused" / "test" / f"{sample.name}.png")) / 255
   assert np.abs(kept - expected).max() < 0.51 / 255 and kept.std() > 0.01
   times = [file.stat().st_mtime_ns for file in files]
-  assert run_task_stage(config(**changes), tmp_path / "run") == first  # finished: nothing is made again
+  assert (
+    run_task_stage(config(**changes), tmp_path / "run") == first
+  )  # finished: nothing is made again
   assert [file.stat().st_mtime_ns for file in files] == times
   weights.write_bytes(b"other")
   with pytest.raises(ConfigError, match="images of other weights"):
@@ -139,7 +147,12 @@ def test_contradictions_name_the_field(changes, message):
 def test_results_mark_the_best_of_each_split(tmp_path):
   for name, value, loss in (("a", 0.25, 1.0), ("b", 0.5, 2.0)):
     (tmp_path / name).mkdir()
-    result = {"name": name, "images": "fusion", "seed": 0, "test": {"mIoU": value, "task_loss": loss, "IoU/car": 0.1}}
+    result = {
+      "name": name,
+      "images": "fusion",
+      "seed": 0,
+      "test": {"mIoU": value, "task_loss": loss, "IoU/car": 0.1},
+    }
     (tmp_path / name / "result.json").write_text(json.dumps(result))
   lines = write_results(tmp_path).splitlines()
   assert "_0.2500_ | **1.0000**" in lines[2] and "**0.5000** | _2.0000_" in lines[3]
@@ -186,22 +199,30 @@ def test_a_sweep_runs_its_arms_and_compares(tmp_path, monkeypatch):
       result = sweep.run_one(str(file), arm, seed, str(tmp_path / "runs"))
       assert result["seed"] == seed and result["epochs"] == (1 if arm == "infrared" else 2)
       assert sweep.run_one(str(file), arm, seed, str(tmp_path / "runs")) == result
-  with pytest.raises(ConfigError, match="seed_0/task holds a run with another config.*\n.*optim.t.learning_rate"):
+  with pytest.raises(
+    ConfigError, match="seed_0/task holds a run with another config.*\n.*optim.t.learning_rate"
+  ):
     sweep.run_one(str(file), "both", 0, str(tmp_path / "runs"), {"optim.t.learning_rate": 0.5})
   compared = compare.write_comparison(sweep.load_sweep(file), tmp_path / "runs")
   assert list(compared) == ["infrared", "both", "best"]
   assert compared["infrared"]["mIoU"]["difference"] == 0
   assert compared["best"]["chosen"] in ("infrared", "both")
   of_one = compare.write_comparison(sweep.load_sweep(file, seeds=[1]), tmp_path / "runs")
-  assert list(of_one["both"]["mIoU"]["values"]) == [1] and len(compared["both"]["mIoU"]["values"]) == 2
+  assert (
+    list(of_one["both"]["mIoU"]["values"]) == [1] and len(compared["both"]["mIoU"]["values"]) == 2
+  )
   assert (tmp_path / "runs" / "sweep.md").read_text().count("\n") == 7
 
 
 def test_a_moved_sweep_is_still_its_own(tmp_path, monkeypatch):
   monkeypatch.chdir(sweep.Path(__file__).resolve().parents[2])
   file = tmp_path / "sweep.toml"
-  file.write_text(SWEEP + '[arms.half]\noptions = "weights=0.5"\nfusion = { "task.kind" = "none" }\n')
-  fusion, task = sweep._configs(sweep.load_sweep(file), "half", 0, tmp_path / "before" / "half" / "seed_0")
+  file.write_text(
+    SWEEP + '[arms.half]\noptions = "weights=0.5"\nfusion = { "task.kind" = "none" }\n'
+  )
+  fusion, task = sweep._configs(
+    sweep.load_sweep(file), "half", 0, tmp_path / "before" / "half" / "seed_0"
+  )
   now = tmp_path / "now" / "half" / "seed_0"
   for name, made in (("fusion", fusion), ("task", task)):
     (now / name).mkdir(parents=True)
@@ -231,7 +252,10 @@ def test_a_failing_run_does_not_stop_the_others(tmp_path, monkeypatch):
   file = tmp_path / "sweep.toml"
   file.write_text(SWEEP)
   monkeypatch.setattr(sweep, "run_one", fail_or_answer)
-  with pytest.raises(ConfigError, match="1 of 4 runs failed; the others are compared.\n  infrared, seed 0: not finite"):
+  with pytest.raises(
+    ConfigError,
+    match="1 of 4 runs failed; the others are compared.\n  infrared, seed 0: not finite",
+  ):
     sweep.run_sweep(file, tmp_path / "runs", jobs=2)
   compared = json.loads((tmp_path / "runs" / "sweep.json").read_text())
   assert list(compared["both"]["mIoU"]["values"]) == ["0", "1"]
@@ -243,7 +267,11 @@ def test_a_failing_run_does_not_stop_the_others(tmp_path, monkeypatch):
   [
     ('"train.epochs" = 2', '"train.epocs" = 2', "config.train.epocs: there is no such field"),
     ('"train.epochs" = 2', '"train.epochs" = -2', "config.train.epochs=-2: at least 0"),
-    ('report = "test"', 'report = "tset"', "asks for scores on 'tset'; there are scores on: test, val"),
+    (
+      'report = "test"',
+      'report = "tset"',
+      "asks for scores on 'tset'; there are scores on: test, val",
+    ),
   ],
 )
 def test_what_would_stop_a_sweep_is_told_before_it_starts(tmp_path, monkeypatch, old, new, message):
@@ -261,9 +289,15 @@ def test_a_sweep_with_another_setting(tmp_path, monkeypatch):
   file.write_text(SWEEP)
   seen = []
   monkeypatch.setattr(sweep, "run_task_stage", lambda config, folder: seen.append(config) or {})
-  sweep.run_one(str(file), "both", 0, str(tmp_path / "runs"), {"loss.alpha": 0.1, "train.epochs": 7})
-  assert seen[0].loss.alpha == 0.1 and seen[0].train.epochs == 7  # in front of the arm's own number of epochs
-  given = sweep_command._changes(["loss.alpha=0.1", "data.crop_size=[32, 40]", "meta.rule=equilibrium"])
+  sweep.run_one(
+    str(file), "both", 0, str(tmp_path / "runs"), {"loss.alpha": 0.1, "train.epochs": 7}
+  )
+  assert (
+    seen[0].loss.alpha == 0.1 and seen[0].train.epochs == 7
+  )  # in front of the arm's own number of epochs
+  given = sweep_command._changes(
+    ["loss.alpha=0.1", "data.crop_size=[32, 40]", "meta.rule=equilibrium"]
+  )
   assert given == {"loss.alpha": 0.1, "data.crop_size": [32, 40], "meta.rule": "equilibrium"}
   with pytest.raises(ConfigError, match="--set loss.alpha: FIELD=VALUE"):
     sweep_command._changes(["loss.alpha"])
@@ -279,11 +313,17 @@ def test_differences_are_paired_and_choices_made_elsewhere(tmp_path):
   }
   compared = compare.compare(sweep.load_sweep(file), results)
   both = compared["both"]["mIoU"]
-  # By hand: differences 0.1 and 0.2, their standard deviation 0.0707, t = 0.15 / (0.0707 / sqrt(2)) = 3.
+  # By hand: differences 0.1 and 0.2, their standard deviation 0.0707, t = 0.15 / (0.0707 / sqrt(2))
+  # = 3.
   assert both["mean"] == pytest.approx(0.45) and both["difference"] == pytest.approx(0.15)
   assert both["t"] == pytest.approx(3.0) and both["sd"] == pytest.approx(math.sqrt(0.045))
-  other = compare.compare(sweep.load_sweep(file, compare_to="best"), results)  # the best on val is infrared
-  assert other["both"]["mIoU"]["difference"] == pytest.approx(0.15) and other["infrared"]["mIoU"]["difference"] == 0
+  other = compare.compare(
+    sweep.load_sweep(file, compare_to="best"), results
+  )  # the best on val is infrared
+  assert (
+    other["both"]["mIoU"]["difference"] == pytest.approx(0.15)
+    and other["infrared"]["mIoU"]["difference"] == 0
+  )
   with pytest.raises(ConfigError, match="no such arm: wrost"):
     sweep.load_sweep(file, compare_to="wrost")
   assert compared["best"]["chosen"] == "infrared"  # better on val, though not on test
@@ -319,7 +359,9 @@ def test_an_unknown_field_in_a_sweep_is_named(monkeypatch):
     sweep.read_config("configs/synthetic_seg.py", "", {"los.alpha": 1.0})
   with pytest.raises(ConfigError, match="no such config file"):
     sweep.read_config("configs/none.py", "", {})
-  made = sweep.read_config("configs/synthetic_seg.py", "", {"loss.alpha": 0.5, "data.task_size": [32, 64]})
+  made = sweep.read_config(
+    "configs/synthetic_seg.py", "", {"loss.alpha": 0.5, "data.task_size": [32, 64]}
+  )
   assert made.loss.alpha == 0.5 and made.data.task_size == (32, 64)
 
 
@@ -332,7 +374,12 @@ def test_the_sweeps_that_come_along_are_sound(monkeypatch):
     found = sweep.load_sweep(file)
     for arm, body in found.arms.items():
       for stage, options in (("fusion", body.get("options", "")), ("task", "task")):
-        changes = {**found.set, **getattr(found, stage), **body.get("set", {}), **body.get(stage, {})}
+        changes = {
+          **found.set,
+          **getattr(found, stage),
+          **body.get("set", {}),
+          **body.get(stage, {}),
+        }
         if stage == "task" or "images" not in body:
           made = sweep.read_config(found.config, options, changes)
           checks.check(made)

@@ -29,7 +29,9 @@ def test_both_backends_agree(params):
     ours, theirs = (fuser.start(ir, vi)() for fuser in both)
     assert ours.shape == theirs.shape == (19, 33, max(kinds)) and np.ptp(ours) > 1e-2
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
-  np.testing.assert_allclose(ours, make_fuse_fn(fusers.fuse_net, params)(ir[None], vi[None])[0], atol=1e-5)
+  np.testing.assert_allclose(
+    ours, make_fuse_fn(fusers.fuse_net, params)(ir[None], vi[None])[0], atol=1e-5
+  )
   assert [len(fuser.compiled) for fuser in both] == [1, 1]
 
 

@@ -86,11 +86,21 @@ def test_a_folder_of_many_sizes_with_broken_files(tmp_path):
   (ir / "c.png").write_bytes((ir / "c.png").read_bytes()[:40])
   write_image(vi / "d.png", images(4, 6, 3))
   report = fuse_folder(fuse, ir, vi, out)
-  assert [p.name for p in report.written] == ["a.png", "b.png"] == sorted(p.name for p in out.iterdir())
-  assert len(report.failed) == 2 and "c.png cannot be read" in report.failed[0] and "(4x4 and 6x4)" in report.failed[1]
-  expected = (read_image(ir / "b.png")[..., 0] + read_image(vi / "b.png") @ [0.299, 0.587, 0.114]) / 2
+  assert (
+    [p.name for p in report.written] == ["a.png", "b.png"] == sorted(p.name for p in out.iterdir())
+  )
+  assert (
+    len(report.failed) == 2
+    and "c.png cannot be read" in report.failed[0]
+    and "(4x4 and 6x4)" in report.failed[1]
+  )
+  expected = (
+    read_image(ir / "b.png")[..., 0] + read_image(vi / "b.png") @ [0.299, 0.587, 0.114]
+  ) / 2
   fused = read_image(out / "b.png") @ [0.299, 0.587, 0.114]
-  assert np.median(np.abs(fused - expected)) < 0.01  # clipping of strong colours may move single pixels
+  assert (
+    np.median(np.abs(fused - expected)) < 0.01
+  )  # clipping of strong colours may move single pixels
   again = fuse_folder(fuse, ir, vi, out, skip_existing=True)
   assert len(again.skipped) == 2 and not again.written
 
@@ -123,7 +133,15 @@ class Recorder:
 
 
 def test_batches_are_of_one_size_and_the_rest_goes_alone(tmp_path):
-  sizes = {"a": (6, 8), "b": (5, 7), "c": (6, 8), "d": (6, 8), "e": (6, 8), "f": (6, 8), "g": (4, 4)}
+  sizes = {
+    "a": (6, 8),
+    "b": (5, 7),
+    "c": (6, 8),
+    "d": (6, 8),
+    "e": (6, 8),
+    "f": (6, 8),
+    "g": (4, 4),
+  }
   ir, vi, out = folders(tmp_path, sizes)
   (vi / "e.png").write_bytes(b"broken")
   batches, fuser = [], Recorder()
@@ -184,7 +202,9 @@ def test_a_pair_too_large_for_the_memory_does_not_stop_the_rest(tmp_path, late):
   ir, vi, out = folders(tmp_path, {"a": (6, 8), "b": (5, 7), "c": (6, 8)})
   report = fuse_folder(Full(), ir, vi, out)
   assert [path.stem for path in report.written] == ["a", "c"]
-  assert len(report.failed) == 1 and report.failed[0].endswith("could not be fused: RESOURCE_EXHAUSTED: out of memory")
+  assert len(report.failed) == 1 and report.failed[0].endswith(
+    "could not be fused: RESOURCE_EXHAUSTED: out of memory"
+  )
 
 
 def test_few_rooms_serve_many_sizes():
@@ -245,9 +265,13 @@ def test_scales(tmp_path):
     Image.fromarray(deep).save(path)
     read = lambda text, path=path: read_image(path, parse_scale(text))[0, :, 0]  # noqa: E731
     np.testing.assert_allclose(read("linear")[[0, 100]], [0, 10000 / 65535], rtol=1e-6)
-    np.testing.assert_allclose(read("percentile")[[0, 1, 50, 99, 100]], [0, 0, 0.5, 1, 1], atol=1e-6)
+    np.testing.assert_allclose(
+      read("percentile")[[0, 1, 50, 99, 100]], [0, 0, 0.5, 1, 1], atol=1e-6
+    )
     np.testing.assert_allclose(read("percentile:0:50")[[0, 25, 50, 51]], [0, 0.5, 1, 1], atol=1e-6)
-    np.testing.assert_allclose(read("2000:4000")[[0, 20, 25, 40, 41]], [0, 0, 0.25, 1, 1], atol=1e-6)
+    np.testing.assert_allclose(
+      read("2000:4000")[[0, 20, 25, 40, 41]], [0, 0, 0.25, 1, 1], atol=1e-6
+    )
   hot = np.full((20, 20), 7, np.uint16)
   hot[3, 4] = 9  # one pixel of 400 lies outside the percentiles and is all there is to see
   Image.fromarray(hot).save(tmp_path / "hot.png")
@@ -258,7 +282,8 @@ def test_scales(tmp_path):
 
 
 @pytest.mark.parametrize(
-  "text", ["", "lin", "3", "5:5", "9:2", "a:b", "1:2:3", "percentile:5", "percentile:-1:50", "0:inf"]
+  "text",
+  ["", "lin", "3", "5:5", "9:2", "a:b", "1:2:3", "percentile:5", "percentile:-1:50", "0:inf"],
 )
 def test_scales_that_mean_nothing(text):
   with pytest.raises(ImageError, match="scale"):
@@ -270,7 +295,9 @@ def test_the_camera_s_orientation_is_applied(tmp_path):
   exif = image.getexif()
   exif[0x0112] = 6  # turn by 90 degrees clockwise to see it upright
   image.save(tmp_path / "turned.png", exif=exif)
-  np.testing.assert_allclose(read_image(tmp_path / "turned.png")[..., 0], [[0], [0.2], [0.4]], rtol=1e-6)
+  np.testing.assert_allclose(
+    read_image(tmp_path / "turned.png")[..., 0], [[0], [0.2], [0.4]], rtol=1e-6
+  )
 
 
 # Pillow remarks on the damage before it gives up.
@@ -311,13 +338,25 @@ def test_each_size_compiles_once():
 @pytest.fixture
 def weights(tmp_path):
   """F with random weights, as a training exports it."""
-  save_weights(tmp_path / "run" / "weights" / "f.safetensors", {"params": random_params()}, {"arch": "fusion"})
+  save_weights(
+    tmp_path / "run" / "weights" / "f.safetensors", {"params": random_params()}, {"arch": "fusion"}
+  )
   return tmp_path / "run"
 
 
 def test_the_command_fuses_reports_and_exits(tmp_path, weights, capsys):
   ir, vi, out = folders(tmp_path, {"a": (16, 24), "b": (16, 24)})
-  command = ["fuse", "--ir", str(ir), "--vi", str(vi), "--out", str(out), "--checkpoint", str(weights)]
+  command = [
+    "fuse",
+    "--ir",
+    str(ir),
+    "--vi",
+    str(vi),
+    "--out",
+    str(out),
+    "--checkpoint",
+    str(weights),
+  ]
   assert cli.main(command) == 0
   assert read_image(out / "a.png").shape == (16, 24, 3) and "2 written" in capsys.readouterr().out
   (ir / "a.png").write_bytes(b"broken")

@@ -26,19 +26,21 @@ def mean(monkeypatch):
 
 
 def test_importing_the_package_loads_no_jax():
-  code = (
-    "import sys, tdfusion_jax; assert callable(tdfusion_jax.fuse); sys.exit(bool({'jax', 'numpy'} & set(sys.modules)))"
-  )
+  code = "import sys, tdfusion_jax; assert callable(tdfusion_jax.fuse); sys.exit(bool({'jax', 'numpy'} & set(sys.modules)))"
   assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.parametrize(("dtype", "top"), [(np.uint8, 255), (np.uint16, 65535), (np.float32, 1), (np.float64, 1)])
+@pytest.mark.parametrize(
+  ("dtype", "top"), [(np.uint8, 255), (np.uint16, 65535), (np.float32, 1), (np.float64, 1)]
+)
 def test_arrays_come_back_as_arrays_of_the_visible_dtype(mean, dtype, top):
   ir = np.array([[0, 1, 0.5], [0.25, 0.75, 1]])
   vi = ir[::-1].copy()
   fused = tdfusion_jax.fuse((ir * top).astype(dtype), (vi * top).astype(dtype))
   assert fused.dtype == dtype and fused.shape == (2, 3)
-  np.testing.assert_allclose(fused / top, (ir + vi) / 2, atol=1 / 255 if dtype == np.uint8 else 2e-5)
+  np.testing.assert_allclose(
+    fused / top, (ir + vi) / 2, atol=1 / 255 if dtype == np.uint8 else 2e-5
+  )
 
 
 def test_colour_in_colour_out(mean):
@@ -51,7 +53,11 @@ def test_colour_in_colour_out(mean):
   before, after = rgba[..., :3] @ weights, fused @ weights
   np.testing.assert_allclose(after, (before + ir) / 2, atol=0.51)
   np.testing.assert_allclose(fused[..., 0] - after, rgba[..., 0] - before, atol=1.01)
-  assert tdfusion_jax.fuse(rgba, ir).shape == (4, 5, 3)  # the colour of an infrared camera's palette
+  assert tdfusion_jax.fuse(rgba, ir).shape == (
+    4,
+    5,
+    3,
+  )  # the colour of an infrared camera's palette
   assert tdfusion_jax.fuse(ir[..., None], ir[..., None]).shape == (4, 5, 1)
 
 
@@ -59,7 +65,9 @@ def test_paths_and_pil_images_come_back_as_pil_images(mean, tmp_path):
   write_image(tmp_path / "ir.png", np.full((3, 4, 1), 0.2))
   write_image(tmp_path / "vi.png", np.full((3, 4, 1), 0.6))
   fused = tdfusion_jax.fuse(tmp_path / "ir.png", str(tmp_path / "vi.png"))
-  assert fused.mode == "L" and fused.size == (4, 3) and np.asarray(fused).tolist() == [[102] * 4] * 3  # 0.4 * 255
+  assert (
+    fused.mode == "L" and fused.size == (4, 3) and np.asarray(fused).tolist() == [[102] * 4] * 3
+  )  # 0.4 * 255
   colour = tdfusion_jax.fuse(Image.new("L", (4, 3), 51), Image.new("P", (4, 3)))
   assert colour.mode == "RGB" and np.asarray(colour).max() == 26  # half of 51, rounded up
 
@@ -76,8 +84,12 @@ def test_a_turned_image_is_fused_upright_and_stays_as_it_was(mean, tmp_path):
 def test_radiometric_values_are_scaled(mean):
   ir = np.array([[29000, 30000], [31000, 40000]], np.uint16)
   vi = np.zeros((2, 2), np.float64)
-  np.testing.assert_allclose(tdfusion_jax.fuse(ir, vi, scale="29000:31000"), [[0, 0.25], [0.5, 0.5]], atol=1e-7)
-  np.testing.assert_allclose(tdfusion_jax.fuse(ir, vi, scale="percentile:0:100")[1, 1], 0.5, atol=1e-7)
+  np.testing.assert_allclose(
+    tdfusion_jax.fuse(ir, vi, scale="29000:31000"), [[0, 0.25], [0.5, 0.5]], atol=1e-7
+  )
+  np.testing.assert_allclose(
+    tdfusion_jax.fuse(ir, vi, scale="percentile:0:100")[1, 1], 0.5, atol=1e-7
+  )
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,9 @@ def whole(params, ir, vi):
 def pair(height, width, channels=(1, 3), dtype=np.uint8):
   rng = np.random.default_rng(height * width)
   top = np.iinfo(dtype).max
-  return [pixels(rng.integers(0, top, (height, width, c), dtype, endpoint=True), "x") for c in channels]
+  return [
+    pixels(rng.integers(0, top, (height, width, c), dtype, endpoint=True), "x") for c in channels
+  ]
 
 
 @pytest.mark.parametrize("code", ["machine code", "XLA"])
@@ -79,13 +81,28 @@ def test_the_command_streams_large_pairs_among_small_ones(tmp_path, capsys):
   rng = np.random.default_rng(0)
   for side in ("ir", "vi"):
     (tmp_path / side).mkdir()
-    for name, size in (("small", (20, 30)), ("large", (60, 90)), ("uneven", (60, 90 + (side == "ir")))):
-      Image.fromarray(rng.integers(0, 256, (*size, 3), np.uint8)).save(tmp_path / side / f"{name}.png")
-  command = ["fuse", f"--ir={tmp_path}/ir", f"--vi={tmp_path}/vi", "--cache=", "--backend=jax", "--no-check"]
+    for name, size in (
+      ("small", (20, 30)),
+      ("large", (60, 90)),
+      ("uneven", (60, 90 + (side == "ir"))),
+    ):
+      Image.fromarray(rng.integers(0, 256, (*size, 3), np.uint8)).save(
+        tmp_path / side / f"{name}.png"
+      )
+  command = [
+    "fuse",
+    f"--ir={tmp_path}/ir",
+    f"--vi={tmp_path}/vi",
+    "--cache=",
+    "--backend=jax",
+    "--no-check",
+  ]
   assert cli.main([*command, f"--out={tmp_path}/streamed", "--stream-from=0.005"]) == 1
   assert "differ in size (91x60 and 90x60)" in capsys.readouterr().err
   assert cli.main([*command, f"--out={tmp_path}/whole"]) == 1
   for name in ("small", "large"):
-    a, b = (np.asarray(Image.open(tmp_path / way / f"{name}.png"), int) for way in ("streamed", "whole"))
+    a, b = (
+      np.asarray(Image.open(tmp_path / way / f"{name}.png"), int) for way in ("streamed", "whole")
+    )
     assert a.std() > 10 and np.abs(a - b).max() <= 1
   assert not (tmp_path / "streamed" / "uneven.png").exists()

@@ -25,7 +25,9 @@ def write(path, frames, rate=RATE, sound=False):
     stream.height, stream.width, stream.pix_fmt = *frames[0].shape[:2], "yuv420p"
     voice = out.add_stream("aac", rate=16000) if sound else None
     for frame in frames:
-      out.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
+      out.mux(
+        stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24"))
+      )
     out.mux(stream.encode(None))
     if voice is not None:
       tone = np.sin(np.arange(16000 * len(frames) // rate) * 0.2).astype(np.float32)[None]
@@ -41,7 +43,10 @@ def scene(count, noise=4.0):
 
   def frames(image):
     image = np.broadcast_to(image.reshape(*SIZE, -1), (*SIZE, 3))
-    return [np.clip(image + rng.normal(0, noise, image.shape), 0, 255).astype(np.uint8) for _ in range(count)]
+    return [
+      np.clip(image + rng.normal(0, noise, image.shape), 0, 255).astype(np.uint8)
+      for _ in range(count)
+    ]
 
   return frames(sample.ir), frames(sample.vi)
 
@@ -60,7 +65,13 @@ def test_a_static_scene_does_not_flicker_and_keeps_its_sound(tmp_path, capsys):
   ir, vi = scene(12)
   write(tmp_path / "ir.mp4", ir)
   write(tmp_path / "vi.mp4", vi, sound=True)
-  command = ["video", f"--ir={tmp_path}/ir.mp4", f"--vi={tmp_path}/vi.mp4", f"--out={tmp_path}/out.mp4", "--cache="]
+  command = [
+    "video",
+    f"--ir={tmp_path}/ir.mp4",
+    f"--vi={tmp_path}/vi.mp4",
+    f"--out={tmp_path}/out.mp4",
+    "--cache=",
+  ]
   assert cli.main([*command, "--stretch"]) == 0
   assert "12 frames written" in (said := capsys.readouterr().out) and "x real time" in said
   frames = decoded(tmp_path / "out.mp4")
@@ -70,7 +81,9 @@ def test_a_static_scene_does_not_flicker_and_keeps_its_sound(tmp_path, capsys):
   with av.open(str(tmp_path / "out.mp4")) as container:
     assert container.streams.video[0].average_rate == RATE
     sound = container.streams.audio[0]
-    assert sound.codec_context.name == "aac" and 1.0 < float(sound.duration * sound.time_base) <= 1.3
+    assert (
+      sound.codec_context.name == "aac" and 1.0 < float(sound.duration * sound.time_base) <= 1.3
+    )
   assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
 
 
@@ -82,7 +95,9 @@ def test_folders_of_frames_and_odd_sizes(tmp_path):
     for i, level in enumerate(levels):
       image = np.full((33, 47), level + (20 if side == "ir" else 0)) + rng.integers(-2, 3, (33, 47))
       Image.fromarray(image.astype(np.uint8)).save(tmp_path / side / f"{i:03}.png")
-  done = fuse_video(mean, Footage(tmp_path / "ir", 5.0), Footage(tmp_path / "vi", 5.0), tmp_path / "out.mkv")
+  done = fuse_video(
+    mean, Footage(tmp_path / "ir", 5.0), Footage(tmp_path / "vi", 5.0), tmp_path / "out.mkv"
+  )
   assert done.frames == 3 and "even sizes" in done.notes[0]
   frames = decoded(tmp_path / "out.mkv")
   assert frames[0].shape == (34, 48, 3)
@@ -91,9 +106,18 @@ def test_folders_of_frames_and_odd_sizes(tmp_path):
 
 def test_another_frame_rate_meets_the_nearest_frame_in_time(tmp_path):
   """Infrared at 5 frames a second is bright in its second second; visible has 10 a second."""
-  write(tmp_path / "ir.mp4", [np.full((*SIZE, 3), 20 if i < 5 else 220, np.uint8) for i in range(10)], rate=5)
+  write(
+    tmp_path / "ir.mp4",
+    [np.full((*SIZE, 3), 20 if i < 5 else 220, np.uint8) for i in range(10)],
+    rate=5,
+  )
   write(tmp_path / "vi.mp4", [np.full((*SIZE, 3), 100, np.uint8)] * 30, rate=10)
-  fuse_video(lambda ir, vi: ir, Footage(tmp_path / "ir.mp4"), Footage(tmp_path / "vi.mp4"), tmp_path / "out.mp4")
+  fuse_video(
+    lambda ir, vi: ir,
+    Footage(tmp_path / "ir.mp4"),
+    Footage(tmp_path / "vi.mp4"),
+    tmp_path / "out.mp4",
+  )
   bright = [frame.mean() > 120 for frame in decoded(tmp_path / "out.mp4")]
   assert len(bright) in (20, 21) and bright.index(True) in (9, 10) and all(bright[10:])
 
@@ -130,9 +154,13 @@ def test_uneven_frame_times_stay(tmp_path, ending):
       out.mux(stream.encode(frame))
     out.mux(stream.encode(None))
   write(tmp_path / "ir.mp4", [np.full((*SIZE, 3), 50, np.uint8)] * 30)
-  fuse_video(mean, Footage(tmp_path / "ir.mp4"), Footage(tmp_path / "vi.mkv"), tmp_path / f"out.{ending}")
+  fuse_video(
+    mean, Footage(tmp_path / "ir.mp4"), Footage(tmp_path / "vi.mkv"), tmp_path / f"out.{ending}"
+  )
   with av.open(str(tmp_path / f"out.{ending}")) as container:
-    np.testing.assert_allclose([frame.time for frame in container.decode(video=0)], times, atol=0.002)
+    np.testing.assert_allclose(
+      [frame.time for frame in container.decode(video=0)], times, atol=0.002
+    )
 
 
 def test_a_result_never_replaces_a_source(tmp_path):
@@ -152,7 +180,9 @@ def test_what_came_before_a_damaged_frame_is_kept(tmp_path):
   damaged.write_bytes(damaged.read_bytes()[:60])
   with pytest.raises(VideoError, match=r"frame4\.png.*The 3 frames before it are in .*out\.mp4"):
     fuse_video(mean, Footage(tmp_path / "ir"), Footage(tmp_path / "vi"), tmp_path / "out.mp4")
-  np.testing.assert_allclose([f.mean() for f in decoded(tmp_path / "out.mp4")], [40, 80, 120], atol=2)
+  np.testing.assert_allclose(
+    [f.mean() for f in decoded(tmp_path / "out.mp4")], [40, 80, 120], atol=2
+  )
   assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
 
 

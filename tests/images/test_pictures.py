@@ -24,13 +24,23 @@ def test_labels_tint_and_unknown_pixels_stay():
 
 
 def test_boxes_are_drawn_on_their_border_only():
-  drawn = pictures.with_boxes(np.zeros((10, 10, 3), np.uint8), np.array([[2.0, 3.0, 8.0, 9.0]]), np.array([0]))
+  drawn = pictures.with_boxes(
+    np.zeros((10, 10, 3), np.uint8), np.array([[2.0, 3.0, 8.0, 9.0]]), np.array([0])
+  )
   changed = drawn.any(axis=-1)
-  assert changed[3, 2:8].all() and changed[8, 2:8].all() and not changed[4:8, 3:7].any() and changed.sum() == 20
+  assert (
+    changed[3, 2:8].all()
+    and changed[8, 2:8].all()
+    and not changed[4:8, 3:7].any()
+    and changed.sum() == 20
+  )
 
 
 def test_a_sheet_has_a_column_per_picture_and_a_row_per_pair(tmp_path):
-  rows = [{"a": np.full((8, 9, 3), 50 * i, np.uint8), "b": np.full((8, 9, 3), 200, np.uint8)} for i in (1, 2)]
+  rows = [
+    {"a": np.full((8, 9, 3), 50 * i, np.uint8), "b": np.full((8, 9, 3), 200, np.uint8)}
+    for i in (1, 2)
+  ]
   sheet = pictures.sheet(rows)
   assert sheet.shape == (14 + 2 * 12 - 4, 2 * 13 - 4, 3)
   assert (sheet[15, 1] == 50).all() and (sheet[28, 1] == 100).all() and (sheet[28, 14] == 200).all()
@@ -41,7 +51,9 @@ def test_a_sheet_has_a_column_per_picture_and_a_row_per_pair(tmp_path):
 
 def test_curves_and_a_metrics_file_cut_off_in_its_last_line(tmp_path):
   file = tmp_path / "metrics.jsonl"
-  file.write_text('{"step": 1, "val/task_loss": 2.0, "val/w_a": 0.5}\n{"step": 2, "val/task_loss": 1.0}\n{"st')
+  file.write_text(
+    '{"step": 1, "val/task_loss": 2.0, "val/w_a": 0.5}\n{"step": 2, "val/task_loss": 1.0}\n{"st'
+  )
   rows = runfolder.read_metrics(file)
   assert [r["step"] for r in rows] == [1, 2]
   curves.curves(tmp_path / "curves.png", rows)

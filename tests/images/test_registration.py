@@ -25,7 +25,12 @@ def test_a_shift_is_found_whatever_the_contrast():
   ir = 1 - np.roll(vi, (8, -12), (0, 1))
   assert doubt(1 - vi, np.repeat(vi, 3, axis=-1)) == ""
   found = misalignment(ir, vi)
-  assert abs(found.down - 8) <= 1.5 and abs(found.right + 12) <= 1.5 and found.certainty > 4.5 and found.gain > 2
+  assert (
+    abs(found.down - 8) <= 1.5
+    and abs(found.right + 12) <= 1.5
+    and found.certainty > 4.5
+    and found.gain > 2
+  )
   assert "unregistered: infrared lies about -1" in doubt(ir, vi)
   assert misalignment(1 - vi, vi).rest > 0.99  # directions have no sign
 
@@ -42,7 +47,10 @@ def test_another_scene_is_found():
 )
 def test_registered_pairs_raise_no_alarm_and_shifted_ones_do(ir, vi):
   """Day and night. The data sets are registered; a shift by 3 % of the width is not."""
-  pairs = [(read_image(a), read_image(b)) for _, a, b in list_pairs(real_data() / ir, real_data() / vi)[:20]]
+  pairs = [
+    (read_image(a), read_image(b))
+    for _, a, b in list_pairs(real_data() / ir, real_data() / vi)[:20]
+  ]
   assert sum(bool(doubt(*pair)) for pair in pairs) <= len(pairs) // 10
   cut = [round(0.03 * a.shape[1]) for a, _ in pairs]
   alarms = [doubt(a[:, n:], b[:, :-n]) for n, (a, b) in zip(cut, pairs, strict=True)]
@@ -51,7 +59,10 @@ def test_registered_pairs_raise_no_alarm_and_shifted_ones_do(ir, vi):
 
 def test_resizing_is_done_only_when_asked_for():
   assert aligner("none") is None
-  ir, vi = np.linspace(0, 1, 5, dtype=np.float32).reshape(1, 5, 1).repeat(4, 0), np.zeros((8, 10, 3), np.float32)
+  ir, vi = (
+    np.linspace(0, 1, 5, dtype=np.float32).reshape(1, 5, 1).repeat(4, 0),
+    np.zeros((8, 10, 3), np.float32),
+  )
   resized, same = aligner("resize")(ir, vi)
   assert resized.shape == (8, 10, 1) and same is vi
   np.testing.assert_allclose(resized[3, :, 0].mean(), 0.5, atol=1e-6)

@@ -77,13 +77,17 @@ def test_the_task_masks_unknown_pixels_and_repeats_gray_images():
   labels = np.random.default_rng(1).integers(0, 3, (2, 8, 8)).astype(np.int32)
   labels[:, ::2] = 255
   logits, moved = task.apply(params, stats, images, train=True)
-  expected = optax.softmax_cross_entropy_with_integer_labels(logits[:, 1::2], labels[:, 1::2]).mean()
+  expected = optax.softmax_cross_entropy_with_integer_labels(
+    logits[:, 1::2], labels[:, 1::2]
+  ).mean()
   np.testing.assert_allclose(task.loss(logits, SegTarget(labels))[0], expected, rtol=1e-6)
   before, after = jax.tree.leaves(stats), jax.tree.leaves(moved)
   assert any(not np.array_equal(a, b) for a, b in zip(before, after, strict=True))
   again, same = task.apply(params, stats, images, train=False)
   assert same is stats
-  np.testing.assert_array_equal(task.predict(params, stats, images)["labels"], jnp.argmax(again, -1))
+  np.testing.assert_array_equal(
+    task.predict(params, stats, images)["labels"], jnp.argmax(again, -1)
+  )
 
 
 def test_metrics_work_outside_of_a_mapped_axis():
@@ -116,7 +120,9 @@ def test_a_scenic_model_trains_as_t_from_a_config(tmp_path):
   start = build.experiment(made).init()
   state = train(made, tmp_path)
   moved = flatten_dict(state.t_params)
-  assert any(not np.array_equal(moved[path], value) for path, value in flatten_dict(start.t_params).items())
+  assert any(
+    not np.array_equal(moved[path], value) for path, value in flatten_dict(start.t_params).items()
+  )
   assert all(np.isfinite(value).all() for value in moved.values()) and rows(tmp_path)
   assert load_weights(tmp_path / "weights" / "t.safetensors")[1]["arch"] == "scenic"
 
@@ -134,15 +140,24 @@ def test_a_scenic_model_teaches_g_through_the_meta_step(name, monkeypatch):
   made = load("synthetic_seg")
   with made.unlocked():
     made.task.options = {"model": name}
-  made.update_from_flattened_dict({**TINY, "task.kind": "scenic", "train.pretrain_steps": 0, "meta.steps": 1})
+  made.update_from_flattened_dict(
+    {**TINY, "task.kind": "scenic", "train.pretrain_steps": 0, "meta.steps": 1}
+  )
   experiment = build.experiment(made)
   state = experiment.init()
-  before = jax.tree.map(np.asarray, {"g": state.g_params, "t": state.t_params, "stats": state.t_stats})
+  before = jax.tree.map(
+    np.asarray, {"g": state.g_params, "t": state.t_params, "stats": state.t_stats}
+  )
   state, measured = experiment.g_step(state, build.to_device(experiment.steps[0]))
   assert measured["g_grad_norm"] > 0 and np.isfinite(measured["g_grad_norm"])
-  assert np.isfinite(measured["task_loss_inner"]) and measured["task_loss_inner"] != measured["task_loss_outer"]
+  assert (
+    np.isfinite(measured["task_loss_inner"])
+    and measured["task_loss_inner"] != measured["task_loss_outer"]
+  )
   now = {"g": state.g_params, "t": state.t_params, "stats": state.t_stats}
-  same = {part: jax.tree.leaves(jax.tree.map(np.array_equal, now[part], before[part])) for part in now}
+  same = {
+    part: jax.tree.leaves(jax.tree.map(np.array_equal, now[part], before[part])) for part in now
+  }
   assert not any(same["g"]) and all(same["t"]) and all(same["stats"]) and len(same["t"]) > 3
 
 
@@ -189,9 +204,13 @@ def test_our_segformer_is_a_scenic_model():
   """Called as Scenic calls it, it gives the logits of the plain network."""
   made = scenic.segformer_model_class(StandIn)(None, {"num_classes": 4, "target_is_onehot": False})
   images = jnp.asarray(np.random.default_rng(0).random((1, 32, 32, 3), np.float32))
-  shapes = jax.eval_shape(lambda: made.flax_model.init(jax.random.key(0), images, train=False, debug=False))
+  shapes = jax.eval_shape(
+    lambda: made.flax_model.init(jax.random.key(0), images, train=False, debug=False)
+  )
   rng = np.random.default_rng(1)
-  variables = jax.tree.map(lambda x: jnp.asarray(np.abs(rng.standard_normal(x.shape, np.float32)) / 20), shapes)
+  variables = jax.tree.map(
+    lambda x: jnp.asarray(np.abs(rng.standard_normal(x.shape, np.float32)) / 20), shapes
+  )
   logits = made.flax_model.apply(variables, images, train=False, debug=False)
   np.testing.assert_array_equal(logits, SegFormer(4, "b0").apply(variables, images))
   assert logits.shape == (1, 32, 32, 4) and np.ptp(logits) > 0

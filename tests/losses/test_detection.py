@@ -28,15 +28,17 @@ def assigned(scores, predicted, points, true, classes=None, valid=None):
   valid = [True] * len(true) if valid is None else valid
   arrays = [jnp.asarray(x, jnp.result_type(float)) for x in (scores, predicted, points, true)]
   scores, predicted, points, true = arrays
-  out = assign(scores[None], predicted[None], points, true[None], jnp.asarray([classes]), jnp.asarray([valid]))
+  out = assign(
+    scores[None], predicted[None], points, true[None], jnp.asarray([classes]), jnp.asarray([valid])
+  )
   return out.scores[0], out.boxes[0]
 
 
 def test_scores_of_one_box_by_hand():
   """Metrics are 1/2 and CIoU^6.
 
-  One anchor predicts the box itself with score 1/4, the other a quarter of it with score 1: IoU 1/4, same aspect,
-  centres 8 + 8 apart, squared, over the squared diagonal of 32 and 32.
+  One anchor predicts the box itself with score 1/4, the other a quarter of it with score 1: IoU
+  1/4, same aspect, centres 8 + 8 apart, squared, over the squared diagonal of 32 and 32.
   """
   true = [[0, 0, 32, 32]]
   overlap = 1 / 4 - (8**2 + 8**2) / (32**2 + 32**2)
@@ -50,7 +52,9 @@ def test_the_best_anchor_gets_the_best_overlap_not_its_own():
   true, points = [[0.0, 0, 32, 32]], [[12, 12], [20, 20]]
   near = 0.5**2 / 1  # a centred box of half the side: IoU 1/4, no distance, same shape
   scores, _ = assigned([[1], [near**14]], [[8, 8, 24, 24], true[0]], points, true)
-  np.testing.assert_allclose(scores[:, 0], [1, near**7 / near**6], rtol=1e-3)  # 1e-9 beside a metric of 2.4e-4
+  np.testing.assert_allclose(
+    scores[:, 0], [1, near**7 / near**6], rtol=1e-3
+  )  # 1e-9 beside a metric of 2.4e-4
 
 
 def test_eps_decides_whether_a_hardly_overlapped_box_teaches():
@@ -59,14 +63,18 @@ def test_eps_decides_whether_a_hardly_overlapped_box_teaches():
   true = jnp.asarray([[[45.0, 45, 55, 55]]]), jnp.asarray([[0]]), jnp.asarray([[True]])
   np.testing.assert_allclose(assign(*args, *true).scores, 0.01 * 5e-13 / (5e-13 + 1e-9), rtol=1e-4)
   np.testing.assert_allclose(assign(*args, *true, eps=1e-30).scores, 0.01, rtol=1e-4)
-  outputs = Detections(jnp.zeros((1, 1, 4 * BINS)), jnp.zeros((1, 1, 1)), args[2], jnp.asarray([8.0]))
+  outputs = Detections(
+    jnp.zeros((1, 1, 4 * BINS)), jnp.zeros((1, 1, 1)), args[2], jnp.asarray([8.0])
+  )
   # All bins alike: a box of 15 strides, 120 pixels; its target is its overlap, (10 / 120)^2.
   loss, parts = detection.yolo_loss(outputs, DetTarget(*true), assigner_eps=1e-30)
   np.testing.assert_allclose(parts["box"], 7.5 * (1 / 144) * (1 - 1 / 144), rtol=1e-4)
   assert detection.yolo_loss(outputs, DetTarget(*true))[1]["box"] < 1e-4 * parts["box"] < loss
 
 
-@pytest.mark.parametrize(("point", "inside"), [((0, 4), False), ((4, 8), False), ((0.1, 7.9), True)])
+@pytest.mark.parametrize(
+  ("point", "inside"), [((0, 4), False), ((4, 8), False), ((0.1, 7.9), True)]
+)
 def test_centres_lie_strictly_inside(point, inside):
   scores, _ = assigned([[0.5]], [[0, 0, 8, 8]], [point], [[0, 0, 8, 8]])
   assert (scores[0, 0] > 0.9) == inside
@@ -109,7 +117,9 @@ def test_losing_an_anchor_changes_what_the_loser_is_scaled_by():
   """Box 0 loses its best anchor to box 1; its best remaining one then gets *that* one's overlap."""
   true = [[0, 0, 32, 32], [8, 8, 24, 24]]
   small = 0.75**2  # a centred box of 24/32 of the side
-  scores, boxes = assigned([[0.9], [0.1]], [[8, 8, 24, 24], [4, 4, 28, 28]], [[12, 12], [4, 4]], true)
+  scores, boxes = assigned(
+    [[0.9], [0.1]], [[8, 8, 24, 24], [4, 4, 28, 28]], [[12, 12], [4, 4]], true
+  )
   np.testing.assert_array_equal(boxes, [true[1], true[0]])
   np.testing.assert_allclose(scores[:, 0], [1, small], rtol=1e-5)
 
@@ -119,7 +129,9 @@ def test_padding_takes_no_part():
   sure = np.linspace(0.2, 0.9, 16)[:, None]
   args = (sure, [[2, 0, 30, 32]] * 16, grid(4))
   alone = assigned(*args, [[0, 0, 32, 32]])
-  padded = assigned(*args, [[2, 0, 30, 32], [0, 0, 32, 32], [0, 0, 0, 0]], valid=[False, True, False])
+  padded = assigned(
+    *args, [[2, 0, 30, 32], [0, 0, 32, 32], [0, 0, 0, 0]], valid=[False, True, False]
+  )
   np.testing.assert_array_equal(alone[0], padded[0])
   positive = np.asarray(alone[0][:, 0] > 0)
   assert positive.sum() == 10
@@ -130,7 +142,12 @@ def outputs_of(batch=2, classes=3, size=(32, 64), seed=0, dtype=None):
   points, strides = (jnp.asarray(x, dtype or jnp.result_type(float)) for x in anchor_points(*size))
   rng = np.random.default_rng(seed)
   box = jnp.asarray(rng.standard_normal((batch, len(points), 4 * BINS)), points.dtype)
-  return Detections(box, jnp.asarray(rng.standard_normal((batch, len(points), classes)), points.dtype), points, strides)
+  return Detections(
+    box,
+    jnp.asarray(rng.standard_normal((batch, len(points), classes)), points.dtype),
+    points,
+    strides,
+  )
 
 
 def target_of(*images, rows=3):
@@ -140,7 +157,9 @@ def target_of(*images, rows=3):
   for i, image in enumerate(images):
     for j, (*box, label) in enumerate(image):
       boxes[i, j], classes[i, j], valid[i, j] = box, label, True
-  return DetTarget(jnp.asarray(boxes, jnp.result_type(float)), jnp.asarray(classes), jnp.asarray(valid))
+  return DetTarget(
+    jnp.asarray(boxes, jnp.result_type(float)), jnp.asarray(classes), jnp.asarray(valid)
+  )
 
 
 FULL = target_of([(2, 3, 40, 30, 1), (30, 1, 60, 20, 0)], [(5, 5, 30, 28, 2)])
@@ -150,16 +169,18 @@ def one_anchor(bin_logits, class_logit, stride=8.0):
   """Detections of one anchor at (12, 12), equal logits on all four sides."""
   box = jnp.tile(jnp.asarray(bin_logits, jnp.result_type(float)), 4)[None, None]
   class_logits = jnp.full((1, 1, 1), class_logit, box.dtype)
-  return Detections(box, class_logits, jnp.full((1, 2), 12.0, box.dtype), jnp.full((1,), stride, box.dtype))
+  return Detections(
+    box, class_logits, jnp.full((1, 2), 12.0, box.dtype), jnp.full((1,), stride, box.dtype)
+  )
 
 
 def test_loss_by_hand():
   """One anchor at (12, 12) of stride 8, distances half on bin 1 and half on bin 2.
 
-  That is 1.5 strides, the box (0, 0, 24, 24). The true box is (2, 2, 22, 22), 1.25 strides to each side, so
-  CIoU = IoU = (20/24)^2 = o. The only anchor of its box gets the target score o, and o < 1 normalises by 1.
-  DFL: -(0.75 log 0.5 + 0.25 log 0.5) = log 2 on every side; BCE of logit 0 is log 2 for any target.
-  So box is 7.5 o (1 - o), class 0.5 log 2, DFL 1.5 o log 2.
+  That is 1.5 strides, the box (0, 0, 24, 24). The true box is (2, 2, 22, 22), 1.25 strides to each
+  side, so CIoU = IoU = (20/24)^2 = o. The only anchor of its box gets the target score o, and o < 1
+  normalises by 1. DFL: -(0.75 log 0.5 + 0.25 log 0.5) = log 2 on every side; BCE of logit 0 is log
+  2 for any target. So box is 7.5 o (1 - o), class 0.5 log 2, DFL 1.5 o log 2.
   """
   bins = np.full(BINS, -100.0)
   bins[1:3] = 0
@@ -185,10 +206,14 @@ def test_no_box_at_all_leaves_the_class_term():
   """Targets are zero, the divisor is 1: half of the sum of log(1 + e^x)."""
   outputs = outputs_of()
   (loss, parts), slope = jax.value_and_grad(yolo_loss, has_aux=True)(outputs, target_of([], []))
-  np.testing.assert_allclose(loss, GAINS["class"] * np.logaddexp(0, outputs.class_logits).sum(), rtol=1e-5)
+  np.testing.assert_allclose(
+    loss, GAINS["class"] * np.logaddexp(0, outputs.class_logits).sum(), rtol=1e-5
+  )
   assert parts["box"] == parts["dfl"] == 0 and loss > 1
   np.testing.assert_array_equal(slope.box_logits, jnp.zeros_like(outputs.box_logits))
-  np.testing.assert_allclose(slope.class_logits, 0.5 * jax.nn.sigmoid(outputs.class_logits), rtol=1e-4)
+  np.testing.assert_allclose(
+    slope.class_logits, 0.5 * jax.nn.sigmoid(outputs.class_logits), rtol=1e-4
+  )
 
 
 def test_an_image_without_boxes_beside_one_with_them():
@@ -215,7 +240,9 @@ def test_the_whole_batch_shares_one_divisor():
   one = one_anchor(bins, 0.0)
   loss, divisor = {}, (20 / 24) ** 2
   for count in (2, 4):
-    several = one._replace(**{k: jnp.repeat(getattr(one, k), count, axis=0) for k in ("box_logits", "class_logits")})
+    several = one._replace(
+      **{k: jnp.repeat(getattr(one, k), count, axis=0) for k in ("box_logits", "class_logits")}
+    )
     loss[count] = yolo_loss(several, target_of(*[[(2, 2, 22, 22, 0)]] * count, rows=1))[1]
   np.testing.assert_allclose(loss[2]["class"], 0.5 * np.log(2) / divisor, rtol=1e-5)
   np.testing.assert_allclose(loss[2]["box"], 7.5 * (1 - divisor), rtol=1e-5)
@@ -269,7 +296,9 @@ def test_second_derivatives_are_finite(x64, target):
 
   @jax.jit
   def curvature(box_logits, class_logits):
-    slope = jax.grad(lambda *x: yolo_loss(outputs._replace(box_logits=x[0], class_logits=x[1]), target)[0], (0, 1))
+    slope = jax.grad(
+      lambda *x: yolo_loss(outputs._replace(box_logits=x[0], class_logits=x[1]), target)[0], (0, 1)
+    )
     logits = box_logits, class_logits
     return jax.jvp(slope, logits, jax.tree.map(jnp.ones_like, logits))[1]
 
@@ -293,7 +322,9 @@ def test_a_class_the_network_does_not_know_cannot_go_unnoticed(label):
 
 def test_classes_of_padding_do_not_matter():
   strange = FULL._replace(classes=jnp.where(FULL.valid, FULL.classes, 99))
-  np.testing.assert_array_equal(yolo_loss(outputs_of(), strange)[0], yolo_loss(outputs_of(), FULL)[0])
+  np.testing.assert_array_equal(
+    yolo_loss(outputs_of(), strange)[0], yolo_loss(outputs_of(), FULL)[0]
+  )
 
 
 @pytest.mark.parametrize(

@@ -28,11 +28,15 @@ def test_values_by_hand():
 
 
 def test_equal_logits_give_the_log_of_the_number_of_classes():
-  np.testing.assert_allclose(loss(np.full((1, 1, 3, 5), 2.0, np.float32), 0, 3, 4), np.log(5), rtol=1e-6)
+  np.testing.assert_allclose(
+    loss(np.full((1, 1, 3, 5), 2.0, np.float32), 0, 3, 4), np.log(5), rtol=1e-6
+  )
 
 
 def test_ignored_pixels_count_neither_above_nor_below_the_line():
-  np.testing.assert_allclose(loss(LOGITS, 1, IGNORE_LABEL, 1), (np.log(4 / 3) + np.log(8)) / 2, rtol=1e-6)
+  np.testing.assert_allclose(
+    loss(LOGITS, 1, IGNORE_LABEL, 1), (np.log(4 / 3) + np.log(8)) / 2, rtol=1e-6
+  )
   slope = jax.grad(loss)(jnp.asarray(LOGITS), 1, IGNORE_LABEL, 1)
   np.testing.assert_allclose(slope[0, 0], [[1 / 8, -1 / 8], [0, 0], [7 / 16, -7 / 16]], rtol=1e-6)
 
@@ -55,7 +59,9 @@ def test_large_logits_do_not_overflow():
 
 def test_derivatives(x64):
   logits = jax.random.normal(jax.random.key(0), (2, 3, 2, 4))
-  labels = SegTarget(jnp.asarray(np.random.default_rng(0).choice([0, 1, 2, 3, IGNORE_LABEL], (2, 3, 2))))
+  labels = SegTarget(
+    jnp.asarray(np.random.default_rng(0).choice([0, 1, 2, 3, IGNORE_LABEL], (2, 3, 2)))
+  )
   check_grads(jax.jit(lambda x: cross_entropy(x, labels)[0]), (logits,), order=2)
 
 

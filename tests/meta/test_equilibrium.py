@@ -20,9 +20,13 @@ def by_hand(anchor=0.0, to=0.5):
   task = toy.mean_brightness_task()
   weights = toy.weigh(state.g_params, pair.ir, pair.vi)
   image = weights[..., :1] * pair.ir + weights[..., 1:] * pair.vi
-  judged = lambda i: task.loss(task.apply(state.t_params, state.t_stats, i, train=True)[0], pair.target)[0]  # noqa: E731
+  judged = lambda i: task.loss(
+    task.apply(state.t_params, state.t_stats, i, train=True)[0], pair.target
+  )[0]  # noqa: E731
   credit = jax.grad(judged)(image) * (pair.ir - pair.vi)
-  if anchor:  # the derivative of the mean of `w log(w / c) + (1 - w) log((1 - w) / (1 - c))` by each w_a
+  if (
+    anchor
+  ):  # the derivative of the mean of `w log(w / c) + (1 - w) log((1 - w) / (1 - c))` by each w_a
     odds = jnp.log(weights[..., :1] / weights[..., 1:]) - np.log(to / (1 - to))
     credit = credit / judged(image) + anchor * odds / pair.ir.size
   moves = jax.jacobian(lambda g: toy.weigh(g, pair.ir, pair.vi)[..., :1])(state.g_params)
@@ -55,11 +59,14 @@ def test_g_steps_by_this_rule_lower_the_judged_loss_and_move_g_only():
 
 @pytest.mark.parametrize("to", [0.5, 0.7])
 def test_a_strong_anchor_holds(to):
-  """The departure is zero at the anchor, and only there; nothing else moves G beside a strong one."""
+  """The departure is zero at the anchor, and only there; nothing else moves G beside a strong one.
+  """
   how, rules = toy.method(rule="equilibrium", anchor=1e6, anchor_to=to), [optax.adam(0.05)] * 3
   g_step, _ = meta.make_steps(how, rules[0], rules[1], rules[2], lambda step: (0.3, 0.2))
   step, state = jax.jit(g_step), toy.state(rules, np.float32)
-  batch = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), {"mtr": toy.views(1), "mts": toy.views(2)})
+  batch = jax.tree.map(
+    lambda x: jnp.asarray(x, jnp.float32), {"mtr": toy.views(1), "mts": toy.views(2)}
+  )
   state, first = step(state, batch)
   for _ in range(200):
     state, last = step(state, batch)
@@ -79,7 +86,13 @@ def _tool():
 @pytest.mark.parametrize("rule", meta.RULES)
 def test_what_a_rule_asks_of_a_pixel(rule):
   """tools/credit.py against differences of the objective itself."""
-  how, state, mtr, mts, eta = toy.method(rule=rule), toy.state(toy.adams()), toy.views(1), toy.views(2), (0.3, 0.2)
+  how, state, mtr, mts, eta = (
+    toy.method(rule=rule),
+    toy.state(toy.adams()),
+    toy.views(1),
+    toy.views(2),
+    (0.3, 0.2),
+  )
   asked = _tool().push(rule, how, state, mtr, mts, 0.4, eta)
   per_pixel = how._replace(weigh=lambda w, ir, vi: jnp.concatenate([w, 1 - w], axis=-1))
 
@@ -102,5 +115,7 @@ def test_pushes_by_region():
   first, last = none.copy(), none.copy()
   first[0, 0], last[1, 1] = True, True
   masks = [{"ir_only": first, "vi_only": last}, {"ir_only": first, "vi_only": last}]
-  np.testing.assert_allclose(_tool().by_region(asked, masks), [(0 + 4) / 2, (3 + 7) / 2, (1 + 2 + 5 + 6) / 4])
+  np.testing.assert_allclose(
+    _tool().by_region(asked, masks), [(0 + 4) / 2, (3 + 7) / 2, (1 + 2 + 5 + 6) / 4]
+  )
   assert np.isnan(_tool().by_region(asked, [{"ir_only": none, "vi_only": last}] * 2)[0])

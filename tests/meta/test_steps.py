@@ -39,7 +39,9 @@ def unrolled_objective(g_params):
   judge = lambda t, f, pair: task.loss(  # noqa: E731
     task.apply(t, state.t_stats, toy.fuse(f, pair.ir, pair.vi), train=True)[0], pair.target
   )[0]
-  f_ahead = jax.tree.map(lambda p, g: p - ETA[0] * g, state.f_params, jax.grad(inner)(state.f_params))
+  f_ahead = jax.tree.map(
+    lambda p, g: p - ETA[0] * g, state.f_params, jax.grad(inner)(state.f_params)
+  )
   t_grad = jax.grad(judge)(state.t_params, state.f_params, mtr.whole)
   t_ahead = jax.tree.map(lambda p, g: p - ETA[1] * g, state.t_params, t_grad)
   return judge(t_ahead, f_ahead, mts.whole)
@@ -81,7 +83,9 @@ def test_no_inner_step_leaves_no_gradient_and_small_steps_a_proportional_one(der
 def test_the_cheap_derivative_refuses_what_it_does_not_differentiate():
   state, crop = toy.state(toy.adams()), toy.views(1).crop
   with pytest.raises(ValueError, match="with respect to G only"):
-    jax.grad(lambda f: fusion_gradient(toy.method(), f, state.g_params, crop)[0]["a"])(state.f_params)
+    jax.grad(lambda f: fusion_gradient(toy.method(), f, state.g_params, crop)[0]["a"])(
+      state.f_params
+    )
   with pytest.raises(ValueError, match="derivative 'magic' is not one of"):
     fusion_gradient(toy.method(derivative="magic"), state.f_params, state.g_params, crop)
 
@@ -95,7 +99,9 @@ def steps(**changes):
 
 
 def moved(before, after):
-  differs = lambda a, b: any(bool(jnp.any(x != y)) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))  # noqa: E731
+  differs = lambda a, b: any(
+    bool(jnp.any(x != y)) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+  )  # noqa: E731
   names = ("f_params", "g_params", "t_params", "t_stats", "f_opt", "g_opt", "t_opt")
   return {name for name in names if differs(getattr(before, name), getattr(after, name))}
 
@@ -119,7 +125,11 @@ def test_who_moves_in_which_step():
       {"g_params", "g_opt", "t_opt"},
       {"f_params", "t_params", "t_stats", "f_opt", "t_opt"},
     ),
-    ({"fuse_in_outer": True}, {"f_params", "f_opt", "g_params", "g_opt"}, {"t_params", "t_stats", "t_opt"}),
+    (
+      {"fuse_in_outer": True},
+      {"f_params", "f_opt", "g_params", "g_opt"},
+      {"t_params", "t_stats", "t_opt"},
+    ),
     (
       {"fuse_in_outer": True, "fusion_loss": None},
       {"f_params", "f_opt", "g_opt"},
@@ -148,10 +158,14 @@ def test_the_f_step_follows_l_f_and_the_t_step_sees_the_updated_f():
   def fusion(f):
     crop = batch.crop
     weights = toy.weigh(state.g_params, crop.ir, crop.vi)
-    return fusion_loss(toy.fuse(f, crop.ir, crop.vi), crop.ir, crop.vi, weights)[0] + 0.5 * judge(state.t_params, f)
+    return fusion_loss(toy.fuse(f, crop.ir, crop.vi), crop.ir, crop.vi, weights)[0] + 0.5 * judge(
+      state.t_params, f
+    )
 
   f_after = jax.tree.map(lambda p, g: p - 0.1 * g, state.f_params, jax.grad(fusion)(state.f_params))
-  t_after = jax.tree.map(lambda p, g: p - 0.1 * g, state.t_params, jax.grad(judge)(state.t_params, f_after))
+  t_after = jax.tree.map(
+    lambda p, g: p - 0.1 * g, state.t_params, jax.grad(judge)(state.t_params, f_after)
+  )
   assert_same(after.f_params, f_after)
   np.testing.assert_allclose(after.t_params["w"], t_after["w"], rtol=1e-9)
   assert jnp.any(after.t_params["w"] != state.t_params["w"])

@@ -11,7 +11,10 @@ CLASSES = ("person", "car")
 
 
 def boxes(*rows, scores=None, classes=None):
-  found = {"boxes": np.array(rows, np.float32).reshape(-1, 4), "classes": np.array(classes or [0] * len(rows), int)}
+  found = {
+    "boxes": np.array(rows, np.float32).reshape(-1, 4),
+    "classes": np.array(classes or [0] * len(rows), int),
+  }
   return found if scores is None else {**found, "scores": np.array(scores, np.float32)}
 
 
@@ -35,7 +38,11 @@ def test_thresholds_of_overlap():
   true, found = [boxes((0, 0, 10, 10))], [boxes((0, 0, 10, 7.2), scores=[0.5])]
   scores = average_precision(found, true, ("person",))
   # IoU 0.72 passes 0.50, 0.55, 0.60, 0.65, 0.70: five of ten thresholds.
-  assert scores["AP50"] == pytest.approx(1) and scores["AP75"] == 0 and scores["mAP"] == pytest.approx(0.5)
+  assert (
+    scores["AP50"] == pytest.approx(1)
+    and scores["AP75"] == 0
+    and scores["mAP"] == pytest.approx(0.5)
+  )
 
 
 def test_classes_do_not_match_each_other_and_absent_ones_do_not_count():

@@ -19,7 +19,17 @@ SIZE = (29, 46)
 RNG = np.random.default_rng(5)
 ALL = tuple(METRICS)
 # Windows need 3, 7, 8, 11, 16 or 17 pixels.
-NEED = {"FMI_pixel": 3, "FMI_gradient": 3, "SSIM": 7, "Qy": 7, "Q": 8, "Qw": 8, "MS_SSIM": 11, "Qcv": 16, "VIFF": 17}
+NEED = {
+  "FMI_pixel": 3,
+  "FMI_gradient": 3,
+  "SSIM": 7,
+  "Qy": 7,
+  "Q": 8,
+  "Qw": 8,
+  "MS_SSIM": 11,
+  "Qcv": 16,
+  "VIFF": 17,
+}
 
 
 def scene(height, width, count=2):
@@ -37,7 +47,9 @@ def scene(height, width, count=2):
 def assert_as_oracle(name, images, found, rtol=2e-4, atol=2e-5):
   for row, triple in enumerate(zip(*images, strict=True)):
     expected = numpy_metrics.ORACLES[name](*(image.astype(np.float64) for image in triple))
-    np.testing.assert_allclose(found[row], expected, rtol=rtol, atol=atol, err_msg=f"{name}, image {row}")
+    np.testing.assert_allclose(
+      found[row], expected, rtol=rtol, atol=atol, err_msg=f"{name}, image {row}"
+    )
 
 
 def test_there_is_an_oracle_for_each_of_more_than_twenty():
@@ -74,11 +86,15 @@ def test_golden_values():
     found = fusion_metrics(*(np.asarray(Image.open(path).convert("L"))[None] for path in images))
     for name in PAPER:
       rtol, atol = (1e-6, 0.0) if name in ("EN", "SF") else (0.0, 1e-3)
-      np.testing.assert_allclose(found[name][0], expected[name], rtol=rtol, atol=atol, err_msg=f"{stem} {name}")
+      np.testing.assert_allclose(
+        found[name][0], expected[name], rtol=rtol, atol=atol, err_msg=f"{stem} {name}"
+      )
 
 
 @pytest.mark.filterwarnings("ignore:.*flat")
-@pytest.mark.parametrize("case", ["flat", "all flat", "black", "equal", "opposite", "checkers", "row", "tiny"])
+@pytest.mark.parametrize(
+  "case", ["flat", "all flat", "black", "equal", "opposite", "checkers", "row", "tiny"]
+)
 def test_edge_images_have_the_oracles_values_and_no_nan(case):
   size = {"row": (1, 40), "tiny": (5, 6)}.get(case, SIZE)
   a, b, f = scene(*size, count=1)
@@ -113,12 +129,16 @@ def test_flat_images_warn():
 
 def test_profiles_and_roundings():
   a, b, f = scene(20, 20)
-  mean, total = (fusion_metrics(a, b, f, metrics=("SSIM", "VIF"), profile=p) for p in ("tdfusion", "sum"))
+  mean, total = (
+    fusion_metrics(a, b, f, metrics=("SSIM", "VIF"), profile=p) for p in ("tdfusion", "sum")
+  )
   for name in ("SSIM", "VIF"):
     np.testing.assert_allclose(total[name], 2 * mean[name], rtol=1e-6)
   level = np.full((1, 8, 8), 100.6 / 255, np.float32)
   level[0, 0, 0] = 0
-  sd = lambda rounding: float(fusion_metrics(level, level, level, metrics=("SD",), rounding=rounding)["SD"][0])  # noqa: E731
+  sd = lambda rounding: float(
+    fusion_metrics(level, level, level, metrics=("SD",), rounding=rounding)["SD"][0]
+  )  # noqa: E731
   # One pixel of 64 differs by v: the standard deviation is v sqrt(63) / 64.
   for rounding, value in (("round", 101), ("truncate", 100), ("none", 100.6)):
     assert sd(rounding) == pytest.approx(value * 63**0.5 / 64, rel=1e-4)
@@ -149,7 +169,8 @@ def test_a_mean_over_images_warns_of_nothing_without_flat_ones():
 
 @pytest.mark.parametrize("values", [(57, 87), (101, 131)])
 def test_flat_images_are_flat_whatever_their_value(values):
-  """The float32 mean of 32,000 times 57 is not 57. Expected: the definitions, 0 for a flat image."""
+  """The float32 mean of 32,000 times 57 is not 57. Expected: the definitions, 0 for a flat image.
+  """
   a, f = (np.full((160, 200), value, np.uint8) for value in values)
   b = np.random.default_rng(0).integers(0, 256, (160, 200)).astype(np.uint8)
   with pytest.warns(UserWarning, match="flat"):

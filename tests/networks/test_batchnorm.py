@@ -20,7 +20,10 @@ def variables(features=1, **values):
   tree = BatchNorm().init(jax.random.key(0), jnp.ones((2, features)))
   for name, value in values.items():
     collection = "params" if name in ("scale", "bias") else "batch_stats"
-    tree = {**tree, collection: {**tree[collection], name: jnp.asarray(value, jnp.result_type(float))}}
+    tree = {
+      **tree,
+      collection: {**tree[collection], name: jnp.asarray(value, jnp.result_type(float))},
+    }
   return tree
 
 
@@ -76,7 +79,9 @@ def test_frozen_statistics_stay():
 
 @pytest.mark.parametrize("shape", [(5, 3), (2, 7, 3), (2, 4, 5, 3)])
 def test_channels_are_the_last_axis(shape):
-  x = jax.random.normal(jax.random.key(1), shape) * jnp.asarray([1.0, 2, 3]).reshape((1,) * (len(shape) - 1) + (3,))
+  x = jax.random.normal(jax.random.key(1), shape) * jnp.asarray([1.0, 2, 3]).reshape(
+    (1,) * (len(shape) - 1) + (3,)
+  )
   out, moved = train(BatchNorm(momentum=1.0), variables(3), x)
   rows = np.asarray(x).reshape(-1, 3)
   np.testing.assert_allclose(np.asarray(out).reshape(-1, 3).std(axis=0), [1, 1, 1], rtol=1e-4)

@@ -9,7 +9,14 @@ from jax.test_util import check_grads
 
 from tdfusion_jax.batch import SegTarget
 from tdfusion_jax.convert import rules, segformer
-from tdfusion_jax.networks.segformer import VARIANTS, Block, Head, SegFormer, _patch_conv, _strided_conv
+from tdfusion_jax.networks.segformer import (
+  VARIANTS,
+  Block,
+  Head,
+  SegFormer,
+  _patch_conv,
+  _strided_conv,
+)
 from tdfusion_jax.ops.resize import resize_bilinear
 from tdfusion_jax.tasks.segmentation import segmentation
 
@@ -36,7 +43,13 @@ def test_parameter_count():
   assert size(shapes()["params"]) == 3_713_321
 
 
-PUBLISHED = {"b0": (3.4, 0.4), "b1": (13.1, 0.6), "b2": (24.2, 3.3), "b3": (44.0, 3.3), "b4": (60.8, 3.3)}
+PUBLISHED = {
+  "b0": (3.4, 0.4),
+  "b1": (13.1, 0.6),
+  "b2": (24.2, 3.3),
+  "b3": (44.0, 3.3),
+  "b4": (60.8, 3.3),
+}
 PUBLISHED["b5"] = (81.4, 3.3)
 
 
@@ -94,18 +107,23 @@ def convolve(x, w, stride, pad):
 
 
 def test_folded_head_is_the_plain_one():
-  """Against the head as published: linear, resize, concat c4..c1, 1x1, BatchNorm, ReLU, classifier."""
+  """Against the head as published: linear, resize, concat c4..c1, 1x1, BatchNorm, ReLU, classifier.
+  """
   keys = jax.random.split(jax.random.key(0), 5)
   features = [jax.random.normal(keys[i], (2, 8 >> i, 12 >> i, 4 + i)) for i in range(4)]
   head = Head(3, 6, 1e-3, 0.03, 0.1)
   variables = head.init(keys[4], features, False)
   # so that no bias or statistic is where it starts
-  variables = jax.tree.map(lambda a: a + jnp.linspace(0.01, 0.1, a.size).reshape(a.shape), variables)
+  variables = jax.tree.map(
+    lambda a: a + jnp.linspace(0.01, 0.1, a.size).reshape(a.shape), variables
+  )
   p, s = variables["params"], variables["batch_stats"]["bn"]
   levels = []
   for i in (3, 2, 1, 0):
     layer = p[f"linear_c{i + 1}"]
-    levels.append(resize_bilinear(features[i] @ layer["kernel"] + layer["bias"].reshape(1, 1, 1, -1), 8, 12))
+    levels.append(
+      resize_bilinear(features[i] @ layer["kernel"] + layer["bias"].reshape(1, 1, 1, -1), 8, 12)
+    )
   x = jnp.concatenate(levels, axis=-1) @ p["linear_fuse"]
   norm = (s["mean"], s["var"], p["bn"]["scale"], p["bn"]["bias"])
   mean, var, scale, bias = (a.reshape(1, 1, 1, -1) for a in norm)
@@ -127,7 +145,9 @@ def test_a_dropped_block_is_the_identity_and_only_with_a_key():
   block = Block(1, 1, "erf", 1e-6, 1.0)
   x = jax.random.normal(jax.random.key(0), (2, 3, 4, 4))
   params = block.init(jax.random.key(1), x, False)
-  np.testing.assert_array_equal(block.apply(params, x, True, rngs={"dropout": jax.random.key(2)}), x)
+  np.testing.assert_array_equal(
+    block.apply(params, x, True, rngs={"dropout": jax.random.key(2)}), x
+  )
   assert jnp.abs(block.apply(params, x, True) - x).max() > 0
   assert jnp.abs(block.apply(params, x, False, rngs={"dropout": jax.random.key(2)}) - x).max() > 0
 
@@ -174,7 +194,9 @@ def test_options_are_read_from_names_and_shapes(variant):
   assert len(state_dict) == len(flat)  # no two paths share a key
   expected = {"num_classes": 7, "in_channels": 3, "variant": variant}
   options = segformer.options_from(state_dict)
-  assert options == expected  # eps, GELU and resize are not in names or shapes: the naming decides them
+  assert (
+    options == expected
+  )  # eps, GELU and resize are not in names or shapes: the naming decides them
   assert segformer.build(**options).variant == variant
 
 
@@ -187,7 +209,9 @@ def test_key_names_and_round_trip():
   assert state_dict["decode_head.linear_fuse.conv.weight"].shape == (256, 1024, 1, 1)
   fixed = segformer.fixed(state_dict)
   assert fixed == {"decode_head.linear_fuse.bn.num_batches_tracked": 0}
-  ours = rules.to_ours(state_dict, {path: leaf.shape for path, leaf in flat.items()}, segformer.torch_key)
+  ours = rules.to_ours(
+    state_dict, {path: leaf.shape for path, leaf in flat.items()}, segformer.torch_key
+  )
   back = rules.to_theirs(ours, segformer.torch_key)
   assert back.keys() == state_dict.keys()
   for key, value in state_dict.items():

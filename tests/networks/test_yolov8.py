@@ -1,4 +1,5 @@
-"""YOLOv8's structure, modes, task and key names; parity with the reference is in test_goldens.py."""
+"""YOLOv8's structure, modes, task and key names; parity with the reference is in test_goldens.py.
+"""
 
 import math
 
@@ -53,7 +54,9 @@ PUBLISHED = {"n": 3.2, "s": 11.2, "m": 25.9, "l": 43.7, "x": 68.2}
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_variant_has_the_published_size(variant):
   """Millions of parameters, table of Ultralytics' documentation (80 classes, colour)."""
-  assert size(shapes(80, 3, variant=variant)["params"]) / 1e6 == pytest.approx(PUBLISHED[variant], abs=0.06)
+  assert size(shapes(80, 3, variant=variant)["params"]) / 1e6 == pytest.approx(
+    PUBLISHED[variant], abs=0.06
+  )
 
 
 def test_anchors_by_hand():
@@ -79,7 +82,9 @@ def test_distances_are_expectations_over_bins():
     jnp.array([[24.0, 40.0]]),
     jnp.array([8.0]),
   )
-  np.testing.assert_allclose(decode_boxes(outputs)[0, 0], [24 - 40, 40 - 20, 24 + 48, 40 + 60], rtol=1e-6)
+  np.testing.assert_allclose(
+    decode_boxes(outputs)[0, 0], [24 - 40, 40 - 20, 24 + 48, 40 + 60], rtol=1e-6
+  )
 
 
 @pytest.mark.parametrize("height_width", [(6, 8), (7, 5)])
@@ -146,12 +151,16 @@ def test_modes_of_the_task(nano):
 def test_every_parameter_learns_from_one_batch(nano):
   task, params, stats, images = nano
   target = DetTarget(
-    jnp.array([[[4.0, 4, 60, 50]], [[0, 0, 0, 0]]]), jnp.array([[1], [0]]), jnp.array([[True], [False]])
+    jnp.array([[[4.0, 4, 60, 50]], [[0, 0, 0, 0]]]),
+    jnp.array([[1], [0]]),
+    jnp.array([[True], [False]]),
   )
 
   @jax.jit
   def slope(params):
-    return jax.value_and_grad(lambda p: task.loss(task.apply(p, stats, images, train=True)[0], target)[0])(params)
+    return jax.value_and_grad(
+      lambda p: task.loss(task.apply(p, stats, images, train=True)[0], target)[0]
+    )(params)
 
   loss, grads = slope(params)
   norms = jax.tree.map(lambda g: float(jnp.linalg.norm(g)), grads)
@@ -165,8 +174,8 @@ def test_every_parameter_learns_from_one_batch(nano):
 def test_predict_suppresses_thresholds_and_sorts(monkeypatch):
   """The task's own selection from known outputs.
 
-  Anchors 0 and 1 predict almost the same box for class 1, anchor 2 the same for class 0, anchor 3 another place;
-  anchor 4 is below the threshold.
+  Anchors 0 and 1 predict almost the same box for class 1, anchor 2 the same for class 0, anchor 3
+  another place; anchor 4 is below the threshold.
   """
   distances = np.array([[1, 1, 3, 3], [2, 1, 2, 3], [1, 1, 3, 3], [1, 1, 1, 1], [1, 1, 1, 1]])
   points = np.array([[12, 12], [20, 12], [12, 12], [60, 60], [90, 90]], np.float32)
@@ -201,8 +210,11 @@ def test_predictions_have_static_shapes(nano):
   task, params, stats, images = nano
   found = jax.eval_shape(task.predict, params, stats, images)
   assert {name: leaf.shape for name, leaf in found.items()} == {
-    "boxes": (2, 100, 4), "scores": (2, 100), "classes": (2, 100), "valid": (2, 100)
-  }  # fmt: skip
+    "boxes": (2, 100, 4),
+    "scores": (2, 100),
+    "classes": (2, 100),
+    "valid": (2, 100),
+  }
 
 
 def test_wrong_number_of_channels_raises(nano):
@@ -239,7 +251,11 @@ def test_key_names_and_round_trip():
   }.items():
     assert state_dict[key].shape == shape, key
   whole = to_torch(from_torch(state_dict, "yolov8"), "yolov8")
-  counters = {key.replace("running_mean", "num_batches_tracked") for key in state_dict if "running_mean" in key}
+  counters = {
+    key.replace("running_mean", "num_batches_tracked")
+    for key in state_dict
+    if "running_mean" in key
+  }
   assert whole.keys() - state_dict.keys() == counters | {"dfl.conv.weight"}
   np.testing.assert_array_equal(whole["dfl.conv.weight"].ravel(), np.arange(16))
   for key, value in state_dict.items():

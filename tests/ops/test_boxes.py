@@ -30,7 +30,8 @@ def test_formats_are_inverse(there_and_back):
 
 
 def test_iou_of_every_pair():
-  """Shared 2x2 of two 4x4 boxes: 4 / (16 + 16 - 4); a quarter inside; touching edges share nothing."""
+  """Shared 2x2 of two 4x4 boxes: 4 / (16 + 16 - 4); a quarter inside; touching edges share nothing.
+  """
   a = boxes((0, 0, 4, 4), (1, 1, 1, 1))
   b = boxes((2, 2, 6, 6), (0, 0, 2, 2), (4, 0, 8, 4), (0, 0, 4, 4), (1, 1, 1, 1))
   expected = [[4 / 28, 1 / 4, 0, 1, 0], [0, 0, 0, 0, 0]]
@@ -39,7 +40,8 @@ def test_iou_of_every_pair():
 
 def test_ciou_by_hand():
   """Equal squares 2 apart: IoU 8/24 less 2^2 / (6^2 + 4^2). A box of half the height around the same centre: IoU 1/2
-  less the shape's term v^2 / (v - IoU + 1), v = 4/pi^2 (atan 1 - atan 2)^2. Far apart is below zero."""
+  less the shape's term v^2 / (v - IoU + 1), v = 4/pi^2 (atan 1 - atan 2)^2. Far apart is below
+  zero."""
   shape = 4 / math.pi**2 * (math.atan(1) - math.atan(2)) ** 2
   predicted = boxes((0, 0, 4, 4), (0, 1, 4, 3), (0, 0, 1, 1), (1, 2, 3, 7))
   true = boxes((2, 0, 6, 4), (0, 0, 4, 4), (9, 9, 10, 10), (1, 2, 3, 7))
@@ -84,12 +86,15 @@ def test_ciou_of_boxes_without_area_is_finite():
 
 
 def test_nms_keeps_the_best_of_each_heap_and_class():
-  """Rows 0, 1 overlap by 0.6 and row 2 is elsewhere; row 3 lies on row 0 but is of another class."""
+  """Rows 0, 1 overlap by 0.6 and row 2 is elsewhere; row 3 lies on row 0 but is of another class.
+  """
   candidates = boxes((0, 0, 4, 4), (1, 0, 5, 4), (10, 10, 14, 14), (0, 0, 4, 4), (20, 20, 21, 21))
   scores, classes = jnp.array([0.8, 0.9, 0.5, 0.7, 0.0]), jnp.array([0, 0, 0, 1, 0])
 
   def keep(limit):
-    return jax.jit(lambda: nms(candidates, scores, classes, iou_threshold=limit, max_detections=6))()
+    return jax.jit(
+      lambda: nms(candidates, scores, classes, iou_threshold=limit, max_detections=6)
+    )()
 
   kept, real = keep(0.5)
   assert kept[real].tolist() == [1, 3, 2] and real.tolist() == [True] * 3 + [False] * 3
@@ -101,7 +106,9 @@ def test_nms_compares_with_the_kept_only():
   """A chain: 1 falls to 0, so it cannot bring down 2, which overlaps 1 by 0.6 but 0 by 1/3."""
   chain = boxes((0, 0, 4, 4), (1, 0, 5, 4), (2, 0, 6, 4))
   one_class = jnp.zeros(3, jnp.int32)
-  kept, real = nms(chain, jnp.array([0.9, 0.8, 0.7]), one_class, iou_threshold=0.5, max_detections=3)
+  kept, real = nms(
+    chain, jnp.array([0.9, 0.8, 0.7]), one_class, iou_threshold=0.5, max_detections=3
+  )
   assert kept[real].tolist() == [0, 2]
 
 
@@ -114,5 +121,7 @@ def test_nms_fills_no_more_rows_than_asked():
 
 def test_nms_of_nothing():
   empty = jnp.zeros(3)
-  _, real = nms(jnp.zeros((3, 4)), empty, empty.astype(jnp.int32), iou_threshold=0.5, max_detections=4)
+  _, real = nms(
+    jnp.zeros((3, 4)), empty, empty.astype(jnp.int32), iou_threshold=0.5, max_detections=4
+  )
   assert not real.any()

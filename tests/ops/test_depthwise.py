@@ -11,7 +11,8 @@ from jax import export
 
 from tdfusion_jax.ops.depthwise import depthwise3x3
 
-# One pixel, one row, exactly five blocks of eight rows, five blocks and three rows that are left over.
+# One pixel, one row, exactly five blocks of eight rows, five blocks and three rows that are left
+# over.
 SIZES = [(1, 1), (1, 5), (3, 2), (8, 4), (40, 7), (43, 7)]
 
 
@@ -32,7 +33,9 @@ def draw(size, batch=2, channels=3, seed=0, dtype=None):
   """Image, kernel, and a direction in each of their spaces."""
   rng = np.random.default_rng(seed)
   shapes = 2 * ((batch, *size, channels), (3, 3, channels))
-  return [jnp.asarray(rng.standard_normal(shape), dtype or jnp.result_type(float)) for shape in shapes]
+  return [
+    jnp.asarray(rng.standard_normal(shape), dtype or jnp.result_type(float)) for shape in shapes
+  ]
 
 
 def assert_close(ours, theirs, atol=1e-11):
@@ -51,7 +54,8 @@ def test_equals_the_grouped_convolution(size):
 
 
 def test_by_hand():
-  """Cross-correlation: tap (0, 2) alone brings the upper right neighbour, zero beyond the border."""
+  """Cross-correlation: tap (0, 2) alone brings the upper right neighbour, zero beyond the border.
+  """
   x = jnp.arange(1.0, 7.0).reshape(1, 2, 3, 1)
   middle, corner = (jnp.zeros((3, 3, 1)).at[tap].set(1.0) for tap in ((1, 1), (0, 2)))
   np.testing.assert_array_equal(depthwise3x3(x, middle), x)
@@ -74,8 +78,12 @@ def test_other_row_padding_is_the_middle_or_more(pad_rows):
 
 def test_channels_do_not_mix():
   x, kernel, *_ = draw((4, 5))
-  np.testing.assert_array_equal(depthwise3x3(x, kernel.at[..., 1].set(0.0))[..., 1], jnp.zeros((2, 4, 5)))
-  np.testing.assert_array_equal(depthwise3x3(x[..., :1], kernel[..., :1]), depthwise3x3(x, kernel)[..., :1])
+  np.testing.assert_array_equal(
+    depthwise3x3(x, kernel.at[..., 1].set(0.0))[..., 1], jnp.zeros((2, 4, 5))
+  )
+  np.testing.assert_array_equal(
+    depthwise3x3(x[..., :1], kernel[..., :1]), depthwise3x3(x, kernel)[..., :1]
+  )
 
 
 def reverse(f, x, kernel, u, v):
@@ -94,7 +102,9 @@ def forward_over_reverse(f, x, kernel, u, v):
 def _turned(f, x, kernel, u, v, inner):
   """Gradient of the product of the inner derivative with the directions."""
   leaves = lambda *args: jax.tree.leaves(inner(f, *args, u, v))  # noqa: E731
-  return jax.grad(lambda *args: sum(jnp.cos(leaf).sum() for leaf in leaves(*args)), argnums=(0, 1))(x, kernel)
+  return jax.grad(lambda *args: sum(jnp.cos(leaf).sum() for leaf in leaves(*args)), argnums=(0, 1))(
+    x, kernel
+  )
 
 
 def reverse_over_reverse(f, *args):
@@ -137,7 +147,9 @@ def test_vmap(x64, axes):
   to = lambda array, axis: array[0] if axis is None else jnp.moveaxis(array, 0, axis)  # noqa: E731
   args = [to(a, axis) for a, axis in zip((x, kernel, u, v), axes * 2, strict=True)]
   for derivative in (forward, reverse, forward_over_reverse):
-    ours, theirs = (jax.vmap(partial(derivative, f), axes * 2)(*args) for f in (depthwise3x3, oracle))
+    ours, theirs = (
+      jax.vmap(partial(derivative, f), axes * 2)(*args) for f in (depthwise3x3, oracle)
+    )
     assert_close(ours, theirs)
 
 
@@ -159,7 +171,9 @@ def test_exports_with_unknown_size():
   """One exported program serves every height and width."""
   b, h, w = export.symbolic_shape("b, h, w")
   image = jax.ShapeDtypeStruct((b, h, w, 3), jnp.float32)
-  program = export.export(jax.jit(depthwise3x3))(image, jax.ShapeDtypeStruct((3, 3, 3), jnp.float32))
+  program = export.export(jax.jit(depthwise3x3))(
+    image, jax.ShapeDtypeStruct((3, 3, 3), jnp.float32)
+  )
   for size in ((2, 3), (11, 5)):
     x, kernel, *_ = draw(size, dtype=jnp.float32)
     assert_close(program.call(x, kernel), oracle(x, kernel), 1e-5)
@@ -168,7 +182,12 @@ def test_exports_with_unknown_size():
 @pytest.mark.parametrize("wrap", [lambda f: f, jax.jit], ids=["eager", "jit"])
 @pytest.mark.parametrize(
   "shapes",
-  [((2, 4, 5, 3), (3, 3, 2)), ((2, 4, 5, 3), (5, 5, 3)), ((4, 5, 3), (3, 3, 3)), ((2, 4, 5, 4), (4, 3, 3))],
+  [
+    ((2, 4, 5, 3), (3, 3, 2)),
+    ((2, 4, 5, 3), (5, 5, 3)),
+    ((4, 5, 3), (3, 3, 3)),
+    ((2, 4, 5, 4), (4, 3, 3)),
+  ],
   ids=["channels", "taps", "no batch", "PyTorch's layout"],
 )
 def test_wrong_shapes_raise(shapes, wrap):

@@ -5,7 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tdfusion_jax.ops.image import fuse_chroma, luminance, min_max_stretch, rgb_to_ycbcr, sobel, ycbcr_to_rgb
+from tdfusion_jax.ops.image import (
+  fuse_chroma,
+  luminance,
+  min_max_stretch,
+  rgb_to_ycbcr,
+  sobel,
+  ycbcr_to_rgb,
+)
 
 
 def column(*values):
@@ -13,7 +20,8 @@ def column(*values):
 
 
 def test_primaries_by_hand():
-  """BT.601 full range (JPEG's coefficients): the pure colours reach the end of their chroma axis."""
+  """BT.601 full range (JPEG's coefficients): the pure colours reach the end of their chroma axis.
+  """
   rgb = jnp.asarray([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0]])
   expected = [
     [0.299, 0.5 - 0.168736, 1],
@@ -73,18 +81,23 @@ def test_stretch_by_hand():
   images = jnp.asarray([[0.2, 0.3, 0.4, 0.6], [-1, 0, 2, 3], [0.7, 0.7, 0.7, 0.7], [0, 0, 0, 0]])
   expected = [[0, 0.25, 0.5, 1], [0, 0.25, 0.75, 1], [0.7] * 4, [0] * 4]
   for shape in ((4, 2, 2, 1), (4, 2, 1, 2)):
-    np.testing.assert_allclose(min_max_stretch(images.reshape(shape)).reshape(4, 4), expected, atol=1e-6)
+    np.testing.assert_allclose(
+      min_max_stretch(images.reshape(shape)).reshape(4, 4), expected, atol=1e-6
+    )
 
 
 def test_stretch_of_a_flat_image_has_a_finite_slope():
-  assert jnp.isfinite(jax.grad(lambda x: min_max_stretch(x).sum())(jnp.full((1, 2, 2, 1), 0.3))).all()
+  assert jnp.isfinite(
+    jax.grad(lambda x: min_max_stretch(x).sum())(jnp.full((1, 2, 2, 1), 0.3))
+  ).all()
 
 
 def test_sobel_of_a_ramp():
   """x = 0, 1, 2, 3 in 3 rows. Inside (right - left) * (1 + 2 + 1) = 8; the middle row of each side is all there.
 
-  At the left border right - 0 = 1, at the right one 0 - left = -2; the outer rows have weights 2 + 1 of 4. Down,
-  rows are equal, so only zeros beyond the image differ: (1, 2, 1) over 0 1 2 3 gives 1, 4, 8, 8 (2 + 2 * 3).
+  At the left border right - 0 = 1, at the right one 0 - left = -2; the outer rows have weights 2 +
+  1 of 4. Down, rows are equal, so only zeros beyond the image differ: (1, 2, 1) over 0 1 2 3 gives
+  1, 4, 8, 8 (2 + 2 * 3).
   """
   ramp = jnp.broadcast_to(jnp.arange(4.0), (3, 4))[None, ..., None]
   horizontal, vertical = (image[0, ..., 0] for image in sobel(ramp))
@@ -108,5 +121,7 @@ def test_sobel_equals_a_convolution(size):
   kernel = column(1.0, 2, 1) * jnp.asarray([[-1.0, 0, 1]])
   layout = ("NHWC", "HWIO", "NHWC")
   for ours, taps in zip(sobel(image), (kernel, kernel.T), strict=True):
-    expected = jax.lax.conv_general_dilated(image, taps[..., None, None], (1, 1), "SAME", dimension_numbers=layout)
+    expected = jax.lax.conv_general_dilated(
+      image, taps[..., None, None], (1, 1), "SAME", dimension_numbers=layout
+    )
     np.testing.assert_allclose(ours, expected, atol=1e-5)

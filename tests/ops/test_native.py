@@ -1,7 +1,7 @@
 """Machine code for the parts of a Restormer block: the same numbers as the JAX code, under every derivative.
 
-Expected values are those of `ops.parts`, the same functions in JAX, which the reference numbers check
-(tests/test_goldens.py), unless a test says otherwise.
+Expected values are those of `ops.parts`, the same functions in JAX, which the reference numbers
+check (tests/test_goldens.py), unless a test says otherwise.
 """
 
 import logging
@@ -33,7 +33,10 @@ pytestmark = pytest.mark.skipif(not native.ready(), reason="no C++ compiler")
 
 
 def arrays(seed, *shapes):
-  return [jax.random.normal(k, s, jnp.float64) for k, s in zip(jax.random.split(jax.random.key(seed), 9), shapes)]  # noqa: B905
+  return [
+    jax.random.normal(k, s, jnp.float64)
+    for k, s in zip(jax.random.split(jax.random.key(seed), 9), shapes)
+  ]  # noqa: B905
 
 
 def part(head, norm, size, channels=16):
@@ -63,16 +66,25 @@ def close(a, b, tolerance=1e-12):
 def test_parts_and_their_derivatives(head, norm, size, x64):
   call, arguments = part(head, norm, size, channels=32 if size[1] == 3 else 16)
   if not norm:
-    arguments, call = (arguments[0], *arguments[3:]), (lambda c: lambda t, x, *a: c(t, x, None, None, *a))(call)
+    arguments, call = (
+      (arguments[0], *arguments[3:]),
+      (lambda c: lambda t, x, *a: c(t, x, None, None, *a))(call),
+    )
   along = tuple(jnp.cos(7 * a) for a in arguments)
 
   def ways(tiling):
     out, pull_back = jax.vjp(lambda *a: call(tiling, *a), *arguments)
     tangent = jax.jvp(lambda *a: call(tiling, *a), arguments, along)[1]
-    return out, tangent, pull_back(jax.tree.map(lambda x: jnp.sin(jnp.arange(x.size) + 1.0).reshape(x.shape), out))
+    return (
+      out,
+      tangent,
+      pull_back(jax.tree.map(lambda x: jnp.sin(jnp.arange(x.size) + 1.0).reshape(x.shape), out)),
+    )
 
   if norm and size == (1, 1, 1):
-    return close(ways(NATIVE)[0], ways(PLAIN)[0])  # a single pixel: nothing to tell a gradient of zero from
+    return close(
+      ways(NATIVE)[0], ways(PLAIN)[0]
+    )  # a single pixel: nothing to tell a gradient of zero from
   return close(ways(NATIVE), ways(PLAIN))
 
 
@@ -92,7 +104,9 @@ def test_networks_in_float32(net):
 def test_machine_code_is_what_ran(x64):
   """And not XLA twice: a lowered program names it."""
   call, arguments = part("feed", True, (1, 8, 8))
-  text = {t: jax.jit(lambda *a, t=t: call(t, *a)).lower(*arguments).as_text() for t in (PLAIN, NATIVE)}
+  text = {
+    t: jax.jit(lambda *a, t=t: call(t, *a)).lower(*arguments).as_text() for t in (PLAIN, NATIVE)
+  }
   assert native.TARGET in text[NATIVE] and native.TARGET not in text[PLAIN]
 
 
@@ -107,7 +121,10 @@ def test_second_derivatives_go_by_jax(x64):
     loss = lambda p: jnp.mean(RestormerBlock(tiling).apply({"params": p}, x) ** 2 * target)  # noqa: E731
     return optax.tree.vdot(jax.grad(loss)(params), direction)
 
-  close(*(jax.jit(jax.grad(lambda p, t=t: slope(t, p)))(params) for t in (NATIVE, PLAIN)), tolerance=1e-10)
+  close(
+    *(jax.jit(jax.grad(lambda p, t=t: slope(t, p)))(params) for t in (NATIVE, PLAIN)),
+    tolerance=1e-10,
+  )
 
 
 def test_mixed_types_are_promoted(x64):
@@ -122,7 +139,9 @@ def test_mixed_types_are_promoted(x64):
 def test_under_vmap(x64):
   call, arguments = part("attend", True, (2, 5, 6))
   mapped = [jnp.stack([a, 2 * a, a - 1]) for a in arguments]
-  close(jax.vmap(lambda *a: call(NATIVE, *a))(*mapped), jax.vmap(lambda *a: call(PLAIN, *a))(*mapped))
+  close(
+    jax.vmap(lambda *a: call(NATIVE, *a))(*mapped), jax.vmap(lambda *a: call(PLAIN, *a))(*mapped)
+  )
 
 
 def test_gelu_in_float32():
@@ -130,11 +149,19 @@ def test_gelu_in_float32():
   x = np.linspace(-30, 30, 6001, dtype=np.float32)
   image = np.zeros((1, 1, len(x), 16), np.float32)
   image[..., 0], image[..., 1] = x, 1
-  w, k, o = np.zeros((16, 32), np.float32), np.zeros((3, 3, 32), np.float32), np.zeros((16, 16), np.float32)
+  w, k, o = (
+    np.zeros((16, 32), np.float32),
+    np.zeros((3, 3, 32), np.float32),
+    np.zeros((16, 16), np.float32),
+  )
   w[0, 0], w[1, 16], k[1, 1], o[0, 0] = 1, 1, 1, 1
-  out = blocks.feed(NATIVE, (None, jnp.asarray(w), jnp.asarray(k)), jnp.asarray(o), jnp.asarray(image))
+  out = blocks.feed(
+    NATIVE, (None, jnp.asarray(w), jnp.asarray(k)), jnp.asarray(o), jnp.asarray(image)
+  )
   exact = 0.5 * x.astype(np.float64) * (1 + erf(x.astype(np.float64) / np.sqrt(2)))
-  np.testing.assert_allclose(np.asarray(out)[0, 0, :, 0] - x, exact, atol=2e-6)  # x + gelu(x), rounded at up to 60
+  np.testing.assert_allclose(
+    np.asarray(out)[0, 0, :, 0] - x, exact, atol=2e-6
+  )  # x + gelu(x), rounded at up to 60
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (7, 1), (33, 65), (40, 200)])
@@ -143,7 +170,9 @@ def test_on_numpy_arrays(size):
   params = jax.tree.map(jnp.asarray, random_params())
   rng = np.random.default_rng(0)
   ir, vi = (rng.random((*size, 1), np.float32) for _ in range(2))
-  expected = FusionNet(PLAIN).apply({"params": params}, jnp.asarray(ir)[None], jnp.asarray(vi)[None])[0]
+  expected = FusionNet(PLAIN).apply(
+    {"params": params}, jnp.asarray(ir)[None], jnp.asarray(vi)[None]
+  )[0]
   found = host.fuse(host.weights_of(params), ir, vi)
   assert found.dtype == np.float32 and (min(size) == 1 or found.std() > 0.01)
   np.testing.assert_allclose(found, expected, atol=3e-6)
@@ -169,11 +198,16 @@ def test_wrong_arrays_are_refused():
 
 def fresh(tmp_path, **environment):
   """Whether a fresh process has machine code, and what it says."""
-  script = "import logging; logging.basicConfig(); from tdfusion_jax import native; print(native.ready())"
+  script = (
+    "import logging; logging.basicConfig(); from tdfusion_jax import native; print(native.ready())"
+  )
   done = subprocess.run(
-    [sys.executable, "-c", script], capture_output=True, text=True, check=True,
+    [sys.executable, "-c", script],
+    capture_output=True,
+    text=True,
+    check=True,
     env={**os.environ, "XDG_CACHE_HOME": str(tmp_path), **environment},
-  )  # fmt: skip
+  )
   return done.stdout.strip(), done.stderr
 
 
@@ -191,7 +225,9 @@ def test_is_built_once(tmp_path, caplog):
     first = native.built(tmp_path / "new")
     again = native.built(tmp_path / "new")
   assert first == again and first.is_file()
-  assert [r.message.split(",")[0] for r in caplog.records] == ["Compiling native code for this processor"]
+  assert [r.message.split(",")[0] for r in caplog.records] == [
+    "Compiling native code for this processor"
+  ]
   assert [p.name for p in (tmp_path / "new").iterdir()] == [first.name]  # no scratch left
 
 
@@ -205,12 +241,19 @@ sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", sys.argv[1], "-k", same]))
 
 
 @pytest.mark.slow  # builds the machine code once more
-@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="its own vectors may be of 16 bytes")
+@pytest.mark.skipif(
+  platform.machine() not in ("x86_64", "AMD64"), reason="its own vectors may be of 16 bytes"
+)
 def test_vectors_of_16_bytes_give_the_same(tmp_path):
   """Those of every 64-bit x86 processor, as wide as ARM's, here on a newer one: the tests above, built for them."""
   done = subprocess.run(
-    [sys.executable, "-c", _NARROW, __file__], capture_output=True, text=True, timeout=900, check=False,
-    cwd=Path(__file__).parents[2], env=os.environ | {"XDG_CACHE_HOME": str(tmp_path)},
-  )  # fmt: skip
+    [sys.executable, "-c", _NARROW, __file__],
+    capture_output=True,
+    text=True,
+    timeout=900,
+    check=False,
+    cwd=Path(__file__).parents[2],
+    env=os.environ | {"XDG_CACHE_HOME": str(tmp_path)},
+  )
   assert done.returncode == 0, done.stdout
   assert "10 passed" in done.stdout and list(tmp_path.rglob("*.so")), done.stdout

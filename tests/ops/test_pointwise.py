@@ -22,7 +22,12 @@ def outer_einsum(x, y):
 
 
 # One matrix for all images; one each, multiplied apart; one each for more images than are unrolled.
-CASES = [((2, 3, 4, 5), (5, 6)), ((2, 3, 4, 5), (2, 5, 6)), ((9, 2, 2, 5), (9, 5, 6)), ((1, 1, 1, 1), (1, 2))]
+CASES = [
+  ((2, 3, 4, 5), (5, 6)),
+  ((2, 3, 4, 5), (2, 5, 6)),
+  ((9, 2, 2, 5), (9, 5, 6)),
+  ((1, 1, 1, 1), (1, 2)),
+]
 
 
 def all_derivatives(f, x, y, u, v):
@@ -71,7 +76,9 @@ def test_the_identity_returns_the_image():
 def test_vmap_equals_a_loop(x64):
   x, matrix = draw((4, 2, 3, 4, 5), (5, 6))
   np.testing.assert_allclose(
-    jax.vmap(pointwise, (0, None))(x, matrix), jnp.stack([einsum(one, matrix) for one in x]), atol=1e-12
+    jax.vmap(pointwise, (0, None))(x, matrix),
+    jnp.stack([einsum(one, matrix) for one in x]),
+    atol=1e-12,
   )
   (matrices,) = draw((4, 5, 6), seed=1)
   expected = jnp.stack([einsum(one, m) for one, m in zip(x, matrices, strict=True)])

@@ -52,7 +52,9 @@ def test_own_size_is_the_identity():
 
 def test_every_derivative(x64):
   image = jax.random.normal(jax.random.key(0), (1, 3, 4, 2))
-  check_grads(jax.jit(lambda x: jnp.sin(resize_bilinear(x, 5, 3))), (image,), order=2, modes=("fwd", "rev"))
+  check_grads(
+    jax.jit(lambda x: jnp.sin(resize_bilinear(x, 5, 3))), (image,), order=2, modes=("fwd", "rev")
+  )
 
 
 def test_an_empty_size_raises():

@@ -1,4 +1,5 @@
-"""Strips of rows against whole images: the same function, its derivatives, and how images are cut."""
+"""Strips of rows against whole images: the same function, its derivatives, and how images are cut.
+"""
 
 from functools import partial
 
@@ -35,8 +36,16 @@ def draw(batch, height, seed=0):
 
 
 ROW = 5 * 4 * 8  # bytes of a float64 row of these images
-# Rows that divide the height, rows that do not, one strip per image, several images at once, everything at once.
-SIZES = [(2, 12, 4 * ROW), (3, 13, 5 * ROW), (3, 7, 7 * ROW), (4, 6, 12 * ROW), (2, 9, 1 << 40), (1, 1, ROW)]
+# Rows that divide the height, rows that do not, one strip per image, several images at once,
+# everything at once.
+SIZES = [
+  (2, 12, 4 * ROW),
+  (3, 13, 5 * ROW),
+  (3, 7, 7 * ROW),
+  (4, 6, 12 * ROW),
+  (2, 9, 1 << 40),
+  (1, 1, ROW),
+]
 
 
 @pytest.mark.parametrize(("batch", "height", "strip_bytes"), SIZES)
@@ -54,7 +63,9 @@ def test_strips_equal_the_whole_with_all_derivatives(x64, batch, height, strip_b
     return f(*args), grads(*args), jax.jvp(f, args, args)[1], jax.jvp(grads, args, args)[1]
 
   ours = jax.jit(partial(derivatives, in_strips))(*arguments)
-  for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(derivatives(blur_whole, *arguments)), strict=True):
+  for a, b in zip(
+    jax.tree.leaves(ours), jax.tree.leaves(derivatives(blur_whole, *arguments)), strict=True
+  ):
     assert jnp.abs(b).max() > 1e-3
     np.testing.assert_allclose(a, b, atol=1e-9)
 
@@ -63,16 +74,24 @@ def test_strips_equal_the_whole_with_all_derivatives(x64, batch, height, strip_b
 def test_totals_are_sums_over_each_image(x64, batch, height, strip_bytes):
   kernel, shift, x = draw(batch, height)
   total = over_strips(sums, kernel, (x,), shift, channels=4, tiling=Tiling(strip_bytes), total=True)
-  np.testing.assert_allclose(total, jnp.sum(blur_whole(kernel, shift, x) ** 2, axis=(1, 2)), rtol=1e-12)
+  np.testing.assert_allclose(
+    total, jnp.sum(blur_whole(kernel, shift, x) ** 2, axis=(1, 2)), rtol=1e-12
+  )
 
 
 def test_how_images_are_cut():
   choose = partial(cut, channels=10, itemsize=4)
   assert choose(2, 480, 64, strip_bytes=None) == Cut(480, 2, 1)
-  assert choose(2, 480, 64, strip_bytes=20 * 2560) == Cut(20, 1, 24)  # a row has 64 * 10 * 4 = 2560 bytes
+  assert choose(2, 480, 64, strip_bytes=20 * 2560) == Cut(
+    20, 1, 24
+  )  # a row has 64 * 10 * 4 = 2560 bytes
   assert choose(2, 480, 64, strip_bytes=21 * 2560) == Cut(20, 1, 24)  # 20 divides 480, 21 does not
-  assert choose(1, 331, 64, strip_bytes=20 * 2560) == Cut(20, 1, 17)  # a prime: the last strip has 11 rows
-  assert choose(6, 8, 64, strip_bytes=35 * 2560) == Cut(8, 3, 1)  # four would fit but do not divide six
+  assert choose(1, 331, 64, strip_bytes=20 * 2560) == Cut(
+    20, 1, 17
+  )  # a prime: the last strip has 11 rows
+  assert choose(6, 8, 64, strip_bytes=35 * 2560) == Cut(
+    8, 3, 1
+  )  # four would fit but do not divide six
   assert choose(1, 100, 10**6, strip_bytes=1) == Cut(4, 1, 25)  # never less than four rows
 
 

@@ -61,7 +61,9 @@ def fmi(x, f):
 
 
 def window_information(u, v):
-  p, q = (np.full(9, 1 / 9) if np.ptp(w) == 0 else (w - w.min()) / np.sum(w - w.min()) for w in (u, v))
+  p, q = (
+    np.full(9, 1 / 9) if np.ptp(w) == 0 else (w - w.min()) / np.sum(w - w.min()) for w in (u, v)
+  )
   cells = np.arange(9)
   sd = [np.sqrt(max(np.sum(d * cells**2) - np.sum(d * cells) ** 2, 0)) for d in (p, q)]
   covariance = r(u, v) * sd[0] * sd[1]
@@ -109,7 +111,11 @@ def transfer(which):
   def measure(a, b, f):
     (_, ga), (_, gb), (_, gf) = (angle_and_strength(x) for x in (a, b, f))
     qa, qb = kept(a, f), kept(b, f)
-    mask = {"kept": np.ones_like(ga), "lost": (gf <= ga) | (gf <= gb), "new": (gf > ga) & (gf > gb)}[which]
+    mask = {
+      "kept": np.ones_like(ga),
+      "lost": (gf <= ga) | (gf <= gb),
+      "new": (gf > ga) & (gf > gb),
+    }[which]
     top = qa * ga + qb * gb if which == "kept" else (1 - qa) * ga + (1 - qb) * gb
     return np.sum(mask * top) / np.sum(ga + gb) if np.sum(ga + gb) else 0.0
 
@@ -174,7 +180,9 @@ def viff(a, b, f):
       noise = 0.005 * 255**2
       parts.append((g, np.log2(1 + g**2 * vx / (sv + noise)), np.log2(1 + vx / noise)))
     (ga, ka, wa), (gb, kb, wb) = parts
-    ratios.append((np.where(ga < gb, kb, ka) + 1e-7).sum() / (np.where(ga < gb, wb, wa) + 1e-7).sum())
+    ratios.append(
+      (np.where(ga < gb, kb, ka) + 1e-7).sum() / (np.where(ga < gb, wb, wa) + 1e-7).sum()
+    )
     shares.append(share)
   return np.dot(ratios, shares) / np.sum(shares)
 
@@ -193,12 +201,16 @@ def ms_ssim(x, f):
     part = (full if scale == count - 1 else cs).mean()
     score *= max(part, 0) ** (weights[scale] / sum(weights[:count]))
     h, w2 = x.shape[0] // 2 * 2, x.shape[1] // 2 * 2
-    x, f = ((z[:h:2, :w2:2] + z[1:h:2, :w2:2] + z[:h:2, 1:w2:2] + z[1:h:2, 1:w2:2]) / 4 for z in (x, f))
+    x, f = (
+      (z[:h:2, :w2:2] + z[1:h:2, :w2:2] + z[:h:2, 1:w2:2] + z[1:h:2, 1:w2:2]) / 4 for z in (x, f)
+    )
   return score
 
 
 def blocks_of(x, n):
-  return np.lib.stride_tricks.sliding_window_view(x, (n, n)).reshape(x.shape[0] - n + 1, x.shape[1] - n + 1, n * n)
+  return np.lib.stride_tricks.sliding_window_view(x, (n, n)).reshape(
+    x.shape[0] - n + 1, x.shape[1] - n + 1, n * n
+  )
 
 
 def wang_bovik(x, f):
@@ -239,14 +251,18 @@ def yang(a, b, f):
 def through(x, sensitivity, scale):
   """Filtered by the long way round: centred spectrum, response on a centred grid."""
   rows, columns = (np.arange(n) - n // 2 for n in x.shape)
-  radius = np.sqrt((rows[:, None] / x.shape[0] * scale) ** 2 + (columns[None, :] / x.shape[1] * scale) ** 2)
+  radius = np.sqrt(
+    (rows[:, None] / x.shape[0] * scale) ** 2 + (columns[None, :] / x.shape[1] * scale) ** 2
+  )
   return np.fft.ifft2(np.fft.ifftshift(np.fft.fftshift(np.fft.fft2(x)) * sensitivity(radius))).real
 
 
 def chen_blum(a, b, f):
   def contrast(x):
     x = (x - x.min()) / np.ptp(x) if np.ptp(x) else np.zeros_like(x)
-    x = through(x, lambda r: np.exp(-((r / 15.387) ** 2)) - 0.7622 * np.exp(-((r / 1.3456) ** 2)), 30)
+    x = through(
+      x, lambda r: np.exp(-((r / 15.387) ** 2)) - 0.7622 * np.exp(-((r / 1.3456) ** 2)), 30
+    )
     near, far = (ndimage.convolve(x, window(31, s), mode="constant") for s in (2, 4))
     c = np.abs(np.divide(near, far, out=np.ones_like(near), where=far != 0) - 1)
     return c**3 / (c**2 + 1e-4)
@@ -287,7 +303,9 @@ def average_gradient(a, b, f):
 
 
 def spatial_frequency(a, b, f):
-  return np.sqrt(sum((d**2).mean() if d.size else 0 for d in (np.diff(f, axis=0), np.diff(f, axis=1))))
+  return np.sqrt(
+    sum((d**2).mean() if d.size else 0 for d in (np.diff(f, axis=0), np.diff(f, axis=1)))
+  )
 
 
 def edge_intensity(a, b, f):

@@ -1,7 +1,7 @@
 """F, G and L_f in PyTorch, written from the specification as a reader of the paper would: what we measure against.
 
-Layout NCHW, attention by heads, every derivative by PyTorch's own autograd. Shares no code with the package; `load`
-fills it with the package's weights.
+Layout NCHW, attention by heads, every derivative by PyTorch's own autograd. Shares no code with the
+package; `load` fills it with the package's weights.
 """
 
 import torch
@@ -31,7 +31,9 @@ class ChannelNorm(nn.Module):
     self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
 
   def forward(self, x):
-    return F.layer_norm(x.permute(0, 2, 3, 1), self.weight.shape, self.weight, self.bias, 1e-5).permute(0, 3, 1, 2)
+    return F.layer_norm(
+      x.permute(0, 2, 3, 1), self.weight.shape, self.weight, self.bias, 1e-5
+    ).permute(0, 3, 1, 2)
 
 
 def attention(q, k, v, temperature):
@@ -46,7 +48,11 @@ class MDTA(nn.Module):
   def __init__(self, c):
     super().__init__()
     self.temperature = nn.Parameter(torch.ones(HEADS, 1, 1))
-    self.qkv, self.qkv_dwconv, self.project_out = pointwise(c, 3 * c), depthwise(3 * c), pointwise(c, c)
+    self.qkv, self.qkv_dwconv, self.project_out = (
+      pointwise(c, 3 * c),
+      depthwise(3 * c),
+      pointwise(c, c),
+    )
 
   def forward(self, x):
     return self.project_out(attention(*self.qkv_dwconv(self.qkv(x)).chunk(3, 1), self.temperature))
@@ -55,7 +61,11 @@ class MDTA(nn.Module):
 class GDFN(nn.Module):
   def __init__(self, c):
     super().__init__()
-    self.project_in, self.dwconv, self.project_out = pointwise(c, 4 * c), depthwise(4 * c), pointwise(2 * c, c)
+    self.project_in, self.dwconv, self.project_out = (
+      pointwise(c, 4 * c),
+      depthwise(4 * c),
+      pointwise(2 * c, c),
+    )
 
   def forward(self, x):
     gate, value = self.dwconv(self.project_in(x)).chunk(2, 1)
@@ -86,7 +96,9 @@ class Merge(nn.Module):
     self.out = make(lambda: pointwise(4 * c, 2 * c))
 
   def forward(self, x1, x2):
-    (q1, k1, v1), (q2, k2, v2) = (self.qkv_dw[i](self.qkv[i](x)).chunk(3, 1) for i, x in enumerate((x1, x2)))
+    (q1, k1, v1), (q2, k2, v2) = (
+      self.qkv_dw[i](self.qkv[i](x)).chunk(3, 1) for i, x in enumerate((x1, x2))
+    )
     x1 = x1 + self.mid[0](attention(q2, k1, v1, self.temperature[0]))
     x2 = x2 + self.mid[1](attention(q1, k2, v2, self.temperature[1]))
     x = torch.cat([x1, x2], 1)
@@ -159,11 +171,17 @@ def load(module, params):
 
   fusion = isinstance(module, TorchFusionNet)
   for i in (0, 1):
-    put(f"stem.{i}.weight", params[f"project_in_{i + 1}" if fusion else f"patch_embed{i + 1}"]["kernel"])
+    put(
+      f"stem.{i}.weight",
+      params[f"project_in_{i + 1}" if fusion else f"patch_embed{i + 1}"]["kernel"],
+    )
     for j in (0, 1):
       block(f"encoder.{i}.{j}", params[f"encoder{i + 1}_{j}"])
   for j in (0, 1):
-    block(f"decoder.{j}" if fusion else f"joint.{j}", params[f"decoder_{j}" if fusion else f"encoder3_{j}"])
+    block(
+      f"decoder.{j}" if fusion else f"joint.{j}",
+      params[f"decoder_{j}" if fusion else f"encoder3_{j}"],
+    )
   if fusion:
     merge = params["FM"]
     for i in (0, 1):

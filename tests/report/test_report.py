@@ -56,11 +56,15 @@ def runs(tmp_path, monkeypatch):
 def pictures_in(page):
   """{title: [H, W, 3]} of the first pair."""
   found = re.findall(r'<img alt="([^"]*)" src="data:image/png;base64,([^"]*)"><figcaption>', page)
-  return {title: np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))) for title, data in reversed(found)}
+  return {
+    title: np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))
+    for title, data in reversed(found)
+  }
 
 
 def test_a_page_about_two_runs_and_a_rival(runs, capsys):
-  """Expected numbers and pictures: those that the runs left in their folders, and the rival's file."""
+  """Expected numbers and pictures: those that the runs left in their folders, and the rival's file.
+  """
   (runs / "rival").mkdir()
   page = runs / "page.html"
   names = ["scene_00000", "scene_00001"]
@@ -138,7 +142,11 @@ def test_scores_of_each_class_are_there_to_be_opened():
 )
 def test_wrong_arguments(tmp_path, monkeypatch, capsys, arguments, message):
   monkeypatch.chdir(tmp_path)
-  for name, text in (("list", "[]"), ("foreign", '{"model_type": "segformer", "task": 1}'), ("broken", "{")):
+  for name, text in (
+    ("list", "[]"),
+    ("foreign", '{"model_type": "segformer", "task": 1}'),
+    ("broken", "{"),
+  ):
     (tmp_path / name).mkdir()
     (tmp_path / name / "config.json").write_text(text)
   before = set(tmp_path.rglob("*"))
@@ -148,12 +156,16 @@ def test_wrong_arguments(tmp_path, monkeypatch, capsys, arguments, message):
 
 
 @pytest.mark.browser
-@pytest.mark.skipif(not importlib.util.find_spec("PyQt6"), reason="PyQt6-WebEngine, which holds a browser, is missing")
+@pytest.mark.skipif(
+  not importlib.util.find_spec("PyQt6"), reason="PyQt6-WebEngine, which holds a browser, is missing"
+)
 def test_the_slider_in_a_browser(tmp_path):
   """Red left of the slider and blue right of it, in a screenshot; every name in the page is shown as it is."""
   layers = {"visible": flat((255, 0, 0)), "<b>&: fused": flat((0, 0, 255))}
   page = tmp_path / "page.html"
-  page.write_text(report_page.page_html([], [Gallery("first", dict(layers)), Gallery("second", layers)]))
+  page.write_text(
+    report_page.page_html([], [Gallery("first", dict(layers)), Gallery("second", layers)])
+  )
   script = Path(__file__).parents[1] / "browser_script.py"
   command = [sys.executable, str(script), str(page), "pair1", str(tmp_path), "10", "50", "85"]
   ran = subprocess.run(command, capture_output=True, text=True, timeout=120)
@@ -163,4 +175,8 @@ def test_the_slider_in_a_browser(tmp_path):
     row = image[image.shape[0] // 2]
     red, blue = row[:, 0] > 200, row[:, 2] > 200
     left = np.flatnonzero(red & (row[:, 1] < 60)).max() + 1
-    assert abs(left / len(row) - value / 100) < 0.02 and (blue[left + 4 :]).all() and red[: left - 4].all()
+    assert (
+      abs(left / len(row) - value / 100) < 0.02
+      and (blue[left + 4 :]).all()
+      and red[: left - 4].all()
+    )

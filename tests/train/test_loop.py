@@ -19,7 +19,12 @@ from tdfusion_jax.train.loop import DivergedError, train
 from tdfusion_jax.weightfiles import CheckpointError, load_weights
 
 ROOT = Path(__file__).resolve().parents[2]
-WITHOUT_TASK = {"task.kind": "none", "loss.weights": "fixed", "meta.steps": 0, "log.checkpoint_every": 3}
+WITHOUT_TASK = {
+  "task.kind": "none",
+  "loss.weights": "fixed",
+  "meta.steps": 0,
+  "log.checkpoint_every": 3,
+}
 
 
 def config(**changes):
@@ -56,10 +61,20 @@ def interruptible():
 
 def test_a_run_leaves_what_it_promises(finished):
   assert {p.name for p in finished.iterdir()} == {
-    *("checkpoints", "config.json", "curves.png", "metrics.jsonl", "pictures", "tensorboard", "versions.json"),
+    *(
+      "checkpoints",
+      "config.json",
+      "curves.png",
+      "metrics.jsonl",
+      "pictures",
+      "tensorboard",
+      "versions.json",
+    ),
     "weights",
   }
-  assert [p.name for p in sorted((finished / "pictures").iterdir())] == [f"epoch_{n:03d}.png" for n in (0, 1, 2)]
+  assert [p.name for p in sorted((finished / "pictures").iterdir())] == [
+    f"epoch_{n:03d}.png" for n in (0, 1, 2)
+  ]
   lines = rows(finished)
   assert [r["step"] for r in lines if r["phase"] == "ft"] == list(range(3, 11))
   assert len([r for r in lines if r["phase"] == "val"]) == 3
@@ -129,7 +144,9 @@ def test_ctrl_c_comes_between_steps_and_saves(finished, tmp_path, monkeypatch):
     train(config(), tmp_path)
   monkeypatch.undo()
   assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-  assert "5" in {p.name for p in (tmp_path / "checkpoints").iterdir()}  # which is no multiple of `checkpoint_every`
+  assert "5" in {
+    p.name for p in (tmp_path / "checkpoints").iterdir()
+  }  # which is no multiple of `checkpoint_every`
   train(config(), tmp_path)
   assert rows(tmp_path) == rows(finished)
   same_weights(tmp_path, finished)
@@ -138,7 +155,9 @@ def test_ctrl_c_comes_between_steps_and_saves(finished, tmp_path, monkeypatch):
 @pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("step", [2, 6])
 @pytest.mark.parametrize("when", ["within", "after"])
-def test_ctrl_c_around_a_validation_leaves_its_row_there_once(finished, tmp_path, monkeypatch, step, when):
+def test_ctrl_c_around_a_validation_leaves_its_row_there_once(
+  finished, tmp_path, monkeypatch, step, when
+):
   """2 is the end of pre-training, 6 of an epoch; within: the second Ctrl-C, which does not wait."""
   from tdfusion_jax.train import loop as module
 
@@ -159,17 +178,25 @@ def test_ctrl_c_around_a_validation_leaves_its_row_there_once(finished, tmp_path
   monkeypatch.undo()
   assert str(step) in {p.name for p in (tmp_path / "checkpoints").iterdir()}
   assert [r for r in rows(tmp_path) if r["step"] == step and r["phase"] == "val"] == (
-    [] if when == "within" else [r for r in rows(finished) if r["step"] == step and r["phase"] == "val"]
+    []
+    if when == "within"
+    else [r for r in rows(finished) if r["step"] == step and r["phase"] == "val"]
   )
   train(config(), tmp_path)
   assert rows(tmp_path) == rows(finished)
-  assert {p.name for p in (tmp_path / "pictures").iterdir()} == {p.name for p in (finished / "pictures").iterdir()}
+  assert {p.name for p in (tmp_path / "pictures").iterdir()} == {
+    p.name for p in (finished / "pictures").iterdir()
+  }
 
 
 def test_no_checkpoint_is_kept_of_what_is_not_finite(tmp_path):
-  """A rate of infinity makes the first update infinite; nothing is logged before it would be saved."""
+  """A rate of infinity makes the first update infinite; nothing is logged before it would be saved.
+  """
   with pytest.raises(DivergedError, match="f_update_norm"):
-    train(config(**{"optim.f.learning_rate": float("inf"), "log.every": 50, "log.validate_every": 0}), tmp_path)
+    train(
+      config(**{"optim.f.learning_rate": float("inf"), "log.every": 50, "log.validate_every": 0}),
+      tmp_path,
+    )
   assert not [p for p in (tmp_path / "checkpoints").iterdir() if p.name.isdecimal()]
 
 
@@ -190,7 +217,9 @@ def test_a_mistyped_weight_file_leaves_no_mark(tmp_path):
 
 
 def test_a_diverging_run_names_the_quantity(tmp_path):
-  with pytest.raises(DivergedError, match=r"step \d+ \((pretrain|ft)\): .*f_update_norm.* not finite"):
+  with pytest.raises(
+    DivergedError, match=r"step \d+ \((pretrain|ft)\): .*f_update_norm.* not finite"
+  ):
     train(config(**{"optim.f.rule": "sgd", "optim.f.learning_rate": 1e38}), tmp_path)
 
 
@@ -202,7 +231,9 @@ def command(run):
 
 def start(run, cache):
   environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(cache), "JAX_PLATFORMS": "cpu"}
-  return subprocess.Popen(command(run), env=environment, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+  return subprocess.Popen(
+    command(run), env=environment, cwd=ROOT, stderr=subprocess.PIPE, text=True
+  )
 
 
 @pytest.mark.slow  # three processes train F, G and YOLOv8n; the first compiles both steps
@@ -214,7 +245,9 @@ def test_kill_9_and_the_same_command_again_equal_the_unbroken_run(tmp_path):
   process = start(broken, cache)
   limit = time.monotonic() + 600
   while not (broken / "checkpoints" / "6").is_dir():  # renamed into place when it is whole
-    assert time.monotonic() < limit and process.poll() is None, "the run ended before it could be killed"
+    assert time.monotonic() < limit and process.poll() is None, (
+      "the run ended before it could be killed"
+    )
     time.sleep(0.02)
   os.kill(process.pid, signal.SIGKILL)
   process.communicate()
@@ -230,17 +263,25 @@ def test_kill_9_and_the_same_command_again_equal_the_unbroken_run(tmp_path):
 @pytest.mark.parametrize(
   ("arguments", "named"),
   [
-    (["--config=configs/synthetic_det.py", "--workdir=unused", "--config.data.name=llvipp"], "llvipp"),
+    (
+      ["--config=configs/synthetic_det.py", "--workdir=unused", "--config.data.name=llvipp"],
+      "llvipp",
+    ),
     (["--config=configs/synthetic_det.py", "--workdir=unused", "--config.data.nmae=llvip"], "nmae"),
     (["--config=configs/synthetic_det.py:bogus", "--workdir=unused"], "bogus"),
     (["--config=configs/none.py", "--workdir=unused"], "none.py"),
     (["--config=configs/synthetic_det.py"], "workdir"),
-    (["--config=configs/llvip_det.py", "--workdir=unused", "--config.data.root=nowhere"], "nowhere"),
+    (
+      ["--config=configs/llvip_det.py", "--workdir=unused", "--config.data.root=nowhere"],
+      "nowhere",
+    ),
   ],
 )
 def test_a_wrong_command_ends_in_one_line_that_names_it(arguments, named, tmp_path):
   arguments = [a.replace("=unused", f"={tmp_path / 'run'}") for a in arguments]
   wrong = [sys.executable, "-m", "tdfusion_jax.main", *arguments]
-  done = subprocess.run(wrong, env={**os.environ, "JAX_PLATFORMS": "cpu"}, cwd=ROOT, capture_output=True, text=True)
+  done = subprocess.run(
+    wrong, env={**os.environ, "JAX_PLATFORMS": "cpu"}, cwd=ROOT, capture_output=True, text=True
+  )
   assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
   assert "error:" in done.stderr and named in done.stderr

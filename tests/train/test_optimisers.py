@@ -38,5 +38,7 @@ def test_adam_with_a_small_eps_moves_tiny_gradients():
 
 
 def test_unknown_rules_are_errors():
-  with pytest.raises(ValueError, match="'lion' is not one of adam, adamw, sgd, nesterov, max_norm_sgd"):
+  with pytest.raises(
+    ValueError, match="'lion' is not one of adam, adamw, sgd, nesterov, max_norm_sgd"
+  ):
     optimiser("lion", 0.1)

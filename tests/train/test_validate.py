@@ -11,7 +11,9 @@ from tdfusion_jax.train.validate import _look
 
 
 def average(params, ir, vi):
-  return jnp.sum(toy.weigh(params, ir, vi) * jnp.concatenate([ir, vi], axis=-1), axis=-1, keepdims=True)
+  return jnp.sum(
+    toy.weigh(params, ir, vi) * jnp.concatenate([ir, vi], axis=-1), axis=-1, keepdims=True
+  )
 
 
 def seen(method, state):

@@ -22,7 +22,11 @@ def pair(eps, momentum, rng):
     theirs.bias.copy_(torch.tensor(bias))
   stats = {"mean": jnp.zeros(CHANNELS), "var": jnp.ones(CHANNELS)}
   ours = BatchNorm(eps=eps, momentum=momentum)
-  return ours, {"params": {"scale": jnp.asarray(scale), "bias": jnp.asarray(bias)}, "batch_stats": stats}, theirs
+  return (
+    ours,
+    {"params": {"scale": jnp.asarray(scale), "bias": jnp.asarray(bias)}, "batch_stats": stats},
+    theirs,
+  )
 
 
 def to_torch(array):
@@ -48,7 +52,9 @@ def test_equals_batchnorm2d(x64, eps, momentum, shape):
     (expected * torch.tensor(weight.transpose(0, 3, 1, 2))).sum().backward()
 
     def run(params, x, stats=variables["batch_stats"], train=train):
-      out, moved = ours.apply({"params": params, "batch_stats": stats}, x, train=train, mutable=["batch_stats"])
+      out, moved = ours.apply(
+        {"params": params, "batch_stats": stats}, x, train=train, mutable=["batch_stats"]
+      )
       return out, moved["batch_stats"]
 
     out, back, moved = jax.vjp(run, variables["params"], jnp.asarray(image), has_aux=True)

@@ -41,7 +41,9 @@ def nets(x64):
     ("g", LossNet(), torch_fusion.TorchLossNet()),
   ):
     drawn = net.init(jax.random.key(len(params)), images[0], images[1])["params"]
-    params[name] = jax.tree.map(lambda x: x + 0.1 * jnp.asarray(rng.standard_normal(x.shape)), drawn)
+    params[name] = jax.tree.map(
+      lambda x: x + 0.1 * jnp.asarray(rng.standard_normal(x.shape)), drawn
+    )
     modules[name] = theirs.double()
     torch_fusion.load(modules[name], params[name])
   return params, modules, images
@@ -68,12 +70,20 @@ def test_meta_gradient_equals_double_backward(nets):
   crop, whole = tuple(images[:2]), tuple(images[2:])
   views = tuple(tuple(map(to_torch, pair)) for pair in (crop, whole))
   theirs = torch_fusion.meta_gradient(
-    modules["f"], modules["g"], loss, t_params, (*views, to_torch(target)), (*views, to_torch(target)), (0.1, 0.1)
+    modules["f"],
+    modules["g"],
+    loss,
+    t_params,
+    (*views, to_torch(target)),
+    (*views, to_torch(target)),
+    (0.1, 0.1),
   )
 
   def conv(x, kernel):
     kernel = kernel.transpose(2, 3, 1, 0)
-    return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    return jax.lax.conv_general_dilated(
+      x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
 
   task = Task(
     init=lambda key, images: ([jnp.asarray(p.detach().numpy()) for p in t_params], {}),
@@ -85,7 +95,7 @@ def test_meta_gradient_equals_double_backward(nets):
   method = Method(fusers.fuse_net, fusers.weigh_net, fusion_loss, task, dropout=False)
   state = TrainState(
     jnp.zeros((), jnp.int32), jax.random.key(0), params["f"], params["g"], t, stats, {}, {}, {}
-  )  # fmt: skip
+  )
   both = Views(Pair(*crop), Pair(*whole, jnp.asarray(target)))
   ours, _ = meta.meta_gradient(method, state, both, both, (0.1, 0.1))
   torch_fusion.load(modules["g"], ours)  # PyTorch's order and layout of the same numbers

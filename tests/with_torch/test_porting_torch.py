@@ -46,7 +46,9 @@ def test_files_of_old_pytorch_are_read(tmp_path):
   """Before 1.6 there was no zip archive."""
   base = torch.arange(12.0).reshape(3, 4)
   state_dict = {"a": base.T, "b": base[1:, 2], "c": torch.tensor(3), "h": base.half()}
-  torch.save({"state_dict": state_dict, "epoch": 1}, tmp_path / "w.pth", _use_new_zipfile_serialization=False)
+  torch.save(
+    {"state_dict": state_dict, "epoch": 1}, tmp_path / "w.pth", _use_new_zipfile_serialization=False
+  )
   ours = read_pth(tmp_path / "w.pth")
   for key, tensor in state_dict.items():
     np.testing.assert_array_equal(ours[key], tensor.numpy())
@@ -75,7 +77,8 @@ def holder(tensors):
 
 @pytest.mark.parametrize("where", ["model", "ema"])
 def test_a_pickled_ultralytics_model_in_half_precision(tmp_path, monkeypatch, where):
-  """`model` is None while training, `ema` afterwards; beside them are paths, dates and arguments."""
+  """`model` is None while training, `ema` afterwards; beside them are paths, dates and arguments.
+  """
   arrays = published.random(published.yolov8(classes=3), dtype=np.float16)
   foreign = types.ModuleType("ultralytics.nn.tasks")
   for name in ("ultralytics", "ultralytics.nn", "ultralytics.nn.tasks"):
@@ -84,12 +87,21 @@ def test_a_pickled_ultralytics_model_in_half_precision(tmp_path, monkeypatch, wh
   monkeypatch.setattr(Holder, "__module__", "ultralytics.nn.tasks")
   model = holder({key: torch.from_numpy(np.array(value)) for key, value in arrays.items()})
   assert list(model.state_dict()) and len(model.state_dict()) == len(arrays)
-  about = {"epoch": -1, "best_fitness": np.float64(0.3), "save_dir": Path("runs"), "device": torch.device("cpu")}
+  about = {
+    "epoch": -1,
+    "best_fitness": np.float64(0.3),
+    "save_dir": Path("runs"),
+    "device": torch.device("cpu"),
+  }
   other = {"model": "ema", "ema": "model"}[where]
-  torch.save({where: model, other: None, "optimizer": None, "date": "2023", **about}, tmp_path / "yolov8n.pt")
+  torch.save(
+    {where: model, other: None, "optimizer": None, "date": "2023", **about}, tmp_path / "yolov8n.pt"
+  )
   monkeypatch.delitem(sys.modules, "ultralytics.nn.tasks")
   porting.convert(tmp_path / "yolov8n.pt", tmp_path / "t.safetensors", dtype="source")
-  porting.convert(tmp_path / "t.safetensors", tmp_path / "back.pt", to="ultralytics", dtype="source")
+  porting.convert(
+    tmp_path / "t.safetensors", tmp_path / "back.pt", to="ultralytics", dtype="source"
+  )
   back = torch.load(tmp_path / "back.pt", weights_only=True)
   assert back.keys() == arrays.keys()
   for key, array in arrays.items():
@@ -113,7 +125,9 @@ def test_segformer_gives_the_logits_of_transformers(tmp_path, variant):
   ).eval()
   with torch.no_grad():  # their initial values leave every norm and bias idle
     for name, value in theirs.named_parameters():
-      value.copy_(0.05 * torch.randn_like(value) + (1.0 if "norm" in name and "weight" in name else 0.0))
+      value.copy_(
+        0.05 * torch.randn_like(value) + (1.0 if "norm" in name and "weight" in name else 0.0)
+      )
     for name, value in theirs.named_buffers():
       if "running" in name:
         value.copy_(torch.rand_like(value) + 0.5)
@@ -125,7 +139,9 @@ def test_segformer_gives_the_logits_of_transformers(tmp_path, variant):
   image = np.random.default_rng(0).random((1, 96, 128, 3), np.float32)
   with torch.no_grad():
     small = theirs(torch.from_numpy(image.transpose(0, 3, 1, 2))).logits
-    logits = torch.nn.functional.interpolate(small, image.shape[1:3], mode="bilinear", align_corners=False)
+    logits = torch.nn.functional.interpolate(
+      small, image.shape[1:3], mode="bilinear", align_corners=False
+    )
   expected = logits.numpy().transpose(0, 2, 3, 1)
   assert np.ptp(expected) > 1
   ours = SegFormer(**options).apply(jax.tree.map(jnp.asarray, variables), jnp.asarray(image))
@@ -134,7 +150,9 @@ def test_segformer_gives_the_logits_of_transformers(tmp_path, variant):
   torch.save(theirs.state_dict(), tmp_path / "memory.bin")
   said = porting.convert(tmp_path / "memory.bin", tmp_path / "m.safetensors")[0]
   style = "transformers5" if "transformers5" in said else "huggingface"
-  again, expected_again = (flatten_dict(v) for v in (weightfiles.load_weights(tmp_path / "m.safetensors")[0], variables))
+  again, expected_again = (
+    flatten_dict(v) for v in (weightfiles.load_weights(tmp_path / "m.safetensors")[0], variables)
+  )
   assert again.keys() == expected_again.keys()
   for path, value in expected_again.items():
     np.testing.assert_array_equal(again[path], value, err_msg=str(path))

@@ -40,7 +40,9 @@ def test_equal_to_torch_load(tmp_path, wrapper):
 
 def test_a_saved_module_gives_its_state_dict(tmp_path):
   """Its classes are not imported: stubs stand for them."""
-  module = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.ModuleList([torch.nn.BatchNorm2d(2)])).half()
+  module = torch.nn.Sequential(
+    torch.nn.Conv2d(1, 2, 3), torch.nn.ModuleList([torch.nn.BatchNorm2d(2)])
+  ).half()
   torch.save({"model": module, "epoch": 3}, tmp_path / "m.pth")
   ours, expected = read_pth(tmp_path / "m.pth"), module.state_dict()
   assert list(ours) == list(expected)

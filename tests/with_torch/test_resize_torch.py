@@ -17,7 +17,9 @@ def test_equals_interpolate(x64, align_corners, size):
   rng = np.random.default_rng(0)
   image, weight = rng.standard_normal((2, 7, 9, 3)), rng.standard_normal((2, *size, 3))
   theirs = torch.tensor(image.transpose(0, 3, 1, 2), requires_grad=True)
-  resized = torch.nn.functional.interpolate(theirs, size=size, mode="bilinear", align_corners=align_corners)
+  resized = torch.nn.functional.interpolate(
+    theirs, size=size, mode="bilinear", align_corners=align_corners
+  )
   (resized * torch.tensor(weight.transpose(0, 3, 1, 2))).sum().backward()
   ours, back = jax.vjp(lambda x: resize_bilinear(x, *size, align_corners), jnp.asarray(image))
   np.testing.assert_allclose(ours, resized.detach().numpy().transpose(0, 2, 3, 1), atol=1e-13)

@@ -27,7 +27,9 @@ def run(how, variant, where, config):
   script = Path(__file__).with_name("ultralytics_script.py")
   environment = {**os.environ, "YOLO_CONFIG_DIR": str(config)}
   command = [sys.executable, str(script), how, variant, str(where)]
-  ran = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, cwd=config)
+  ran = subprocess.run(
+    command, capture_output=True, text=True, env=environment, timeout=300, cwd=config
+  )
   assert ran.returncode == 0, ran.stderr
   return ran.stdout.split("digest ")[1].split()[0]
 

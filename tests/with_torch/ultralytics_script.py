@@ -1,7 +1,8 @@
 """Runs the real Ultralytics package, which sets up files and warns on import, in a process of its own.
 
-python ultralytics_script.py make VARIANT FOLDER     a checkpoint (pickled model) of random weights, and its answers
-python ultralytics_script.py load VARIANT FILE       loads a state_dict strictly into a model; prints the digest of it
+python ultralytics_script.py make VARIANT FOLDER     a checkpoint (pickled model) of random weights,
+and its answers python ultralytics_script.py load VARIANT FILE       loads a state_dict strictly
+into a model; prints the digest of it
 """
 
 import hashlib
@@ -26,7 +27,10 @@ def digest(state):
 
 if how == "make":
   with torch.no_grad():
-    for key, value in model.state_dict().items():  # away from zero and one, or they would not be seen
+    for (
+      key,
+      value,
+    ) in model.state_dict().items():  # away from zero and one, or they would not be seen
       if key.endswith("running_mean"):
         value.normal_(0, 0.1)
       elif key.endswith("running_var"):
@@ -38,9 +42,12 @@ if how == "make":
   folder = Path(where)
   torch.save({"model": model, "epoch": -1}, folder / "yolo.pt")
   np.savez(
-    folder / "answers.npz", images=images.numpy(), decoded=decoded.numpy(), boxes=raw["boxes"].numpy(),
+    folder / "answers.npz",
+    images=images.numpy(),
+    decoded=decoded.numpy(),
+    boxes=raw["boxes"].numpy(),
     scores=raw["scores"].numpy(),
-  )  # fmt: skip
+  )
 else:
   model.load_state_dict(torch.load(where, weights_only=True), strict=True)
 print("digest", digest(model.state_dict()))

@@ -1,11 +1,13 @@
 """Box annotations: Pascal VOC XML, YOLO text, COCO JSON and the paper's split lists.
 
-Every reader returns `Boxes(boxes, classes)`, float64 [K, 4] (x1, y1, x2, y2) in pixels and int32 [K]. VOC's
-coordinates count pixels from 1 and are kept as they are in the file, like in the paper's lists.
+Every reader returns `Boxes(boxes, classes)`, float64 [K, 4] (x1, y1, x2, y2) in pixels and int32
+[K]. VOC's coordinates count pixels from 1 and are kept as they are in the file, like in the paper's
+lists.
 
-The files are not trusted: XML entities are refused, sizes are limited, names cannot leave the folder, and a
-fault raises `DatasetError` naming file and field. A reader with an argument `report` calls it for each fault
-instead and leaves the faulty box out, so that a whole file can be looked through.
+The files are not trusted: XML entities are refused, sizes are limited, names cannot leave the
+folder, and a fault raises `DatasetError` naming file and field. A reader with an argument `report`
+calls it for each fault instead and leaves the faulty box out, so that a whole file can be looked
+through.
 """
 
 import json
@@ -54,7 +56,9 @@ def stop(kind: str, message: str) -> NoReturn:
 
 def make_boxes(rows: Sequence[Sequence[float]], classes: Sequence[int], size=None) -> Boxes:
   """`Boxes` from lists; no rows give arrays of shape [0, 4] and [0]."""
-  return Boxes(np.asarray(rows, np.float64).reshape(-1, 4), np.asarray(classes, np.int32).reshape(-1), size)
+  return Boxes(
+    np.asarray(rows, np.float64).reshape(-1, 4), np.asarray(classes, np.int32).reshape(-1), size
+  )
 
 
 def clip_boxes(found: Boxes, size: tuple[int, int], origin: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -75,7 +79,9 @@ def clip_boxes(found: Boxes, size: tuple[int, int], origin: Path) -> tuple[np.nd
   return boxes[keep], found.classes[keep]
 
 
-def _try(report: Report, read: Callable[[], tuple[list[float], int]]) -> tuple[list[float], int] | None:
+def _try(
+  report: Report, read: Callable[[], tuple[list[float], int]]
+) -> tuple[list[float], int] | None:
   """`read()`, or None after its fault was reported."""
   try:
     return read()
@@ -108,15 +114,22 @@ def read_voc(path: Path, classes: Sequence[str], report: Report = stop) -> Boxes
   """One Pascal VOC file. Names are matched without case; an unknown one is an error."""
   root = read_xml(path)
   if root.tag != "annotation":
-    raise DatasetError(f"{path}: not a Pascal VOC file: its root element is <{short(root.tag)[1:-1]}>")
+    raise DatasetError(
+      f"{path}: not a Pascal VOC file: its root element is <{short(root.tag)[1:-1]}>"
+    )
   index = {name.casefold(): i for i, name in enumerate(classes)}
 
   def read(item: Element, number: int) -> tuple[list[float], int]:
     name = (item.findtext("name") or "").strip()
     if name.casefold() not in index:
-      raise UnknownClass(f"{path}: object {number}: unknown class {short(name)}; known: {', '.join(classes)}")
+      raise UnknownClass(
+        f"{path}: object {number}: unknown class {short(name)}; known: {', '.join(classes)}"
+      )
     sides = ("xmin", "ymin", "xmax", "ymax")
-    row = [to_number(item.findtext(f"bndbox/{side}"), path, f"object {number}: {name} {side}") for side in sides]
+    row = [
+      to_number(item.findtext(f"bndbox/{side}"), path, f"object {number}: {name} {side}")
+      for side in sides
+    ]
     require_order(row, path, f"object {number}: {name} bndbox")
     return row, index[name.casefold()]
 
@@ -127,7 +140,9 @@ def read_voc(path: Path, classes: Sequence[str], report: Report = stop) -> Boxes
 def _voc_size(root: Element, path: Path) -> tuple[int, int] | None:
   if root.find("size") is None:
     return None
-  height, width = (to_number(root.findtext(f"size/{k}") or 0, path, f"size/{k}") for k in ("height", "width"))
+  height, width = (
+    to_number(root.findtext(f"size/{k}") or 0, path, f"size/{k}") for k in ("height", "width")
+  )
   return int(height), int(width)
 
 
@@ -139,11 +154,20 @@ def read_yolo(path: Path, num_classes: int, size: tuple[int, int], report: Repor
     if len(fields) != 5:
       raise DatasetError(f"{path}: line {number} has {len(fields)} fields, not 5 (class cx cy w h)")
     names = ("cx", "cy", "w", "h")
-    cx, cy, w, h = (to_number(f, path, f"line {number}: {k}") for f, k in zip(fields[1:], names, strict=True))
+    cx, cy, w, h = (
+      to_number(f, path, f"line {number}: {k}") for f, k in zip(fields[1:], names, strict=True)
+    )
     if min(cx, cy, w, h) < 0 or max(cx, cy, w, h) > 1:
-      raise DatasetError(f"{path}: line {number} has values outside [0, 1]; YOLO boxes are fractions of the image")
+      raise DatasetError(
+        f"{path}: line {number} has values outside [0, 1]; YOLO boxes are fractions of the image"
+      )
     index = class_index(fields[0], num_classes, path, f"line {number}: class index")
-    return [(cx - w / 2) * size[1], (cy - h / 2) * size[0], (cx + w / 2) * size[1], (cy + h / 2) * size[0]], index
+    return [
+      (cx - w / 2) * size[1],
+      (cy - h / 2) * size[0],
+      (cx + w / 2) * size[1],
+      (cy + h / 2) * size[0],
+    ], index
 
   lines = [(n, line) for n, line in enumerate(read_text(path).splitlines(), 1) if line.strip()]
   return _collect([_try(report, lambda n=n, line=line: read(line, n)) for n, line in lines])
@@ -152,12 +176,20 @@ def read_yolo(path: Path, num_classes: int, size: tuple[int, int], report: Repor
 def read_coco(path: Path, report: Report = stop) -> tuple[dict[str, Boxes], tuple[str, ...]]:
   """One COCO file: boxes by image stem, and the category names in order of their ids. Crowds are skipped."""
   content = _read_json(path)
-  categories, images, annotations = (_coco_list(content, k, path) for k in ("categories", "images", "annotations"))
-  names = {_coco_id(c, "id", path, f"categories[{i}]"): c.get("name") for i, c in enumerate(categories)}
-  if any(not isinstance(name, str) or not name.strip() for name in names.values()) or len(names) != len(categories):
+  categories, images, annotations = (
+    _coco_list(content, k, path) for k in ("categories", "images", "annotations")
+  )
+  names = {
+    _coco_id(c, "id", path, f"categories[{i}]"): c.get("name") for i, c in enumerate(categories)
+  }
+  if any(not isinstance(name, str) or not name.strip() for name in names.values()) or len(
+    names
+  ) != len(categories):
     raise DatasetError(f"{path}: every category needs an id of its own and a name")
   if not 0 < len(names) < 256 or len(set(names.values())) != len(names):
-    raise DatasetError(f"{path}: 1 to 255 categories of different names are needed, got {len(names)}")
+    raise DatasetError(
+      f"{path}: 1 to 255 categories of different names are needed, got {len(names)}"
+    )
   index = {key: i for i, key in enumerate(sorted(names))}
   stems, sizes = {}, {}
   for i, image in enumerate(images):
@@ -202,7 +234,9 @@ def _read_json(path: Path) -> Mapping:
       raise
     raise DatasetError(f"{path}: cannot be read as JSON ({error})") from None
   if not isinstance(content, Mapping):
-    raise DatasetError(f"{path}: not a COCO file: no object with images, annotations and categories")
+    raise DatasetError(
+      f"{path}: not a COCO file: no object with images, annotations and categories"
+    )
   return content
 
 
@@ -225,7 +259,9 @@ def _coco_stem(name: object, path: Path, where: str) -> str:
     raise DatasetError(f"{path}: {where} is {short(name)}, not a name")
   parts = PurePosixPath(name).parts
   if name.startswith("/") or ".." in parts or not parts:
-    raise DatasetError(f"{path}: {where} is {short(name)}, not a plain file name inside the data set's folder")
+    raise DatasetError(
+      f"{path}: {where} is {short(name)}, not a plain file name inside the data set's folder"
+    )
   return safe_stem(parts[-1], path)
 
 
@@ -256,7 +292,9 @@ def read_split_file(path: Path, num_classes: int, report: Report = stop) -> dict
     if stem in found:
       report("bad-label", f"{path}: line {number} repeats {short(fields[0])}")
       continue
-    found[stem] = _collect([_try(report, lambda item=item, n=number: read(item, n)) for item in fields[1:]])
+    found[stem] = _collect(
+      [_try(report, lambda item=item, n=number: read(item, n)) for item in fields[1:]]
+    )
   if not found:
     raise DatasetError(f"{path}: names no image")
   return found

@@ -1,8 +1,9 @@
 """Box labels from one form into another: Pascal VOC, YOLO and COCO.
 
-Coordinates, classes, image sizes and the difference between empty and unlabelled survive every round trip: pixel
-coordinates with up to nine decimals and fractions with up to eight come back as the same numbers, others within
-1e-9 pixels. What only one form knows (VOC's "difficult", COCO's areas and crowd regions) is left out.
+Coordinates, classes, image sizes and the difference between empty and unlabelled survive every
+round trip: pixel coordinates with up to nine decimals and fractions with up to eight come back as
+the same numbers, others within 1e-9 pixels. What only one form knows (VOC's "difficult", COCO's
+areas and crowd regions) is left out.
 """
 
 import json
@@ -13,7 +14,14 @@ from xml.sax.saxutils import escape
 
 from tdfusion_jax.data.fields import read_text
 from tdfusion_jax.data.images import files_by_stem, open_image
-from tdfusion_jax.data.labels.annotations import Boxes, make_boxes, read_coco, read_voc, read_xml, read_yolo
+from tdfusion_jax.data.labels.annotations import (
+  Boxes,
+  make_boxes,
+  read_coco,
+  read_voc,
+  read_xml,
+  read_yolo,
+)
 from tdfusion_jax.data.source import DatasetError
 
 FORMS = ("voc", "yolo", "coco")
@@ -44,7 +52,8 @@ def convert(
     target: a folder, or for COCO a `.json` file; must not exist yet, or be an empty folder.
     form: "voc", "yolo" or "coco".
     images: folder of the images; needed where the labels do not hold sizes (YOLO).
-    classes: class names in order; default: `classes.txt`, COCO's categories, or VOC's names in sorted order.
+    classes: class names in order; default: `classes.txt`, COCO's categories, or VOC's names in
+      sorted order.
 
   Returns:
     What was written.
@@ -57,7 +66,11 @@ def convert(
   here, there = Path(source).expanduser(), Path(target).expanduser()
   if form == "coco" and there.suffix.lower() != ".json":
     raise DatasetError(f"{there}: COCO is one file; give it a name that ends with .json")
-  if there.is_file() or (there.is_dir() and any(there.iterdir())) or (form == "coco" and there.is_dir()):
+  if (
+    there.is_file()
+    or (there.is_dir() and any(there.iterdir()))
+    or (form == "coco" and there.is_dir())
+  ):
     raise DatasetError(f"{there} exists; choose another place")
   labels = read_labels_of(here, images=images, classes=classes)
   _require_classes(labels.classes, here, form)
@@ -65,7 +78,9 @@ def convert(
   return labels
 
 
-def read_labels_of(source: Path, *, images: str | Path | None = None, classes: Sequence[str] | None = None) -> Labels:
+def read_labels_of(
+  source: Path, *, images: str | Path | None = None, classes: Sequence[str] | None = None
+) -> Labels:
   """All labels of a folder or COCO file, with sizes. Arguments as in `convert`."""
   folder = None if images is None else Path(images).expanduser()
   if folder is not None and not folder.is_dir():
@@ -78,21 +93,27 @@ def read_labels_of(source: Path, *, images: str | Path | None = None, classes: S
     found, names = read_coco(source)
     if given is not None and given != names:
       raise DatasetError(f"{source}: its categories are {', '.join(names)}, not {', '.join(given)}")
-    named = {Path(str(image["file_name"])).stem: str(image["file_name"]) for image in _coco_images(source)}
+    named = {
+      Path(str(image["file_name"])).stem: str(image["file_name"]) for image in _coco_images(source)
+    }
     return Labels(names, {k: sizes.fill(k, v, source) for k, v in found.items()}, named | files)
   if not source.is_dir():
     raise DatasetError(f"{source} is neither a folder of labels nor a COCO .json file")
   xml, text = files_by_stem(source, (".xml",)), files_by_stem(source, (".txt",))
   text.pop("classes", None)
   if bool(xml) == bool(text):
-    raise DatasetError(f"{source}: holds {'both .xml and .txt labels' if xml else 'no .xml or .txt labels'}")
+    raise DatasetError(
+      f"{source}: holds {'both .xml and .txt labels' if xml else 'no .xml or .txt labels'}"
+    )
   names = given or _listed_classes(source)
   if xml:
     names = names or _voc_classes(xml)
     found = {k: sizes.fill(k, read_voc(path, names), path) for k, path in xml.items()}
     return Labels(names, found, _voc_files(xml) | files)
   if names is None:
-    raise DatasetError(f"{source}: class names are needed: write classes.txt there (one a line) or give --classes")
+    raise DatasetError(
+      f"{source}: class names are needed: write classes.txt there (one a line) or give --classes"
+    )
   boxes = {}
   for stem, path in text.items():
     size = sizes.of(stem, path)
@@ -108,7 +129,11 @@ class _Sizes:
 
   def of(self, stem: str, origin: Path) -> tuple[int, int]:
     if stem not in self.pictures:
-      hint = f"{self.folder} has no image of this name" if self.folder else "give the folder of the images (--images)"
+      hint = (
+        f"{self.folder} has no image of this name"
+        if self.folder
+        else "give the folder of the images (--images)"
+      )
       raise DatasetError(f"{origin}: the size of image {stem!r} is not known; {hint}")
     try:
       with open_image(self.pictures[stem]) as image:
@@ -154,14 +179,20 @@ def _listed_classes(folder: Path) -> tuple[str, ...] | None:
 def _require_classes(names: Sequence[str], origin: Path, form: str) -> None:
   """Raises for class names that would not come back from a file of `form`."""
   if not names:
-    raise DatasetError(f"{origin}: there is no object and no list of classes; give their names (--classes)")
+    raise DatasetError(
+      f"{origin}: there is no object and no list of classes; give their names (--classes)"
+    )
   for name in names:
     if name != name.strip() or not name.isprintable() or not name:
-      raise DatasetError(f"{origin}: class name {name!r} has blanks at its ends, or characters that cannot be printed")
+      raise DatasetError(
+        f"{origin}: class name {name!r} has blanks at its ends, or characters that cannot be printed"
+      )
   if len(set(names)) != len(names):
     raise DatasetError(f"{origin}: class names must be different, got {', '.join(names)}")
   if form == "voc" and len({name.casefold() for name in names}) != len(names):
-    raise DatasetError(f"{origin}: Pascal VOC's names are read without case, and some differ in case only")
+    raise DatasetError(
+      f"{origin}: Pascal VOC's names are read without case, and some differ in case only"
+    )
 
 
 def _voc_classes(files: Mapping[str, Path]) -> tuple[str, ...]:
@@ -175,8 +206,14 @@ def _voc_classes(files: Mapping[str, Path]) -> tuple[str, ...]:
 
 
 def _voc_files(files: Mapping[str, Path]) -> dict[str, str]:
-  found = {stem: (read_xml(path).findtext("filename") or "").strip() for stem, path in files.items()}
-  return {stem: name for stem, name in found.items() if Path(name).stem == stem and Path(name).name == name}
+  found = {
+    stem: (read_xml(path).findtext("filename") or "").strip() for stem, path in files.items()
+  }
+  return {
+    stem: name
+    for stem, name in found.items()
+    if Path(name).stem == stem and Path(name).name == name
+  }
 
 
 def _coco_images(path: Path) -> list:
@@ -187,7 +224,9 @@ def _each(labels: Labels, folder: Path, suffix: str, text: Callable[[str, Boxes]
   folder.mkdir(parents=True, exist_ok=True)
   for stem, found in labels.boxes.items():
     (folder / f"{stem}{suffix}").write_text(text(stem, found), encoding="utf-8")
-  (folder / "classes.txt").write_text("".join(f"{name}\n" for name in labels.classes), encoding="utf-8")
+  (folder / "classes.txt").write_text(
+    "".join(f"{name}\n" for name in labels.classes), encoding="utf-8"
+  )
 
 
 def _size_of(found: Boxes) -> tuple[int, int]:
@@ -203,8 +242,12 @@ def _write_voc(labels: Labels, folder: Path) -> None:
     lines = ["<annotation>", f"  <filename>{escape(labels.files.get(stem, stem))}</filename>"]
     lines.append(f"  <size><width>{width}</width><height>{height}</height></size>")
     for row, index in zip(found.boxes.tolist(), found.classes.tolist(), strict=True):
-      box = "".join(f"<{side}>{_text(value)}</{side}>" for side, value in zip(sides, row, strict=True))
-      lines.append(f"  <object><name>{escape(labels.classes[index])}</name><bndbox>{box}</bndbox></object>")
+      box = "".join(
+        f"<{side}>{_text(value)}</{side}>" for side, value in zip(sides, row, strict=True)
+      )
+      lines.append(
+        f"  <object><name>{escape(labels.classes[index])}</name><bndbox>{box}</bndbox></object>"
+      )
     return "\n".join([*lines, "</annotation>", ""])
 
   _each(labels, folder, ".xml", text)
@@ -215,13 +258,22 @@ def _write_yolo(labels: Labels, folder: Path) -> None:
     height, width = _size_of(found)
     lines = []
     for (x1, y1, x2, y2), index in zip(found.boxes.tolist(), found.classes.tolist(), strict=True):
-      values = ((x1 + x2) / 2 / width, (y1 + y2) / 2 / height, (x2 - x1) / width, (y2 - y1) / height)
+      values = (
+        (x1 + x2) / 2 / width,
+        (y1 + y2) / 2 / height,
+        (x2 - x1) / width,
+        (y2 - y1) / height,
+      )
       if min(values) < 0 or max(values) > 1:
-        raise DatasetError(f"{stem}: box ({x1:g}, {y1:g}, {x2:g}, {y2:g}) does not fit its image of {width}x{height}")
+        raise DatasetError(
+          f"{stem}: box ({x1:g}, {y1:g}, {x2:g}, {y2:g}) does not fit its image of {width}x{height}"
+        )
       lines.append(" ".join([str(index), *(_text(snap(value, 10, 1e-14)) for value in values)]))
     return "".join(f"{line}\n" for line in lines)
 
-  texts = {stem: text(stem, found) for stem, found in labels.boxes.items()}  # all, before anything is written
+  texts = {
+    stem: text(stem, found) for stem, found in labels.boxes.items()
+  }  # all, before anything is written
   _each(labels, folder, ".txt", lambda stem, _: texts[stem])
 
 
@@ -233,7 +285,12 @@ def _write_coco(labels: Labels, path: Path) -> None:
     images.append({"id": number, "file_name": name, "height": height, "width": width})
     for (x1, y1, x2, y2), index in zip(found.boxes.tolist(), found.classes.tolist(), strict=True):
       box = [_whole(v) for v in (x1, y1, snap(x2 - x1, 9, 1e-10), snap(y2 - y1, 9, 1e-10))]
-      annotation = {"id": len(annotations) + 1, "image_id": number, "category_id": index + 1, "bbox": box}
+      annotation = {
+        "id": len(annotations) + 1,
+        "image_id": number,
+        "category_id": index + 1,
+        "bbox": box,
+      }
       annotations.append(annotation | {"area": _whole(box[2] * box[3]), "iscrowd": 0})
   categories = [{"id": i, "name": name} for i, name in enumerate(labels.classes, 1)]
   path.parent.mkdir(parents=True, exist_ok=True)

@@ -41,7 +41,9 @@ def find_reader(name: str, field: str = "config.data.name") -> Callable[..., Sou
     return plugin(name, field)
   if name not in SOURCES:
     known = ", ".join(SOURCES)
-    raise DatasetError(f"unknown data set {name!r}; known: {known}, or your own as package.module:function")
+    raise DatasetError(
+      f"unknown data set {name!r}; known: {known}, or your own as package.module:function"
+    )
   return SOURCES[name]
 
 

@@ -13,7 +13,8 @@ log = logging.getLogger(__name__)
 
 
 class VocSource(PairedSource):
-  """Pairs with boxes from `PairFiles.label` (VOC) or, where a pair has no XML, from a split list."""
+  """Pairs with boxes from `PairFiles.label` (VOC) or, where a pair has no XML, from a split list.
+  """
 
   def __init__(
     self,
@@ -55,8 +56,10 @@ def voc_source(
     labels: XML files by stem.
     classes: class names.
     names: the stems to use, in order; None for all.
-    split_file: one of the paper's lists; replaces `names`, and supplies boxes where there is no XML.
-    labelled_only: leave out pairs without labels (they are unlabelled, not empty); an error if none is left.
+    split_file: one of the paper's lists; replaces `names`, and supplies boxes where there is no
+      XML.
+    labelled_only: leave out pairs without labels (they are unlabelled, not empty); an error if none
+      is left.
   """
   listed: dict[str, Boxes] = {}
   if split_file is not None:
@@ -75,7 +78,12 @@ def voc_source(
     if not kept:
       raise DatasetError(f"{title}: none of the {len(pairs)} pairs has a label. {layout.help()}")
     if len(kept) < len(pairs):
-      log.info("%s: %d of %d pairs have no label file and are left out", title, len(pairs) - len(kept), len(pairs))
+      log.info(
+        "%s: %d of %d pairs have no label file and are left out",
+        title,
+        len(pairs) - len(kept),
+        len(pairs),
+      )
     pairs = kept
   path = None if split_file is None else Path(split_file)
   return VocSource(title, pairs, classes, listed, path)

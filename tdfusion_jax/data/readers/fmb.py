@@ -39,7 +39,9 @@ LAYOUT = Layout(
 )
 
 
-def fmb(root: str | Path | None, split: str = "train", *, ignore_unlabelled: bool = True) -> MaskSource:
+def fmb(
+  root: str | Path | None, split: str = "train", *, ignore_unlabelled: bool = True
+) -> MaskSource:
   """FMB in its official layout; `split` is "train" (1220 pairs) or "test" (280).
 
   Class ids are the file's values, 15 in all, so that networks keep 15 outputs either way.
@@ -47,8 +49,8 @@ def fmb(root: str | Path | None, split: str = "train", *, ignore_unlabelled: boo
   Args:
     root: the folder with `train` and `test`.
     split: "train" or "test".
-    ignore_unlabelled: True turns value 0 into the ignore label: no loss, no score. False trains and scores
-      "unlabelled" as a class of its own.
+    ignore_unlabelled: True turns value 0 into the ignore label: no loss, no score. False trains and
+      scores "unlabelled" as a class of its own.
   """
   base = require_root(root, LAYOUT) / require_split(split, ("train", "test"), "FMB")
   infrared, visible = list_folder(base / "Infrared", LAYOUT), list_folder(base / "Visible", LAYOUT)

@@ -1,4 +1,5 @@
-"""The user's own pairs: `ir/` and `vi/` with equal names, and labels in any of four common forms."""
+"""The user's own pairs: `ir/` and `vi/` with equal names, and labels in any of four common forms.
+"""
 
 import logging
 from collections.abc import Sequence
@@ -46,7 +47,9 @@ class YoloSource(PairedSource):
 class CocoSource(PairedSource):
   """Pairs with boxes from one COCO file; images the file does not name are unlabelled."""
 
-  def __init__(self, title: str, pairs: Sequence[PairFiles], classes: Sequence[str], found: dict[str, Boxes]):
+  def __init__(
+    self, title: str, pairs: Sequence[PairFiles], classes: Sequence[str], found: dict[str, Boxes]
+  ):
     super().__init__(title, pairs, "detection", classes)
     self.found = {pair.name: found[pair.name] for pair in pairs if pair.label is not None}
 
@@ -65,9 +68,9 @@ def folder(
 ) -> PairedSource:
   """Pairs from `<root>/<split>/` if it exists, else from `<root>/` itself (then every split is the same).
 
-  Without a `labels` folder the source is label-free (`kind` None). The form of the labels is recognised by
-  their extension; a pair without its label file is unlabelled, while an empty text file or an XML without
-  objects says that there is nothing in the image.
+  Without a `labels` folder the source is label-free (`kind` None). The form of the labels is
+  recognised by their extension; a pair without its label file is unlabelled, while an empty text
+  file or an XML without objects says that there is nothing in the image.
 
   Args:
     root: the folder.
@@ -91,7 +94,9 @@ def folder(
     source_file = next(iter(files.values()))
     found, categories = read_coco(source_file)
     if classes is not None and tuple(classes) != categories:
-      raise DatasetError(f"{source_file}: its categories are {', '.join(categories)}, not {', '.join(classes)}")
+      raise DatasetError(
+        f"{source_file}: its categories are {', '.join(categories)}, not {', '.join(classes)}"
+      )
     names, files = categories, dict.fromkeys(found, source_file)
   else:
     names = class_names(labels, classes)
@@ -112,18 +117,30 @@ def folder(
 def _labelled(pairs: list[PairFiles], labels: Path) -> list[PairFiles]:
   kept = [pair for pair in pairs if pair.label is not None]
   if not kept:
-    raise DatasetError(f"{labels}: no label belongs to any of the {len(pairs)} pairs. {LAYOUT.help()}")
+    raise DatasetError(
+      f"{labels}: no label belongs to any of the {len(pairs)} pairs. {LAYOUT.help()}"
+    )
   if len(kept) < len(pairs):
-    log.info("%s: %d of %d pairs have no label and are left out", labels, len(pairs) - len(kept), len(pairs))
+    log.info(
+      "%s: %d of %d pairs have no label and are left out",
+      labels,
+      len(pairs) - len(kept),
+      len(pairs),
+    )
   return kept
 
 
 def _recognise(labels: Path) -> tuple[str, dict[str, Path]]:
-  """The kind of label files in a folder ("image", ".txt", ".xml", ".json") and the files by stem."""
+  """The kind of label files in a folder ("image", ".txt", ".xml", ".json") and the files by stem.
+  """
   forms = {"image": EXTENSIONS, ".txt": (".txt",), ".xml": (".xml",), ".json": (".json",)}
   found = {}
   for form, extensions in forms.items():
-    files = {stem: path for stem, path in files_by_stem(labels, extensions).items() if path.name != "classes.txt"}
+    files = {
+      stem: path
+      for stem, path in files_by_stem(labels, extensions).items()
+      if path.name != "classes.txt"
+    }
     if files:
       found[form] = files
   if len(found) != 1:
@@ -131,7 +148,9 @@ def _recognise(labels: Path) -> tuple[str, dict[str, Path]]:
     raise DatasetError(f"{labels}: holds {what}. {LAYOUT.help()}")
   form, files = next(iter(found.items()))
   if form == ".json" and len(files) != 1:
-    raise DatasetError(f"{labels}: holds {len(files)} JSON files; one COCO file for all images is needed")
+    raise DatasetError(
+      f"{labels}: holds {len(files)} JSON files; one COCO file for all images is needed"
+    )
   return form, files
 
 
@@ -143,7 +162,9 @@ def class_names(labels: Path, classes: Sequence[str] | None) -> tuple[str, ...]:
     lines = read_text(labels / "classes.txt").splitlines()
     names = tuple(line.strip() for line in lines if line.strip())
   else:
-    raise DatasetError(f"{labels}: class names are needed: write classes.txt there (one a line) or give option classes")
+    raise DatasetError(
+      f"{labels}: class names are needed: write classes.txt there (one a line) or give option classes"
+    )
   if not 0 < len(names) < 256 or len(set(names)) != len(names):
     found = f"{len(names)}: {shorten(names)}" if names else "none"
     raise DatasetError(f"{labels}: 1 to 255 different class names are needed, got {found}")

@@ -18,12 +18,13 @@ class FusedSource:
 
   Args:
     source: pairs with labels.
-    images: "infrared" or "visible" for the pair's own; "both" leaves the pair; "fusion" and "folder" read
-      `folder`/NAME with an image suffix, gray or colour (its luminance is taken).
+    images: "infrared" or "visible" for the pair's own; "both" leaves the pair; "fusion" and
+      "folder" read `folder`/NAME with an image suffix, gray or colour (its luminance is taken).
     folder: of the images.
 
   Raises:
-    DatasetError: an image is missing, cannot be read or has another size than its pair, naming the file.
+    DatasetError: an image is missing, cannot be read or has another size than its pair, naming the
+      file.
   """
 
   def __init__(self, source: Source, images: str, folder: str | Path | None = None):

@@ -3,7 +3,13 @@
 from pathlib import Path
 
 from tdfusion_jax.data.readers.boxed import VocSource, voc_source
-from tdfusion_jax.data.readers.paired import Layout, list_folder, require_partners, require_root, require_split
+from tdfusion_jax.data.readers.paired import (
+  Layout,
+  list_folder,
+  require_partners,
+  require_root,
+  require_split,
+)
 from tdfusion_jax.data.source import DatasetError
 
 CLASSES = ("person",)
@@ -27,9 +33,9 @@ def llvip(
 ) -> VocSource:
   """LLVIP in its official layout.
 
-  Pairs without an XML file are unlabelled, not empty. The paper trains and tests on every 10th image: either
-  `every=10` (counted over all pairs in name order, before unlabelled ones are left out) or its list as
-  `split_file`, whose boxes also serve where an XML file is missing.
+  Pairs without an XML file are unlabelled, not empty. The paper trains and tests on every 10th
+  image: either `every=10` (counted over all pairs in name order, before unlabelled ones are left
+  out) or its list as `split_file`, whose boxes also serve where an XML file is missing.
 
   Args:
     root: the folder with `infrared`, `visible` and `Annotations`.

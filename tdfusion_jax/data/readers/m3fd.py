@@ -1,9 +1,16 @@
-"""M3FD (Liu et al., TarDAL, CVPR 2022): streets by day and night, 768x1024, boxes of six classes."""
+"""M3FD (Liu et al., TarDAL, CVPR 2022): streets by day and night, 768x1024, boxes of six classes.
+"""
 
 from pathlib import Path
 
 from tdfusion_jax.data.readers.boxed import VocSource, voc_source
-from tdfusion_jax.data.readers.paired import Layout, list_folder, require_partners, require_root, require_split
+from tdfusion_jax.data.readers.paired import (
+  Layout,
+  list_folder,
+  require_partners,
+  require_root,
+  require_split,
+)
 
 CLASSES = ("People", "Car", "Bus", "Motorcycle", "Truck", "Lamp")
 LAYOUT = Layout(
@@ -25,14 +32,16 @@ def m3fd(
 ) -> VocSource:
   """M3FD's detection set in its official layout.
 
-  M3FD has no official split. `split_file` takes one of the paper's lists (3150 training, 1050 test pairs) and
-  is needed to compare with the paper; without it, every fourth pair in name order is test, the rest train,
-  and split "all" gives everything. Infrared files may have three channels: their luminance is used.
+  M3FD has no official split. `split_file` takes one of the paper's lists (3150 training, 1050 test
+  pairs) and is needed to compare with the paper; without it, every fourth pair in name order is
+  test, the rest train, and split "all" gives everything. Infrared files may have three channels:
+  their luminance is used.
 
   Args:
     root: the folder with `Ir`, `Vis` and `Annotation`.
     split: "train", "test" or "all"; with `split_file` only a name for logs.
-    split_file: a list `name x1,y1,x2,y2,class ...` a line; boxes come from the XML where there is one.
+    split_file: a list `name x1,y1,x2,y2,class ...` a line; boxes come from the XML where there is
+      one.
     labelled_only: False also hands out unlabelled pairs (target None).
   """
   base = require_root(root, LAYOUT)

@@ -12,7 +12,17 @@ from tdfusion_jax.data.readers.paired import (
   require_split,
 )
 
-CLASSES = ("background", "car", "person", "bike", "curve", "car stop", "guardrail", "color cone", "bump")
+CLASSES = (
+  "background",
+  "car",
+  "person",
+  "bike",
+  "curve",
+  "car stop",
+  "guardrail",
+  "color cone",
+  "bump",
+)
 LAYOUT = Layout(
   "MSRS",
   "its repository (Linfeng-Tang/MSRS on GitHub)",

@@ -13,7 +13,8 @@ KINDS = ("segmentation", "detection", None)
 def check_source(source: Any, name: str) -> None:
   """Raises `DatasetError` unless `source` is a `Source` whose first pair is as the loader needs it.
 
-  Only the first pair is looked at: it shows a wrong dtype or order of axes, and reading all would take long.
+  Only the first pair is looked at: it shows a wrong dtype or order of axes, and reading all would
+  take long.
   """
   needed = ("names", "classes", "kind", "__len__", "__getitem__", "describe")
   missing = [attribute for attribute in needed if not hasattr(source, attribute)]

@@ -1,11 +1,18 @@
-"""What all readers of folders share: finding partners, reading a pair, and telling what is missing."""
+"""What all readers of folders share: finding partners, reading a pair, and telling what is missing.
+"""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tdfusion_jax.batch import Sample
-from tdfusion_jax.data.images import files_by_stem, read_gray, read_labels, read_visible, require_equal_size
+from tdfusion_jax.data.images import (
+  files_by_stem,
+  read_gray,
+  read_labels,
+  read_visible,
+  require_equal_size,
+)
 from tdfusion_jax.data.source import DatasetError, Kind, checked_index, describe_source
 
 
@@ -32,7 +39,9 @@ class PairFiles(NamedTuple):
 class PairedSource:
   """Pairs of image files. Subclasses override `read_target`."""
 
-  def __init__(self, title: str, pairs: Sequence[PairFiles], kind: Kind | None, classes: Iterable[str]):
+  def __init__(
+    self, title: str, pairs: Sequence[PairFiles], kind: Kind | None, classes: Iterable[str]
+  ):
     self.title = title
     self.pairs = list(pairs)
     self.names = [pair.name for pair in self.pairs]
@@ -63,7 +72,13 @@ class PairedSource:
 class MaskSource(PairedSource):
   """Pairs whose label is an image of class indices; `unlabelled` is a file value to be ignored."""
 
-  def __init__(self, title: str, pairs: Sequence[PairFiles], classes: Iterable[str], unlabelled: int | None = None):
+  def __init__(
+    self,
+    title: str,
+    pairs: Sequence[PairFiles],
+    classes: Iterable[str],
+    unlabelled: int | None = None,
+  ):
     super().__init__(title, pairs, "segmentation", classes)
     self.unlabelled = unlabelled
 
@@ -92,13 +107,17 @@ def require_split(split: str, allowed: Sequence[str], title: str) -> str:
   return split
 
 
-def list_folder(folder: Path, layout: Layout, extensions: tuple[str, ...] | None = None) -> dict[str, Path]:
+def list_folder(
+  folder: Path, layout: Layout, extensions: tuple[str, ...] | None = None
+) -> dict[str, Path]:
   """Files by stem; a missing or empty folder is an error with the layout's help."""
   if not folder.is_dir():
     raise DatasetError(f"{layout.title} is incomplete: {folder} is missing. {layout.help()}")
   found = files_by_stem(folder) if extensions is None else files_by_stem(folder, extensions)
   if not found:
-    raise DatasetError(f"{layout.title} is incomplete: {folder} holds no fitting file. {layout.help()}")
+    raise DatasetError(
+      f"{layout.title} is incomplete: {folder} holds no fitting file. {layout.help()}"
+    )
   return found
 
 
@@ -108,7 +127,9 @@ def require_partners(left: dict[str, Path], right: dict[str, Path], layout: Layo
     lonely = sorted(here.keys() - there.keys())
     if lonely:
       folders = f"{next(iter(here.values())).parent} without a partner in {next(iter(there.values())).parent}"
-      raise DatasetError(f"{layout.title} is incomplete: {len(lonely)} file(s) of {folders}: {shorten(lonely)}")
+      raise DatasetError(
+        f"{layout.title} is incomplete: {len(lonely)} file(s) of {folders}: {shorten(lonely)}"
+      )
 
 
 def shorten(names: Sequence[str], count: int = 5) -> str:

@@ -44,7 +44,9 @@ def read_about(data_dir: str | Path, name: str) -> dict[str, Any] | None:
   try:
     return json.loads(path.read_text(encoding="utf-8"))[ABOUT]
   except (KeyError, TypeError, ValueError) as error:
-    raise DatasetError(f"{path}: not written by `tdfusion data build` ({type(error).__name__} {error})") from None
+    raise DatasetError(
+      f"{path}: not written by `tdfusion data build` ({type(error).__name__} {error})"
+    ) from None
 
 
 class RecordSource:
@@ -74,7 +76,9 @@ class RecordSource:
       raise DatasetError(f"{self.folder} has no split {split!r}; prepared: {', '.join(names)}")
     built, wanted = about["options"][self.split], plain_options(options)
     if built != wanted:
-      raise DatasetError(f"{self.folder}: its split {self.split!r} was built with options {built}, not {wanted}")
+      raise DatasetError(
+        f"{self.folder}: its split {self.split!r} was built with options {built}, not {wanted}"
+      )
     self.names = names[self.split]
     self.kind: Kind | None = about["kind"]
     self.classes: tuple[str, ...] = tuple(about["classes"])
@@ -103,12 +107,16 @@ class RecordSource:
 
     library = cast(Any, tfds)  # its decorators hide the signatures
     builder = library.builder_from_directory(str(self.folder))
-    # Images are decoded here, by the folder readers' own functions: what the library does with palettes and
-    # channels depends on what else is installed.
+    # Images are decoded here, by the folder readers' own functions: what the library does with
+    # palettes and channels depends on what else is installed.
     images = {"ir", "vi"} | ({"labels"} if self.kind == "segmentation" else set())
-    records = builder.as_data_source(self.split, decoders={k: library.decode.SkipDecoding() for k in images})
+    records = builder.as_data_source(
+      self.split, decoders={k: library.decode.SkipDecoding() for k in images}
+    )
     if len(records) != len(self.names):
-      raise DatasetError(f"{self.folder}: {len(records)} records, but {len(self.names)} names; build it anew")
+      raise DatasetError(
+        f"{self.folder}: {len(records)} records, but {len(self.names)} names; build it anew"
+      )
     if len(records):
       records[0]  # the first read imports more
     return records
@@ -118,7 +126,9 @@ class RecordSource:
     record = self._read(index)
     name = record["name"].decode()
     if name != self.names[index]:
-      raise DatasetError(f"{self.folder}: record {index} is {name}, not {self.names[index]}; build it anew")
+      raise DatasetError(
+        f"{self.folder}: record {index} is {name}, not {self.names[index]}; build it anew"
+      )
     origin = Path(f"{self.folder} ({self.split} {name})")
     ir, vi = read_gray(origin, record["ir"]), read_visible(origin, record["vi"])
     require_equal_size(origin, ir.shape, origin, vi.shape[:2])
@@ -133,4 +143,6 @@ class RecordSource:
     return boxes, np.asarray(objects["label"], np.int32).reshape(-1)
 
   def describe(self) -> str:
-    return describe_source(f"records {self.folder} {self.split}", len(self), self.kind, self.classes)
+    return describe_source(
+      f"records {self.folder} {self.split}", len(self), self.kind, self.classes
+    )

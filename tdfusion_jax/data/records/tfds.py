@@ -1,7 +1,8 @@
 """The readers as tensorflow-datasets builders, prepared and read without TensorFlow.
 
-Images go in as files: JPEG as it is where its channels fit, else PNG of what our reader sees, since the library
-does not enforce channel counts and decodes palettes differently from one environment to the next.
+Images go in as files: JPEG as it is where its channels fit, else PNG of what our reader sees, since
+the library does not enforce channel counts and decodes palettes differently from one environment to
+the next.
 """
 
 import contextlib
@@ -42,7 +43,12 @@ class PairBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   RELEASE_NOTES: ClassVar[dict[str, str]] = {str(VERSION): "First one."}
 
   def __init__(
-    self, *, options: Options | None = None, splits: Sequence[str] | None = None, root: str | None = None, **kwargs: Any
+    self,
+    *,
+    options: Options | None = None,
+    splits: Sequence[str] | None = None,
+    root: str | None = None,
+    **kwargs: Any,
   ):
     self._options = {split: dict(values) for split, values in (options or {}).items()}
     self._wanted, self._root, self._where = splits, root, kwargs.get("data_dir")
@@ -70,16 +76,22 @@ class PairBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
       "ir": tfds.features.Image(shape=(None, None, 1), doc="infrared"),
       "vi": tfds.features.Image(shape=(None, None, 3), doc="visible, RGB"),
       "vi_gray": tfds.features.Scalar(np.bool_, doc="the visible file had one channel"),
-      "labelled": tfds.features.Scalar(np.bool_, doc="False: nothing is known, which is not the same as empty"),
+      "labelled": tfds.features.Scalar(
+        np.bool_, doc="False: nothing is known, which is not the same as empty"
+      ),
     }
     if kind == "segmentation":
-      features["labels"] = tfds.features.LabeledImage(labels=_label_names(classes), shape=(None, None, 1))
+      features["labels"] = tfds.features.LabeledImage(
+        labels=_label_names(classes), shape=(None, None, 1)
+      )
     elif kind == "detection":
       features["objects"] = tfds.features.Sequence(
         {
           "bbox": tfds.features.BBoxFeature(doc="fractions of the image"),
           "label": tfds.features.ClassLabel(names=list(classes)),
-          "xyxy": tfds.features.Tensor(shape=(4,), dtype=np.float32, doc="x1, y1, x2, y2 in pixels, exactly as read"),
+          "xyxy": tfds.features.Tensor(
+            shape=(4,), dtype=np.float32, doc="x1, y1, x2, y2 in pixels, exactly as read"
+          ),
         }
       )
     return tfds.core.DatasetInfo(
@@ -99,8 +111,12 @@ class PairBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
       root = Path(self._root or dl_manager.manual_dir)
     sources = {split: self._source(split, root) for split in self._wanted or self._splits(root)}
     first = next(iter(sources.values()))
-    if any((source.kind, source.classes) != (first.kind, first.classes) for source in sources.values()):
-      raise DatasetError(f"{self.name}: its splits differ in the kind of labels or in their classes")
+    if any(
+      (source.kind, source.classes) != (first.kind, first.classes) for source in sources.values()
+    ):
+      raise DatasetError(
+        f"{self.name}: its splits differ in the kind of labels or in their classes"
+      )
     about = {
       "kind": first.kind,
       "classes": first.classes,
@@ -133,7 +149,9 @@ def _files_digest(source: Source) -> str:
   for name, ir, vi, label in getattr(source, "pairs", ()):
     if label is not None and label not in labels:
       labels[label] = hashlib.sha256(label.read_bytes()).hexdigest()
-    digest.update(f"{name!r} {ir.stat().st_size} {vi.stat().st_size} {label and labels[label]}\n".encode())
+    digest.update(
+      f"{name!r} {ir.stat().st_size} {vi.stat().st_size} {label and labels[label]}\n".encode()
+    )
   return digest.hexdigest()
 
 
@@ -231,7 +249,9 @@ class Folder(PairBuilder):
       return source.kind, source.classes
     about = read_about(self._where or Path.home() / "tensorflow_datasets", self.name)
     if about is None:
-      raise DatasetError("a folder's features depend on its labels: give root=DIR, or the data_dir of its records")
+      raise DatasetError(
+        "a folder's features depend on its labels: give root=DIR, or the data_dir of its records"
+      )
     return about["kind"], tuple(about["classes"])
 
 
@@ -256,8 +276,8 @@ def build(
     The folder of the records.
 
   Raises:
-    DatasetError: unfitting data, unknown splits or options, or there are records already that were built with other
-      options or from other files.
+    DatasetError: unfitting data, unknown splits or options, or there are records already that were
+      built with other options or from other files.
   """
   known = {cls.name: cls for cls in (Llvip, M3fd, Msrs, Fmb, SyntheticDet, SyntheticSeg, Folder)}
   if name not in known:
@@ -276,7 +296,9 @@ def build(
     tfds.disable_progress_bar()
   try:
     with contextlib.redirect_stdout(io.StringIO()):  # it speaks of downloading
-      builder = known[name](options=options, splits=splits, root=place, data_dir=str(here), file_format="array_record")
+      builder = known[name](
+        options=options, splits=splits, root=place, data_dir=str(here), file_format="array_record"
+      )
       builder.download_and_prepare(
         file_format="array_record", download_config=tfds.download.DownloadConfig(manual_dir=place)
       )
@@ -287,17 +309,25 @@ def build(
   return Path(str(builder.data_dir))
 
 
-def _sources(name: str, root: Path | None, options: Options, splits: Sequence[str] | None) -> dict[str, Source]:
+def _sources(
+  name: str, root: Path | None, options: Options, splits: Sequence[str] | None
+) -> dict[str, Source]:
   """The source of every split that is wanted: what does not fit is found before anything is written."""
   wanted = list(splits or _splits_of(name, root))
   if name == "folder" and root is not None and (root / "ir").is_dir() and wanted != ["train"]:
-    raise DatasetError(f"{root} holds one set of pairs, not splits; leave out --splits={','.join(wanted)}")
+    raise DatasetError(
+      f"{root} holds one set of pairs, not splits; leave out --splits={','.join(wanted)}"
+    )
   unknown = sorted(options.keys() - {"", *wanted})
   if unknown:
-    raise DatasetError(f"options are given for {', '.join(unknown)}, but the splits are {', '.join(wanted)}")
+    raise DatasetError(
+      f"options are given for {', '.join(unknown)}, but the splits are {', '.join(wanted)}"
+    )
   for split in wanted:
     check_reader_options(name, _of_split(options, split))
-  sources = {split: get_source(name, root=root, split=split, **_of_split(options, split)) for split in wanted}
+  sources = {
+    split: get_source(name, root=root, split=split, **_of_split(options, split)) for split in wanted
+  }
   first = sources[wanted[0]]
   for split, source in sources.items():
     if (source.kind, source.classes) != (first.kind, first.classes):
@@ -311,11 +341,15 @@ def _sources(name: str, root: Path | None, options: Options, splits: Sequence[st
   return sources
 
 
-def _require_same(folder: Path, made: Mapping[str, Any], sources: Mapping[str, Source], options: Options) -> None:
+def _require_same(
+  folder: Path, made: Mapping[str, Any], sources: Mapping[str, Source], options: Options
+) -> None:
   """Raises unless the records in `folder` are those that would be built now."""
   wanted = {split: plain_options(_of_split(options, split)) for split in sources}
   if wanted != made["options"]:
-    raise DatasetError(f"{folder}: holds records of other splits or options; remove them or use another data_dir")
+    raise DatasetError(
+      f"{folder}: holds records of other splits or options; remove them or use another data_dir"
+    )
   for split, digest in made.get("files", {}).items():
     if digest != _files_digest(sources[split]):
       raise DatasetError(

@@ -1,8 +1,8 @@
 """A procedural street world in two modalities, for tests, demonstrations and runs without any download.
 
-Some things show in the infrared only (people in the dark, heating pipes), some in visible light only (signs,
-lane marks: the temperature of their surroundings), some in both (cars with hot engines and headlights). A
-good fusion keeps all of them, and `SyntheticSource.scene` says where they are.
+Some things show in the infrared only (people in the dark, heating pipes), some in visible light
+only (signs, lane marks: the temperature of their surroundings), some in both (cars with hot engines
+and headlights). A good fusion keeps all of them, and `SyntheticSource.scene` says where they are.
 """
 
 from typing import Any
@@ -64,10 +64,11 @@ class SyntheticSource:
     """All that is known about a scene.
 
     Returns:
-      "ir" [H, W] uint8; "vi" [H, W, 3] uint8; "labels" [H, W] uint8 (`SEG_CLASSES`); "boxes" [K, 4] float32
-      xyxy pixels around visible parts and "classes" [K] int32 (`DET_CLASSES`), without objects that are
-      hidden by more than 60 % or tiny; "ir_only" [H, W] bool: people only the infrared shows; "vi_only"
-      [H, W] bool: signs, and where they are labelled, lane marks; "night" bool.
+      "ir" [H, W] uint8; "vi" [H, W, 3] uint8; "labels" [H, W] uint8 (`SEG_CLASSES`); "boxes" [K, 4]
+      float32 xyxy pixels around visible parts and "classes" [K] int32 (`DET_CLASSES`), without
+      objects that are hidden by more than 60 % or tiny; "ir_only" [H, W] bool: people only the
+      infrared shows; "vi_only" [H, W] bool: signs, and where they are labelled, lane marks; "night"
+      bool.
     """
     index = checked_index(index, len(self))
     rng = np.random.default_rng([self.seed, _SPLITS[self.split], index])

@@ -57,7 +57,13 @@ def _draw(draw: ImageDraw.ImageDraw, shape: Shape, left: int, top: int, scale: i
   if isinstance(shape, Polygon):
     draw.polygon([move(p) for p in shape.points], fill=255)
   elif isinstance(shape, Ellipse):
-    draw.ellipse([move((shape.x - shape.rx, shape.y - shape.ry)), move((shape.x + shape.rx, shape.y + shape.ry))], 255)
+    draw.ellipse(
+      [
+        move((shape.x - shape.rx, shape.y - shape.ry)),
+        move((shape.x + shape.rx, shape.y + shape.ry)),
+      ],
+      255,
+    )
   else:
     points, radius = [move(p) for p in shape.points], shape.width * scale / 2
     draw.line(points, fill=255, width=max(1, round(2 * radius)))
@@ -68,8 +74,9 @@ def _draw(draw: ImageDraw.ImageDraw, shape: Shape, left: int, top: int, scale: i
 class Canvas:
   """Two images of one scene, what glows in the visible one, and who owns each pixel.
 
-  `vi` [H, W, 3] and `ir` [H, W] are brightness and heat, about 0 to 1; `glow` [H, W, 3] is light sent out,
-  added with a halo by the camera; `owner` [H, W] is the topmost object's number, -1 for none.
+  `vi` [H, W, 3] and `ir` [H, W] are brightness and heat, about 0 to 1; `glow` [H, W, 3] is light
+  sent out, added with a halo by the camera; `owner` [H, W] is the topmost object's number, -1 for
+  none.
   """
 
   def __init__(self, vi: np.ndarray, ir: np.ndarray):
@@ -126,7 +133,8 @@ class Canvas:
       self.ir[patch.where] += np.float32(heat) * patch.alpha
 
   def hide(self, patch: Patch | None) -> None:
-    """Sets the infrared image back to the backdrop: what has the temperature of its surroundings."""
+    """Sets the infrared image back to the backdrop: what has the temperature of its surroundings.
+    """
     if patch is not None:
       target = self.ir[patch.where]
       target += (self.backdrop[patch.where] - target) * patch.alpha

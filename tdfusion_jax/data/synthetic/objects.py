@@ -37,7 +37,8 @@ Placer = Callable[[float, float], Point]
 
 
 def _placer(x: float, y: float, unit: float) -> Placer:
-  """Object coordinates (right, up) in units of `unit` pixels from the foot point (x, y) -> pixels."""
+  """Object coordinates (right, up) in units of `unit` pixels from the foot point (x, y) -> pixels.
+  """
   return lambda u, v: (x + u * unit, y - v * unit)
 
 
@@ -64,11 +65,18 @@ def _body(at: Placer, rng: np.random.Generator, height: float) -> dict[str, Sequ
   legs, shoes, arms = [], [], []
   for s in (-1.0, 1.0):
     foot = s * (0.045 + stride)
-    legs.append(Limb([at(s * 0.045, 0.5), at(s * (0.05 + stride * 0.7), 0.27), at(foot, 0.045)], 0.085 * height))
+    legs.append(
+      Limb(
+        [at(s * 0.045, 0.5), at(s * (0.05 + stride * 0.7), 0.27), at(foot, 0.045)], 0.085 * height
+      )
+    )
     shoes.append(_ellipse(at(foot + side * 0.025, 0.022), 0.055 * height, 0.025 * height))
     elbow, hand = at(s * 0.155 + swing * 0.5, 0.63), at(s * 0.135 + swing * 1.4, 0.49)
     arms.append(Limb([at(s * 0.125, 0.79), elbow, hand], 0.055 * height))
-  torso = [Polygon([at(u, v) for u, v in TORSO]), Limb([at(0.0, 0.83), at(0.0, 0.87)], 0.07 * height)]
+  torso = [
+    Polygon([at(u, v) for u, v in TORSO]),
+    Limb([at(0.0, 0.83), at(0.0, 0.87)], 0.07 * height),
+  ]
   head = [_ellipse(at(0.0, 0.93), 0.052 * height, 0.068 * height)]
   hair = [_ellipse(at(-side * 0.012, 0.955), 0.05 * height, 0.05 * height)]
   return {"legs": legs, "shoes": shoes, "torso": torso, "arms": arms, "head": head, "hair": hair}
@@ -132,12 +140,26 @@ def draw_car(
       at(-0.5, 0.2),
     ]
   )
-  cabin = Polygon([at(-0.44, 0.46), at(0.44, 0.46), at(0.345, 0.74), at(0.29, 0.79), at(-0.29, 0.79), at(-0.345, 0.74)])
+  cabin = Polygon(
+    [
+      at(-0.44, 0.46),
+      at(0.44, 0.46),
+      at(0.345, 0.74),
+      at(0.29, 0.79),
+      at(-0.29, 0.79),
+      at(-0.345, 0.74),
+    ]
+  )
   glass = Polygon([at(-0.375, 0.49), at(0.375, 0.49), at(0.3, 0.72), at(-0.3, 0.72)])
-  wheels = [Polygon([at(s * 0.29, 0), at(s * 0.46, 0), at(s * 0.46, 0.22), at(s * 0.29, 0.22)]) for s in (-1, 1)]
+  wheels = [
+    Polygon([at(s * 0.29, 0), at(s * 0.46, 0), at(s * 0.46, 0.22), at(s * 0.29, 0.22)])
+    for s in (-1, 1)
+  ]
   mirrors = [_ellipse(at(s * 0.5, 0.52), 0.055 * width, 0.035 * width) for s in (-1, 1)]
   whole = canvas.patch(body, cabin, *wheels, *mirrors)
-  canvas.dim(canvas.patch(Ellipse(x, y, 0.56 * width, 0.06 * width)), 0.35, 0.12 if running else 0.0)
+  canvas.dim(
+    canvas.patch(Ellipse(x, y, 0.56 * width, 0.06 * width)), 0.35, 0.12 if running else 0.0
+  )
   canvas.extinguish(whole)
   canvas.paint(canvas.patch(*wheels), np.full(3, 0.07) * light, 0.7 if running else 0.4)
   canvas.paint(canvas.patch(cabin, *mirrors), paint * 0.92 * light, 0.4)
@@ -149,15 +171,27 @@ def draw_car(
   )
   canvas.paint(canvas.patch(glass), np.array([0.2, 0.26, 0.32]) * light, 0.17)
   if not front:
-    canvas.paint(canvas.patch(Limb([at(-0.15, 0.52), at(0.2, 0.69)], 0.03 * width)), np.full(3, 0.42) * light, 0.2)
+    canvas.paint(
+      canvas.patch(Limb([at(-0.15, 0.52), at(0.2, 0.69)], 0.03 * width)),
+      np.full(3, 0.42) * light,
+      0.2,
+    )
   _car_details(canvas, at, width, light, front, night, running)
   canvas.own(whole, number)
 
 
 def _car_details(
-  canvas: Canvas, at: Placer, width: float, light: np.ndarray, front: bool, night: bool, running: bool
+  canvas: Canvas,
+  at: Placer,
+  width: float,
+  light: np.ndarray,
+  front: bool,
+  night: bool,
+  running: bool,
 ) -> None:
-  lamps = canvas.patch(*(_ellipse(at(s * 0.385, 0.365), 0.085 * width, 0.05 * width) for s in (-1, 1)))
+  lamps = canvas.patch(
+    *(_ellipse(at(s * 0.385, 0.365), 0.085 * width, 0.05 * width) for s in (-1, 1))
+  )
   hot = 0.95 if running else 0.5
   if front:
     bonnet = Polygon([at(-0.4, 0.42), at(0.4, 0.42), at(0.36, 0.49), at(-0.36, 0.49)])
@@ -167,10 +201,16 @@ def _car_details(
       np.full(3, 0.08) * light,
       hot,
     )
-    canvas.paint(lamps, np.array([0.9, 0.9, 0.85]) * np.maximum(light, 0.3), 0.72 if running else 0.4)
+    canvas.paint(
+      lamps, np.array([0.9, 0.9, 0.85]) * np.maximum(light, 0.3), 0.72 if running else 0.4
+    )
   else:
     canvas.paint(canvas.patch(_ellipse(at(0.28, 0.12), 0.07 * width, 0.05 * width)), None, hot)
-    canvas.paint(canvas.patch(Polygon([at(-0.3, 0.1), at(0.3, 0.1), at(0.3, 0.16), at(-0.3, 0.16)])), None, hot - 0.25)
+    canvas.paint(
+      canvas.patch(Polygon([at(-0.3, 0.1), at(0.3, 0.1), at(0.3, 0.16), at(-0.3, 0.16)])),
+      None,
+      hot - 0.25,
+    )
     canvas.paint(lamps, np.array([0.75, 0.06, 0.05]) * np.maximum(light, 0.35), 0.55)
   plate = Polygon([at(-0.13, 0.2), at(0.13, 0.2), at(0.13, 0.265), at(-0.13, 0.265)])
   canvas.paint(canvas.patch(plate), np.full(3, 0.85) * light, 0.44)
@@ -179,7 +219,13 @@ def _car_details(
 
 
 def draw_sign(
-  canvas: Canvas, number: int, rng: np.random.Generator, x: float, y: float, unit: float, light: np.ndarray
+  canvas: Canvas,
+  number: int,
+  rng: np.random.Generator,
+  x: float,
+  y: float,
+  unit: float,
+  light: np.ndarray,
 ) -> None:
   """A traffic sign, `unit` pixels a metre: reflecting foil in visible light, no contrast in the infrared."""
   at = _placer(x, y, unit)
@@ -189,7 +235,8 @@ def draw_sign(
   kind, radius = int(rng.integers(4)), rng.uniform(0.46, 0.56)
   bright = np.maximum(light, 0.55)
   white, red, blue, black = (
-    np.array(c) * bright for c in ([0.95, 0.95, 0.92], [0.85, 0.08, 0.1], [0.08, 0.25, 0.75], [0.06, 0.06, 0.08])
+    np.array(c) * bright
+    for c in ([0.95, 0.95, 0.92], [0.85, 0.08, 0.1], [0.08, 0.25, 0.75], [0.06, 0.06, 0.08])
   )
   cx, cy = at(0, 2.35)
   r = radius * unit
@@ -203,7 +250,9 @@ def draw_sign(
       Ellipse(cx, cy, r, r),
       [(Ellipse(cx, cy, r, r), red), (Ellipse(cx, cy, 0.72 * r, 0.72 * r), white)],
     )
-    layers += [(Limb([at(s, 2.35 - 0.13), at(s, 2.35 + 0.13)], 0.11 * unit), black) for s in (-0.12, 0.12)]
+    layers += [
+      (Limb([at(s, 2.35 - 0.13), at(s, 2.35 + 0.13)], 0.11 * unit), black) for s in (-0.12, 0.12)
+    ]
   elif kind == 1:  # warning triangle
     plate, layers = rim(3, 0, 1.2), [(rim(3, 0, 1.2), red), (rim(3, 0, 0.72), white)]
     layers += [(Limb([at(0, 2.25), at(0, 2.5)], 0.1 * unit), black)]
@@ -233,7 +282,13 @@ def draw_sign(
 
 
 def draw_tree(
-  canvas: Canvas, rng: np.random.Generator, x: float, y: float, unit: float, light: np.ndarray, heat: float
+  canvas: Canvas,
+  rng: np.random.Generator,
+  x: float,
+  y: float,
+  unit: float,
+  light: np.ndarray,
+  heat: float,
 ) -> None:
   """A leafy tree, `unit` pixels a metre: rich texture in visible light, a cool mottled blob in infrared."""
   at = _placer(x, y, unit)
@@ -242,20 +297,32 @@ def draw_tree(
   canvas.paint(canvas.patch(*trunk), np.array([0.3, 0.22, 0.15]) * light, heat + 0.06)
   centres = rng.normal(0, 0.45, (16, 2)) * [spread, spread * 0.75]
   green = np.array([0.2, 0.36, 0.13]) * rng.uniform(0.75, 1.15, 3)
-  for shift, size, tone, count in ((0.0, 0.62, 0.62, 16), (0.12, 0.42, 1.0, 12), (0.24, 0.24, 1.35, 8)):
+  for shift, size, tone, count in (
+    (0.0, 0.62, 0.62, 16),
+    (0.12, 0.42, 1.0, 12),
+    (0.24, 0.24, 1.35, 8),
+  ):
     blobs = [
-      _ellipse(at(u + shift * 0.5, tall + v + shift), size * spread * unit, size * spread * 0.85 * unit)
+      _ellipse(
+        at(u + shift * 0.5, tall + v + shift), size * spread * unit, size * spread * 0.85 * unit
+      )
       for u, v in centres[:count]
     ]
     patch = canvas.patch(*blobs)
     if patch is None:
       continue
     leaves = rng.uniform(0.6, 1.35, patch.alpha.shape).astype(np.float32)
-    canvas.paint(patch, (green * tone * light).astype(np.float32) * leaves[..., None], heat + 0.05 * (leaves - 1))
+    canvas.paint(
+      patch,
+      (green * tone * light).astype(np.float32) * leaves[..., None],
+      heat + 0.05 * (leaves - 1),
+    )
     canvas.extinguish(patch)
 
 
-def draw_lamp(canvas: Canvas, x: float, y: float, unit: float, light: np.ndarray, night: bool, inward: float) -> None:
+def draw_lamp(
+  canvas: Canvas, x: float, y: float, unit: float, light: np.ndarray, night: bool, inward: float
+) -> None:
   """A street lamp, `unit` pixels a metre, its arm towards the road (`inward` -1 or 1)."""
   at = _placer(x, y, unit)
   pole = canvas.patch(

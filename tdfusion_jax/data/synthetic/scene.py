@@ -6,7 +6,13 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from tdfusion_jax.data.synthetic.canvas import Canvas, smooth_noise
-from tdfusion_jax.data.synthetic.objects import draw_car, draw_lamp, draw_person, draw_sign, draw_tree
+from tdfusion_jax.data.synthetic.objects import (
+  draw_car,
+  draw_lamp,
+  draw_person,
+  draw_sign,
+  draw_tree,
+)
 from tdfusion_jax.data.synthetic.street import (
   PAVEMENT,
   ROAD,
@@ -32,15 +38,23 @@ class Thing(NamedTuple):
 
 
 def make_scene(
-  rng: np.random.Generator, size: tuple[int, int], night: bool, lanes_count: bool = True, noise: float = 1.0
+  rng: np.random.Generator,
+  size: tuple[int, int],
+  night: bool,
+  lanes_count: bool = True,
+  noise: float = 1.0,
 ) -> dict[str, Any]:
   """Draws one scene; see `SyntheticSource.scene` for the entries."""
-  view = View(*size, horizon=size[0] * rng.uniform(0.38, 0.46), centre=size[1] * rng.uniform(0.4, 0.6))
+  view = View(
+    *size, horizon=size[0] * rng.uniform(0.38, 0.46), centre=size[1] * rng.uniform(0.4, 0.6)
+  )
   posts = _lamp_posts(rng)
   cars = _place_cars(rng, view)
   pools = [(x - np.sign(x) * 1.3, z, 2.3, 0.8) for x, z in posts]
   pools += [(car.x, car.depth - 4.5, 1.5, 0.5) for car in cars if car.front]
-  ambient = np.array([0.1, 0.11, 0.15]) if night else np.array([1.0, 0.98, 0.95]) * rng.uniform(0.8, 1.05)
+  ambient = (
+    np.array([0.1, 0.11, 0.15]) if night else np.array([1.0, 0.98, 0.95]) * rng.uniform(0.8, 1.05)
+  )
   street = Street(view, night, ambient, tuple(pools) if night else ())
   things = cars + _place_signs(rng, view)
   things += _place_people(rng, street, things)
@@ -62,7 +76,9 @@ def _place_cars(rng: np.random.Generator, view: View) -> list[Thing]:
   cars, depth = [], {-1: rng.uniform(8, 15), 1: rng.uniform(9, 16)}
   for _ in range(int(rng.integers(1, 4))):
     side = int(rng.choice([-1, 1]))
-    cars.append(Thing(CAR, side * 1.75 + rng.uniform(-0.35, 0.35), float(depth[side]), front=side < 0))
+    cars.append(
+      Thing(CAR, side * 1.75 + rng.uniform(-0.35, 0.35), float(depth[side]), front=side < 0)
+    )
     depth[side] += rng.uniform(7, 12)
   return cars
 
@@ -72,7 +88,11 @@ def _place_signs(rng: np.random.Generator, view: View) -> list[Thing]:
   for side in rng.permutation([-1, 1])[: rng.integers(1, 3)]:
     room = (view.width - view.centre if side > 0 else view.centre) / view.height
     nearest = (ROAD + 1.3) / room
-    signs.append(Thing(SIGN, float(side * (ROAD + rng.uniform(0.5, 0.9))), float(rng.uniform(nearest, nearest + 5))))
+    signs.append(
+      Thing(
+        SIGN, float(side * (ROAD + rng.uniform(0.5, 0.9))), float(rng.uniform(nearest, nearest + 5))
+      )
+    )
   return signs
 
 
@@ -82,9 +102,15 @@ def _place_people(rng: np.random.Generator, street: Street, others: list[Thing])
     for _ in range(12):
       depth = rng.uniform(6.5, 15)
       pavement = rng.random() < 0.65
-      x = rng.choice([-1, 1]) * rng.uniform(ROAD + 0.4, PAVEMENT) if pavement else rng.uniform(-ROAD, ROAD)
+      x = (
+        rng.choice([-1, 1]) * rng.uniform(ROAD + 0.4, PAVEMENT)
+        if pavement
+        else rng.uniform(-ROAD, ROAD)
+      )
       column = view.project(x, 0.0, depth)[0] / view.width
-      if not 0.04 < column < 0.96 or any(_covers(view, x, depth, thing) for thing in [*others, *people]):
+      if not 0.04 < column < 0.96 or any(
+        _covers(view, x, depth, thing) for thing in [*others, *people]
+      ):
         continue
       dark = street.night and street.light(x, depth).max() < 0.24
       if street.night and not dark and rng.random() < 0.6:
@@ -101,13 +127,23 @@ def _covers(view: View, x: float, depth: float, thing: Thing) -> bool:
   return bool(gap < 0.75 * view.height * (0.25 / depth + half / thing.depth))
 
 
-def _draw_all(canvas: Canvas, street: Street, rng, things: list[Thing], posts: list[tuple[float, float]]) -> None:
+def _draw_all(
+  canvas: Canvas, street: Street, rng, things: list[Thing], posts: list[tuple[float, float]]
+) -> None:
   view, night = street.view, street.night
-  trees = [(s * rng.uniform(PAVEMENT, PAVEMENT + 1.5), rng.uniform(9, 30)) for s in rng.choice([-1, 1], 4)]
+  trees = [
+    (s * rng.uniform(PAVEMENT, PAVEMENT + 1.5), rng.uniform(9, 30)) for s in rng.choice([-1, 1], 4)
+  ]
   queue = [(thing.depth, "thing", i) for i, thing in enumerate(things)]
-  queue += [(z, "lamp", i) for i, (_, z) in enumerate(posts)] + [(z, "tree", i) for i, (_, z) in enumerate(trees)]
+  queue += [(z, "lamp", i) for i, (_, z) in enumerate(posts)] + [
+    (z, "tree", i) for i, (_, z) in enumerate(trees)
+  ]
   for depth, what, i in sorted(queue, reverse=True):
-    x = {"thing": lambda i: things[i].x, "lamp": lambda i: posts[i][0], "tree": lambda i: trees[i][0]}[what](i)
+    x = {
+      "thing": lambda i: things[i].x,
+      "lamp": lambda i: posts[i][0],
+      "tree": lambda i: trees[i][0],
+    }[what](i)
     column, row = view.project(x, 0.0, depth)
     unit, light = view.height / depth, street.light(np.float64(x), depth)
     if what == "tree":
@@ -124,7 +160,13 @@ def _draw_all(canvas: Canvas, street: Street, rng, things: list[Thing], posts: l
 
 
 def _describe(
-  canvas: Canvas, lanes: np.ndarray, things: list[Thing], rng, street: Street, lanes_count: bool, noise: float
+  canvas: Canvas,
+  lanes: np.ndarray,
+  things: list[Thing],
+  rng,
+  street: Street,
+  lanes_count: bool,
+  noise: float,
 ) -> dict[str, Any]:
   """Labels from the owner map, and the two photos."""
   labels = np.where(lanes & (canvas.owner < 0), LANE, 0).astype(np.uint8)
@@ -161,21 +203,29 @@ def _blur(image: np.ndarray, radius: float) -> np.ndarray:
   return np.asarray(picture.filter(ImageFilter.GaussianBlur(radius)), np.float32) / np.float32(255)
 
 
-def _visible_photo(canvas: Canvas, rng: np.random.Generator, night: bool, gain: float) -> np.ndarray:
+def _visible_photo(
+  canvas: Canvas, rng: np.random.Generator, night: bool, gain: float
+) -> np.ndarray:
   height = canvas.ir.shape[0]
   picture = canvas.vi
   if night:
     halo = 0.75 * _blur(canvas.glow, 0.012 * height) + 0.9 * _blur(canvas.glow, 0.05 * height)
     picture = picture + np.minimum(canvas.glow, 1) + halo
   picture = _blur(picture * np.float32(rng.uniform(0.92, 1.08)), 0.0018 * height)
-  noise = rng.standard_normal(picture.shape, np.float32) * np.float32(gain * (0.014 if night else 0.008))
+  noise = rng.standard_normal(picture.shape, np.float32) * np.float32(
+    gain * (0.014 if night else 0.008)
+  )
   return (np.clip(picture + noise, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
 def _thermal_photo(canvas: Canvas, rng: np.random.Generator, gain: float) -> np.ndarray:
   shape = canvas.ir.shape
   picture = _blur(canvas.ir, 0.0026 * shape[0])
-  picture = (picture - 0.5) * np.float32(rng.uniform(0.9, 1.1)) + np.float32(0.5 + rng.uniform(-0.04, 0.04))
+  picture = (picture - 0.5) * np.float32(rng.uniform(0.9, 1.1)) + np.float32(
+    0.5 + rng.uniform(-0.04, 0.04)
+  )
   columns = rng.standard_normal((1, shape[1]), np.float32) * np.float32(0.005)
-  noise = rng.standard_normal(shape, np.float32) * np.float32(0.01 * gain) + 0.01 * smooth_noise(rng, shape, 3)
+  noise = rng.standard_normal(shape, np.float32) * np.float32(0.01 * gain) + 0.01 * smooth_noise(
+    rng, shape, 3
+  )
   return (np.clip(picture + columns + noise, 0, 1) * 255 + 0.5).astype(np.uint8)

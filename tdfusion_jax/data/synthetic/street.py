@@ -38,7 +38,10 @@ class Street(NamedTuple):
   def light(self, x, depth) -> np.ndarray:
     """RGB light at ground positions; the result has one axis more than `x`."""
     pools = (
-      sum(s * np.exp(-((x - lx) ** 2 + (0.6 * (depth - lz)) ** 2) / (2 * r * r)) for lx, lz, r, s in self.lamps)
+      sum(
+        s * np.exp(-((x - lx) ** 2 + (0.6 * (depth - lz)) ** 2) / (2 * r * r))
+        for lx, lz, r, s in self.lamps
+      )
       if self.lamps
       else np.zeros(np.shape(x))
     )
@@ -63,7 +66,9 @@ def make_walls(rng: np.random.Generator) -> list[Wall]:
     depth = rng.uniform(3, 9)
     for _ in range(int(rng.integers(2, 5))):
       length = rng.uniform(5, 12)
-      colour = np.array([[0.62, 0.5, 0.4], [0.55, 0.55, 0.55], [0.6, 0.35, 0.28], [0.72, 0.68, 0.58]])[rng.integers(4)]
+      colour = np.array(
+        [[0.62, 0.5, 0.4], [0.55, 0.55, 0.55], [0.6, 0.35, 0.28], [0.72, 0.68, 0.58]]
+      )[rng.integers(4)]
       walls.append(
         Wall(
           side * rng.uniform(7.5, 9),
@@ -112,7 +117,9 @@ def empty_street(street: Street, rng: np.random.Generator, walls: list[Wall]) ->
 
 def _ground(rng, depth, across, night) -> tuple[np.ndarray, np.ndarray]:
   tile = rng.uniform(-1, 1, (64, 64)).astype(np.float32)
-  grain = tile[(depth * 9).astype(int) % 64, (across * 9).astype(int) % 64] * np.minimum(1, 8 / depth)
+  grain = tile[(depth * 9).astype(int) % 64, (across * 9).astype(int) % 64] * np.minimum(
+    1, 8 / depth
+  )
   patches = smooth_noise(rng, depth.shape, 7)
   inside = np.abs(across)
   zones = [inside < ROAD, inside < ROAD + 0.2, inside < PAVEMENT]
@@ -131,7 +138,9 @@ def _ground(rng, depth, across, night) -> tuple[np.ndarray, np.ndarray]:
 
 def _draw_wall(canvas: Canvas, view: View, wall: Wall, rng, depth, across) -> None:
   def quad(z0, z1, low, high):
-    return Polygon([view.project(wall.x, h, z) for z, h in ((z0, low), (z0, high), (z1, high), (z1, low))])
+    return Polygon(
+      [view.project(wall.x, h, z) for z, h in ((z0, low), (z0, high), (z1, high), (z1, low))]
+    )
 
   near = max(wall.near, 1.5)
   patch = canvas.patch(quad(near, wall.far, 0.0, wall.height))
@@ -139,7 +148,11 @@ def _draw_wall(canvas: Canvas, view: View, wall: Wall, rng, depth, across) -> No
     return
   shade = 1.0 if wall.x < 0 else 0.78
   texture = 1 + 0.07 * rng.standard_normal(patch.alpha.shape).astype(np.float32)
-  canvas.paint(patch, (wall.colour * shade).astype(np.float32) * texture[..., None], wall.heat + 0.15 * (texture - 1))
+  canvas.paint(
+    patch,
+    (wall.colour * shade).astype(np.float32) * texture[..., None],
+    wall.heat + 0.15 * (texture - 1),
+  )
   columns = np.arange(near + 0.7, wall.far - 1.2, 2.1)
   floors = np.arange(1.0, wall.height - 1.6, 2.6)
   windows = [quad(z, z + 1.1, h, h + 1.45) for z in columns for h in floors]
@@ -154,13 +167,17 @@ def _draw_wall(canvas: Canvas, view: View, wall: Wall, rng, depth, across) -> No
       canvas.paint(canvas.patch(*bright), None, wall.heat + 0.1)
   if rng.random() < 0.6:  # a heating pipe: warm, and painted like its wall
     z = rng.uniform(near, wall.far - 0.4)
-    canvas.paint(canvas.patch(quad(z, z + 0.28, 0.0, wall.height * 0.8)), None, rng.uniform(0.65, 0.85))
+    canvas.paint(
+      canvas.patch(quad(z, z + 0.28, 0.0, wall.height * 0.8)), None, rng.uniform(0.65, 0.85)
+    )
   canvas.own(patch, 0)
   # The light on a front follows its own distance, not that of the ground its pixels would show.
   covered = patch.alpha > 0.5
   columns_x = np.arange(patch.where[1].start, patch.where[1].stop) + 0.5 - view.centre
   columns_x = np.where(np.abs(columns_x) < 0.5, 0.5, columns_x)
-  distance = np.broadcast_to(np.clip(wall.x * view.height / columns_x, wall.near, wall.far), covered.shape)
+  distance = np.broadcast_to(
+    np.clip(wall.x * view.height / columns_x, wall.near, wall.far), covered.shape
+  )
   depth[patch.where][covered] = distance[covered]
   across[patch.where][covered] = wall.x
 
@@ -170,7 +187,9 @@ def draw_lanes(canvas: Canvas, street: Street, rng: np.random.Generator) -> np.n
 
   def stripe(x0, x1, z0, z1):
     z0 = max(z0, 1.0)
-    return Polygon([street.view.project(x, 0.0, z) for x, z in ((x0, z0), (x0, z1), (x1, z1), (x1, z0))])
+    return Polygon(
+      [street.view.project(x, 0.0, z) for x, z in ((x0, z0), (x0, z1), (x1, z1), (x1, z0))]
+    )
 
   start = rng.uniform(0, 6)
   shapes = [stripe(-0.13, 0.13, z, z + 2.6) for z in np.arange(start - 4, 50, 6.0) if z + 2.6 > 1.5]
@@ -187,6 +206,8 @@ def draw_lanes(canvas: Canvas, street: Street, rng: np.random.Generator) -> np.n
   light = street.light((columns - street.view.centre) * depth / street.view.height, depth)
   wear = rng.uniform(0.75, 1.0, patch.alpha.shape)[..., None]
   # Road paint throws light back towards the camera: it stays faintly visible without a lamp.
-  canvas.paint(patch, (0.86 * np.maximum(light, 0.2 if street.night else 0.0) * wear).astype(np.float32))
+  canvas.paint(
+    patch, (0.86 * np.maximum(light, 0.2 if street.night else 0.0) * wear).astype(np.float32)
+  )
   mask[patch.where] = patch.alpha > 0.5
   return mask

@@ -24,7 +24,8 @@ class Look(NamedTuple):
   chroma: float
   """Mean of the largest minus the smallest channel, 0 to 255; 0 for gray."""
   digest: str
-  """Of the decoded pixels: the same picture in another file format or with other metadata is found."""
+  """Of the decoded pixels: the same picture in another file format or with other metadata is found.
+  """
 
 
 def look_at(image: Image.Image) -> tuple[Look, np.ndarray]:
@@ -38,15 +39,18 @@ def look_at(image: Image.Image) -> tuple[Look, np.ndarray]:
     chroma = float(np.mean(coarse.max(-1) - coarse.min(-1)))
     gray = np.asarray(Image.fromarray(pixels).convert("L"))
   digest = hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).hexdigest()
-  return Look(mode, (gray.shape[0], gray.shape[1]), float(gray.mean()), float(gray.std()), chroma, digest), gray
+  return Look(
+    mode, (gray.shape[0], gray.shape[1]), float(gray.mean()), float(gray.std()), chroma, digest
+  ), gray
 
 
 def displacement(first: np.ndarray, second: np.ndarray) -> tuple[float, float, float]:
   """By how many pixels (down, right) `second` shows what `first` shows, and how sure that is.
 
-  Phase correlation of gradient magnitudes at reduced size, since edges are what both modalities share. The
-  third value is the peak's height over the standard deviation of the correlation; below about 8 the peak is
-  likely chance. A summary of a whole set means something, a single pair's value may not.
+  Phase correlation of gradient magnitudes at reduced size, since edges are what both modalities
+  share. The third value is the peak's height over the standard deviation of the correlation; below
+  about 8 the peak is likely chance. A summary of a whole set means something, a single pair's value
+  may not.
 
   Args:
     first: [H, W] uint8.
@@ -54,11 +58,15 @@ def displacement(first: np.ndarray, second: np.ndarray) -> tuple[float, float, f
   """
   factor = max(1.0, max(first.shape) / _SIDE)
   size = (max(8, round(first.shape[1] / factor)), max(8, round(first.shape[0] / factor)))
-  a, b = (_edges(Image.fromarray(image).resize(size, Image.Resampling.BOX)) for image in (first, second))
+  a, b = (
+    _edges(Image.fromarray(image).resize(size, Image.Resampling.BOX)) for image in (first, second)
+  )
   product = np.conj(np.fft.rfft2(a)) * np.fft.rfft2(b)
   surface = np.fft.irfft2(product / np.maximum(np.abs(product), 1e-9), s=a.shape)
   row, column = np.unravel_index(int(surface.argmax()), surface.shape)
-  down, right = (int(v) - n if v > n // 2 else int(v) for v, n in ((row, a.shape[0]), (column, a.shape[1])))
+  down, right = (
+    int(v) - n if v > n // 2 else int(v) for v, n in ((row, a.shape[0]), (column, a.shape[1]))
+  )
   deviation = float(surface.std())
   return down * factor, right * factor, float(surface.max()) / deviation if deviation else 0.0
 
@@ -75,4 +83,6 @@ def _edges(image: Image.Image) -> np.ndarray:
 def names_digest(names: list[str]) -> str:
   """sha256 of the sorted names, one a line: says whether two lists name the same images."""
   lines = "".join(f"{name}\n" for name in sorted(names))
-  return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()  # bytes of names that are not UTF-8
+  return hashlib.sha256(
+    lines.encode("utf-8", "surrogateescape")
+  ).hexdigest()  # bytes of names that are not UTF-8

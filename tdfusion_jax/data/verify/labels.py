@@ -44,7 +44,8 @@ HINTS = {
 
 
 class Finding(NamedTuple):
-  """One thing worth saying. `level` "error": something is wrong; "note": allowed, but good to know."""
+  """One thing worth saying. `level` "error": something is wrong; "note": allowed, but good to know.
+  """
 
   level: Level
   kind: str
@@ -60,9 +61,16 @@ def error(kind: str, split: str, name: str, message: str) -> Finding:
 
 
 def verify_label(
-  place: Place, shape: Shape, name: str, label: Path, size: tuple[int, int], found: dict, said: list[Finding]
+  place: Place,
+  shape: Shape,
+  name: str,
+  label: Path,
+  size: tuple[int, int],
+  found: dict,
+  said: list[Finding],
 ) -> tuple[Boxes | None, Counter]:
-  """(boxes, objects by class) of one label file of an image of `size`; faults are added to `said`."""
+  """(boxes, objects by class) of one label file of an image of `size`; faults are added to `said`.
+  """
 
   def report(kind: str, text: str) -> None:
     said.append(error(kind, place.split, name, text))
@@ -81,7 +89,10 @@ def verify_label(
     return None, Counter()
   if boxes.size is not None and min(boxes.size) > 0 and boxes.size != size:
     stated = f"{boxes.size[1]}x{boxes.size[0]}"
-    report("size", f"{label}: made for an image of {stated}, but {name} is {size[1]}x{size[0]} (width x height)")
+    report(
+      "size",
+      f"{label}: made for an image of {stated}, but {name} is {size[1]}x{size[0]} (width x height)",
+    )
   _verify_boxes(boxes, label, size, report)
   if len(boxes.boxes) == 0 and not any(f.kind in ("unknown-class", "bad-box") for f in said):
     said.append(Finding("note", "empty-label", place.split, name, f"{label}: no object ({name})"))
@@ -93,9 +104,12 @@ def _verify_boxes(boxes: Boxes, label: Path, size: tuple[int, int], report) -> N
     text = f"{label}: box {number} ({x1:g}, {y1:g}, {x2:g}, {y2:g})"
     if x2 <= x1 or y2 <= y1:
       report("bad-box", f"{text} has no area")
-    # One pixel of grace: files that count from 1 and files that count from 0 both end at the border.
+    # One pixel of grace: files that count from 1 and files that count from 0 both end at the
+    # border.
     elif min(x1, y1) < -1 or x2 > size[1] + 1 or y2 > size[0] + 1:
-      report("box-outside", f"{text} reaches outside the image of {size[1]}x{size[0]} (width x height)")
+      report(
+        "box-outside", f"{text} reaches outside the image of {size[1]}x{size[0]} (width x height)"
+      )
 
 
 def _verify_mask(label: Path, shape: Shape, size: tuple[int, int], report) -> Counter:
@@ -116,12 +130,27 @@ def _verify_mask(label: Path, shape: Shape, size: tuple[int, int], report) -> Co
     values = colours[..., 0]
   if mode != "L":
     what = "palette" if mode == "P" else mode
-    report("label-mode", f"{label}: class indices stored as {what}, which other readers turn into colours; 8-bit gray")
+    report(
+      "label-mode",
+      f"{label}: class indices stored as {what}, which other readers turn into colours; 8-bit gray",
+    )
   if values.shape != size:
-    report("size", f"{label} is {values.shape[1]}x{values.shape[0]}, its pair {size[1]}x{size[0]} (width x height)")
+    report(
+      "size",
+      f"{label} is {values.shape[1]}x{values.shape[0]}, its pair {size[1]}x{size[0]} (width x height)",
+    )
   found, counts = np.unique(values, return_counts=True)
-  wrong = [v for v in found.tolist() if not 0 <= v < len(shape.classes) and v != IGNORE_LABEL or v != int(v)]
+  wrong = [
+    v
+    for v in found.tolist()
+    if not 0 <= v < len(shape.classes) and v != IGNORE_LABEL or v != int(v)
+  ]
   if wrong:
     shown = ", ".join(str(v) for v in wrong[:8])
-    report("label-value", f"{label}: values {shown} are neither 0 to {len(shape.classes) - 1} nor {IGNORE_LABEL}")
-  return Counter({int(v): int(n) for v, n in zip(found.tolist(), counts.tolist(), strict=True) if v not in wrong})
+    report(
+      "label-value",
+      f"{label}: values {shown} are neither 0 to {len(shape.classes) - 1} nor {IGNORE_LABEL}",
+    )
+  return Counter(
+    {int(v): int(n) for v, n in zip(found.tolist(), counts.tolist(), strict=True) if v not in wrong}
+  )

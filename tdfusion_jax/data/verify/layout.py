@@ -48,7 +48,12 @@ class Shape(NamedTuple):
 
 
 _MASKS = {
-  "msrs": (MSRS_LAYOUT, MSRS_CLASSES, ("ir", "vi", "Segmentation_labels"), {"train": 1083, "test": 361}),
+  "msrs": (
+    MSRS_LAYOUT,
+    MSRS_CLASSES,
+    ("ir", "vi", "Segmentation_labels"),
+    {"train": 1083, "test": 361},
+  ),
   "fmb": (FMB_LAYOUT, FMB_CLASSES, ("Infrared", "Visible", "Label"), {"train": 1220, "test": 280}),
 }
 CHECKED = ("llvip", "m3fd", "msrs", "fmb", "folder")
@@ -63,7 +68,9 @@ def shape_of(name: str, root: str | Path | None, classes: Sequence[str] | None =
   if name == "llvip":
     base = require_root(root, LLVIP_LAYOUT)
     places = [
-      Place(s, base / "infrared" / s, base / "visible" / s, base / "Annotations", "voc", False, False)
+      Place(
+        s, base / "infrared" / s, base / "visible" / s, base / "Annotations", "voc", False, False
+      )
       for s in ("train", "test")
     ]
     shape = Shape("LLVIP", LLVIP_LAYOUT, LLVIP_CLASSES, places, {"train": 12025, "test": 3463})
@@ -74,7 +81,10 @@ def shape_of(name: str, root: str | Path | None, classes: Sequence[str] | None =
   elif name in _MASKS:
     layout, names, (ir, vi, labels), expected = _MASKS[name]
     base = require_root(root, layout)
-    places = [Place(s, base / s / ir, base / s / vi, base / s / labels, "mask", True) for s in ("train", "test")]
+    places = [
+      Place(s, base / s / ir, base / s / vi, base / s / labels, "mask", True)
+      for s in ("train", "test")
+    ]
     shape = Shape(layout.title, layout, names, places, expected)
   elif name == "folder":
     shape = _folder(require_root(root, FOLDER_LAYOUT), classes)
@@ -82,7 +92,9 @@ def shape_of(name: str, root: str | Path | None, classes: Sequence[str] | None =
     what = "has no files to verify" if name.startswith("synthetic_") else "is not known"
     raise DatasetError(f"data set {name!r} {what}; known: {', '.join(CHECKED)}")
   if name != "folder" and classes:
-    raise DatasetError(f"{shape.title} has its own classes ({', '.join(shape.classes)}); others are for folders")
+    raise DatasetError(
+      f"{shape.title} has its own classes ({', '.join(shape.classes)}); others are for folders"
+    )
   if not any(place.ir.is_dir() or place.vi.is_dir() for place in shape.places):
     raise DatasetError(f"{shape.title} not found in {root}. {shape.layout.help()}")
   return shape
@@ -107,7 +119,11 @@ def label_form(labels: Path) -> str | None:
   if not labels.is_dir():
     return None
   found = {p.suffix.lower() for p in labels.iterdir() if p.is_file() and p.name != "classes.txt"}
-  forms = [form for suffix, form in ((".json", "coco"), (".xml", "voc"), (".txt", "yolo")) if suffix in found]
+  forms = [
+    form
+    for suffix, form in ((".json", "coco"), (".xml", "voc"), (".txt", "yolo"))
+    if suffix in found
+  ]
   forms += ["mask"] if found & set(EXTENSIONS) else []
   if len(forms) > 1:
     raise DatasetError(f"{labels}: holds several kinds of labels ({', '.join(forms)})")

@@ -71,7 +71,8 @@ def verify(
     name: llvip, m3fd, msrs, fmb or folder.
     root: its folder.
     classes: class names of a folder without `classes.txt`.
-    split_files: lists to be checked (`name x1,y1,x2,y2,class ...` a line), by the split that they pick from.
+    split_files: lists to be checked (`name x1,y1,x2,y2,class ...` a line), by the split that they
+      pick from.
     allow: kinds of errors (keys of `HINTS`) that shall count as notes.
     threads: images decoded at a time.
 
@@ -80,7 +81,9 @@ def verify(
   """
   allowed = set(allow)
   if allowed - HINTS.keys():
-    raise DatasetError(f"unknown kind of finding {sorted(allowed - HINTS.keys())}; known: {', '.join(HINTS)}")
+    raise DatasetError(
+      f"unknown kind of finding {sorted(allowed - HINTS.keys())}; known: {', '.join(HINTS)}"
+    )
   shape = shape_of(name, root, classes)
   pairs, findings, manifests, present, listed = [], [], {}, {}, {}
   for place in shape.places:
@@ -101,14 +104,24 @@ def verify(
   return Report(shape, pairs, findings, manifests | lists)
 
 
-def _list(folder: Path, extensions: tuple[str, ...], split: str) -> tuple[dict[str, Path], list[Finding]]:
+def _list(
+  folder: Path, extensions: tuple[str, ...], split: str
+) -> tuple[dict[str, Path], list[Finding]]:
   found: dict[str, Path] = {}
   said = []
   for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-    if path.name.startswith(".") or path.suffix.lower() not in extensions or path.name == "classes.txt":
+    if (
+      path.name.startswith(".")
+      or path.suffix.lower() not in extensions
+      or path.name == "classes.txt"
+    ):
       continue
     if path.stem in found:
-      said.append(error("same-name", split, path.stem, f"two files share a name: {found[path.stem]} and {path}"))
+      said.append(
+        error(
+          "same-name", split, path.stem, f"two files share a name: {found[path.stem]} and {path}"
+        )
+      )
     else:
       found[path.stem] = path
   return found, said
@@ -122,13 +135,20 @@ def _verify_place(
 ) -> tuple[list[PairReport], list[Finding], list[str], tuple[str, ...]]:
   """(pairs, findings, names of the pairs, class names that this split states itself)."""
   if not place.ir.is_dir() and not place.vi.is_dir():
-    return [], [Finding("note", "missing-folder", place.split, "", f"split {place.split!r} is not there")], [], ()
+    return (
+      [],
+      [Finding("note", "missing-folder", place.split, "", f"split {place.split!r} is not there")],
+      [],
+      (),
+    )
   said = [
     error("missing-folder", place.split, "", f"{folder} is missing")
     for folder in (place.ir, place.vi, *([place.labels] if place.complete and place.labels else []))
     if not folder.is_dir()
   ]
-  (ir, more), (vi, others) = (_list(folder, EXTENSIONS, place.split) for folder in (place.ir, place.vi))
+  (ir, more), (vi, others) = (
+    _list(folder, EXTENSIONS, place.split) for folder in (place.ir, place.vi)
+  )
   said += more + others
   said += [
     error("no-images", place.split, "", f"{folder} holds no image ({', '.join(EXTENSIONS)})")
@@ -187,7 +207,9 @@ def _labels(
   classes: tuple[str, ...] = ()
   for path in files.values():
     try:
-      found, names = read_coco(path, lambda kind, text: said.append(error(kind, place.split, "", text)))
+      found, names = read_coco(
+        path, lambda kind, text: said.append(error(kind, place.split, "", text))
+      )
     except DatasetError as fault:
       said.append(error("bad-label", place.split, "", str(fault)))
       continue
@@ -219,12 +241,18 @@ def _class_lists(listed: dict[str, tuple[str, ...]]) -> Iterator[Finding]:
   for split in splits[1:]:
     first, names = listed[splits[0]], listed[split]
     if names != first:
-      text = f"its classes are {', '.join(names)}, those of split {splits[0]!r} are {', '.join(first)}"
+      text = (
+        f"its classes are {', '.join(names)}, those of split {splits[0]!r} are {', '.join(first)}"
+      )
       yield error("class-names", split, "", text)
 
 
 def _verify_pair(
-  place: Place, shape: Shape, name: str, files: tuple[Path | None, Path | None, Path | None], found: dict[str, Boxes]
+  place: Place,
+  shape: Shape,
+  name: str,
+  files: tuple[Path | None, Path | None, Path | None],
+  found: dict[str, Boxes],
 ) -> tuple[PairReport, list[Finding]]:
   said: list[Finding] = []
   ir_path, vi_path, label = files
@@ -235,7 +263,9 @@ def _verify_pair(
       try:
         with open_image(path) as image:
           if image.mode.startswith(("I", "F")):
-            text = f"{path}: mode {image.mode} has more than 8 bits per channel; convert it to 8 bits"
+            text = (
+              f"{path}: mode {image.mode} has more than 8 bits per channel; convert it to 8 bits"
+            )
             said.append(error("bit-depth", place.split, name, text))
           else:
             one = look_at(image)
@@ -255,15 +285,21 @@ def _verify_pair(
   known = ir or vi
   boxes, objects = None, Counter()
   if label is None and place.complete:
-    said.append(error("missing-label", place.split, name, f"{place.labels}: no label of the name {name}"))
+    said.append(
+      error("missing-label", place.split, name, f"{place.labels}: no label of the name {name}")
+    )
   elif label is not None and known is not None:
     boxes, objects = verify_label(place, shape, name, label, known.size, found, said)
-  return PairReport(place.split, name, files, ir, vi, boxes, objects, shift, label is not None), said
+  return PairReport(
+    place.split, name, files, ir, vi, boxes, objects, shift, label is not None
+  ), said
 
 
 def _compare(split: str, name: str, files: Sequence[Any], ir: Look, vi: Look) -> Iterator[Finding]:
   if ir.size != vi.size:
-    sizes = " and ".join(f"{path} is {s[1]}x{s[0]}" for path, s in zip(files, (ir.size, vi.size), strict=False))
+    sizes = " and ".join(
+      f"{path} is {s[1]}x{s[0]}" for path, s in zip(files, (ir.size, vi.size), strict=False)
+    )
     yield error("size", split, name, f"sizes differ: {sizes} (width x height)")
   if ir.chroma > COLOUR and vi.chroma <= COLOUR / 4:
     yield error("swapped", split, name, f"{files[0]} is coloured and {files[1]} is gray: swapped?")

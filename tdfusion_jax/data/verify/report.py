@@ -44,13 +44,18 @@ def table(report: Report, *, fix_hints: bool = False, limit: int = 20) -> str:
     lines += [f"  {f.split + ': ' if f.split else ''}{f.message}" for f in chosen[:limit]]
     lines += [f"  ... and {count - limit} more"] if count > limit else []
   errors = sum(f.level == "error" for f in report.findings)
-  lines += ["", f"{len(report.pairs)} pairs, {errors} error(s), {len(report.findings) - errors} note(s)"]
+  lines += [
+    "",
+    f"{len(report.pairs)} pairs, {errors} error(s), {len(report.findings) - errors} note(s)",
+  ]
   return "\n".join(map(_printable, lines))
 
 
 def _printable(text: str) -> str:
   """`text` with what a terminal or a UTF-8 file cannot take (line breaks, bytes of other encodings) as escapes."""
-  return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+  return "".join(
+    c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text
+  )
 
 
 def _rows(report: Report) -> list[tuple[str, list[str]]]:
@@ -63,13 +68,17 @@ def _rows(report: Report) -> list[tuple[str, list[str]]]:
     ("pairs", each(lambda g: str(len(g)))),
     ("annotated", each(lambda g: str(sum(p.labelled for p in g)))),
     ("unlabelled", each(lambda g: str(sum(not p.labelled for p in g)))),
-    ("empty labels", each(lambda g: str(sum(p.boxes is not None and len(p.boxes.boxes) == 0 for p in g)))),
+    (
+      "empty labels",
+      each(lambda g: str(sum(p.boxes is not None and len(p.boxes.boxes) == 0 for p in g))),
+    ),
   ]
   for title, which in (("infrared", "ir"), ("visible", "vi")):
     looks = [[look for p in g if (look := getattr(p, which))] for g in groups]
     sizes = [_several(f"{k.size[0]}x{k.size[1]}" for k in g) for g in looks]
     brightness = [
-      f"{np.mean([k.mean for k in g]):.1f} +- {np.mean([k.spread for k in g]):.1f}" if g else "-" for g in looks
+      f"{np.mean([k.mean for k in g]):.1f} +- {np.mean([k.spread for k in g]):.1f}" if g else "-"
+      for g in looks
     ]
     rows += [
       (f"{title}: size (h x w)", sizes),
@@ -103,7 +112,9 @@ def _count(pairs: list[PairReport], index: int) -> str:
   return f"{sum(p.objects[index] for p in pairs)} {unit} in {holding}"
 
 
-def write_page(path: Path, report: Report, *, thumbnails: int = 48, fix_hints: bool = False) -> None:
+def write_page(
+  path: Path, report: Report, *, thumbnails: int = 48, fix_hints: bool = False
+) -> None:
   """One self-contained HTML file: the table, and pairs side by side with their labels drawn, faulty ones first.
 
   Args:
@@ -116,13 +127,21 @@ def write_page(path: Path, report: Report, *, thumbnails: int = 48, fix_hints: b
   for finding in report.findings:
     if finding.name:
       faults.setdefault((finding.split, finding.name), []).append(finding)
-  bad = [p for p in report.pairs if any(f.level == "error" for f in faults.get((p.split, p.name), ()))]
+  bad = [
+    p for p in report.pairs if any(f.level == "error" for f in faults.get((p.split, p.name), ()))
+  ]
   rest = [p for p in report.pairs if p not in bad]
   room = max(0, thumbnails - len(bad))
-  chosen = np.unique(np.linspace(0, len(rest) - 1, min(room, len(rest))).round().astype(int)) if rest and room else []
+  chosen = (
+    np.unique(np.linspace(0, len(rest) - 1, min(room, len(rest))).round().astype(int))
+    if rest and room
+    else []
+  )
   shown = bad[:thumbnails] + [rest[i] for i in chosen]
   text = html.escape(table(report, fix_hints=fix_hints))
-  rows = "\n".join(_figure(pair, faults.get((pair.split, pair.name), []), report.shape.classes) for pair in shown)
+  rows = "\n".join(
+    _figure(pair, faults.get((pair.split, pair.name), []), report.shape.classes) for pair in shown
+  )
   title = html.escape(report.shape.title)
   path.write_text(
     f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title>"
@@ -171,7 +190,9 @@ def _draw_boxes(image: Image.Image, found: Boxes, scale: float, classes: tuple[s
   draw = ImageDraw.Draw(image)
   for box, index in zip(found.boxes.tolist(), found.classes.tolist(), strict=True):
     x1, y1, x2, y2 = (value * scale for value in box)
-    draw.rectangle((min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)), outline=_colour(index), width=2)
+    draw.rectangle(
+      (min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)), outline=_colour(index), width=2
+    )
     if index < len(classes):
       draw.text((x1 + 2, y1 + 1), classes[index], fill=_colour(index))
 
@@ -184,7 +205,11 @@ def _overlay(image: Image.Image, label: Path) -> Image.Image:
     return image
   if values.ndim != 2 or values.dtype.kind not in "bu":
     return image
-  small = np.asarray(Image.fromarray(values.astype(np.uint8)).resize(image.size, Image.Resampling.NEAREST))
+  small = np.asarray(
+    Image.fromarray(values.astype(np.uint8)).resize(image.size, Image.Resampling.NEAREST)
+  )
   colours = np.array([_colour(i) for i in range(256)], np.float32)[small]
-  mixed = np.where(small[..., None] > 0, 0.5 * np.asarray(image, np.float32) + 0.5 * colours, np.asarray(image))
+  mixed = np.where(
+    small[..., None] > 0, 0.5 * np.asarray(image, np.float32) + 0.5 * colours, np.asarray(image)
+  )
   return Image.fromarray(mixed.astype(np.uint8))

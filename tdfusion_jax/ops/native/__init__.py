@@ -1,9 +1,10 @@
 """The parts of a Restormer block as machine code for this processor: found, built once, loaded.
 
-XLA on CPU makes a program of some hundred small loops of a block; `block.h` works through an image in tiles that stay
-in cache, several times faster in both directions. It is C++ that is compiled at its first use by the machine's own
-compiler, for the machine's own processor, into `~/.cache/tdfusion_jax/native`. Without a compiler everything works as
-well, only slower. Environment:
+XLA on CPU makes a program of some hundred small loops of a block; `block.h` works through an image
+in tiles that stay in cache, several times faster in both directions. It is C++ that is compiled at
+its first use by the machine's own compiler, for the machine's own processor, into
+`~/.cache/tdfusion_jax/native`. Without a compiler everything works as well, only slower.
+Environment:
 
   TDFUSION_NATIVE=0     never build or load it
   CXX                   the compiler; otherwise c++, g++ or clang++
@@ -48,14 +49,22 @@ def library() -> ctypes.CDLL | None:
 
 @functools.cache
 def _loaded() -> ctypes.CDLL | None:
-  if os.environ.get("TDFUSION_NATIVE", "1") == "0" or not sys.platform.startswith(("linux", "darwin")):
+  if os.environ.get("TDFUSION_NATIVE", "1") == "0" or not sys.platform.startswith(
+    ("linux", "darwin")
+  ):
     return None
   try:
     loaded = ctypes.CDLL(str(built()))
     for target, symbol in ((TARGET, loaded.TdfusionBlock), (CONV_TARGET, loaded.TdfusionConv3x3)):
       jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(symbol), platform="cpu")
-  except (OSError, RuntimeError, AttributeError) as error:  # RuntimeError: BuildError, or there is no home folder
-    log.warning("Fusing and training take longer than they could on this CPU: no native code (%s).", error)
+  except (
+    OSError,
+    RuntimeError,
+    AttributeError,
+  ) as error:  # RuntimeError: BuildError, or there is no home folder
+    log.warning(
+      "Fusing and training take longer than they could on this CPU: no native code (%s).", error
+    )
     return None
   return loaded
 
@@ -78,21 +87,36 @@ def built(folder: Path | None = None) -> Path:
   digest = hashlib.sha256("\0".join(about).encode())
   for name in (*_UNITS, *_HEADERS):
     digest.update((_HERE / name).read_bytes())
-  folder = folder or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "tdfusion_jax" / "native"
+  folder = (
+    folder
+    or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "tdfusion_jax" / "native"
+  )
   library = folder / f"{digest.hexdigest()[:32]}.so"
   if library.is_file():
     return library
   folder.mkdir(mode=0o700, parents=True, exist_ok=True)
   log.info("Compiling native code for this processor, once (%s).", compiler)
-  with tempfile.TemporaryDirectory(dir=folder) as scratch:  # beside its place, so that the move is atomic
+  with tempfile.TemporaryDirectory(
+    dir=folder
+  ) as scratch:  # beside its place, so that the move is atomic
     new = Path(scratch) / "new.so"
-    command = [*shlex.split(compiler), *flags, *(str(_HERE / unit) for unit in _UNITS), "-o", str(new)]
+    command = [
+      *shlex.split(compiler),
+      *flags,
+      *(str(_HERE / unit) for unit in _UNITS),
+      "-o",
+      str(new),
+    ]
     try:
       done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
       raise BuildError(f"{compiler}: {error}") from error
     if done.returncode:
-      said = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines() or ["?"]
+      said = (
+        [line for line in done.stderr.splitlines() if "error" in line]
+        or done.stderr.splitlines()
+        or ["?"]
+      )
       raise BuildError(f"{compiler} failed: {said[0].strip()}")
     new.replace(library)
   return library
@@ -129,4 +153,6 @@ def _processor() -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
   except OSError:
     return platform.processor()
-  return "".join(sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))}))
+  return "".join(
+    sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))})
+  )

@@ -12,7 +12,11 @@ from tdfusion_jax import cli
 from tdfusion_jax.data import DatasetError, get_source
 from tdfusion_jax.data.labels.convert import convert, read_labels_of
 
-SIZES = {"a": (480, 641), "b": (1023, 1279), "empty": (7, 13)}  # odd, so that few fractions are finite
+SIZES = {
+  "a": (480, 641),
+  "b": (1023, 1279),
+  "empty": (7, 13),
+}  # odd, so that few fractions are finite
 
 
 @pytest.fixture
@@ -50,7 +54,11 @@ def test_round_trips_lose_nothing(tmp_path, images, way):
   first = tmp_path / "first.json"
   first.write_text(json.dumps(content))
   start = rows(read_labels_of(first))
-  expected = [round(v, 9) for x, y, w, h in (a["bbox"] for a in annotations[:200]) for v in (x, y, x + w, y + h)]
+  expected = [
+    round(v, 9)
+    for x, y, w, h in (a["bbox"] for a in annotations[:200])
+    for v in (x, y, x + w, y + h)
+  ]
   assert sum(start["a"][0], []) == expected
   here = first
   for turn, form in enumerate((*way, *way)):
@@ -67,7 +75,9 @@ def test_yolo_fractions_come_back_as_they_were(tmp_path, images):
   lines = []
   for _ in range(100):
     w, h = (int(v) / 10**6 for v in rng.integers(1, 10**5, 2))
-    lines.append(f"{int(rng.integers(2))} {int(rng.integers(10**5, 9 * 10**5)) / 10**6} 0.5 {w} {h}\n")
+    lines.append(
+      f"{int(rng.integers(2))} {int(rng.integers(10**5, 9 * 10**5)) / 10**6} 0.5 {w} {h}\n"
+    )
   (tmp_path / "yolo").mkdir()
   (tmp_path / "yolo/b.txt").write_text("".join(lines))
   (tmp_path / "yolo/classes.txt").write_text("x\ny\n")
@@ -75,7 +85,9 @@ def test_yolo_fractions_come_back_as_they_were(tmp_path, images):
     convert(tmp_path / "yolo", place(tmp_path, form, form), form, images=images)
     convert(place(tmp_path, form, form), tmp_path / f"back_{form}", "yolo")
     back = (tmp_path / f"back_{form}/b.txt").read_text().splitlines()
-    assert [[float(v) for v in line.split()] for line in back] == [[float(v) for v in line.split()] for line in lines]
+    assert [[float(v) for v in line.split()] for line in back] == [
+      [float(v) for v in line.split()] for line in lines
+    ]
   assert not (tmp_path / "back_voc/a.txt").exists()  # unlabelled is not empty
 
 
@@ -90,9 +102,13 @@ def test_the_readers_take_what_is_written(tmp_path, images):
     (tmp_path / f"in_{form}/a.txt").write_text("1 0.5 0.5 0.25 0.5\n")
     (tmp_path / f"in_{form}/classes.txt").write_text("x\ny\n")
     out = root / "labels"
-    convert(tmp_path / f"in_{form}", out / "all.json" if form == "coco" else out, form, images=images)
+    convert(
+      tmp_path / f"in_{form}", out / "all.json" if form == "coco" else out, form, images=images
+    )
     source = get_source("folder", root=root)
-    assert source.classes == ("x", "y") and source.names == ["a"] and source[0].target[1].tolist() == [1]
+    assert (
+      source.classes == ("x", "y") and source.names == ["a"] and source[0].target[1].tolist() == [1]
+    )
     height, width = SIZES["a"]
     expected = [[width * 3 / 8, height / 4, width * 5 / 8, height * 3 / 4]]
     np.testing.assert_allclose(source[0].target[0], expected, rtol=1e-6)
@@ -108,7 +124,9 @@ def test_what_cannot_be_converted_is_named(tmp_path, images):
   (folder / "a.xml").write_text(f"<annotation><object><name>x</name>{box}</object></annotation>")
   with pytest.raises(DatasetError, match="size of image 'a' is not known.*--images"):
     convert(folder, tmp_path / "out", "yolo")
-  with pytest.raises(DatasetError, match=r"a: box \(1, 1, 700, 4\) does not fit its image of 641x480"):
+  with pytest.raises(
+    DatasetError, match=r"a: box \(1, 1, 700, 4\) does not fit its image of 641x480"
+  ):
     convert(folder, tmp_path / "out", "yolo", images=images)
   assert not (tmp_path / "out").exists()
   with pytest.raises(DatasetError, match="exists"):
@@ -125,13 +143,16 @@ def test_coco_goes_into_a_json_file(tmp_path, images):
   folder = tmp_path / "yolo"
   folder.mkdir()
   (folder / "a.txt").write_text("0 .5 .5 .2 .2\n")
-  with pytest.raises(DatasetError, match="out: COCO is one file; give it a name that ends with .json"):
+  with pytest.raises(
+    DatasetError, match="out: COCO is one file; give it a name that ends with .json"
+  ):
     convert(folder, tmp_path / "out", "coco", images=images, classes=["x"])
   with pytest.raises(DatasetError, match=r"nowhere \(--images\) is not a folder"):
     convert(folder, tmp_path / "out.json", "coco", images=tmp_path / "nowhere", classes=["x"])
   (folder / "zzz.txt").write_text("0 .5 .5 .2 .2\n")
   with pytest.raises(
-    DatasetError, match="zzz.txt: the size of image 'zzz' is not known; .*images has no image of this"
+    DatasetError,
+    match="zzz.txt: the size of image 'zzz' is not known; .*images has no image of this",
   ):
     convert(folder, tmp_path / "out.json", "coco", images=images, classes=["x"])
 
@@ -168,7 +189,9 @@ def test_the_command_on_real_labels(tmp_path, capsys):
     (tmp_path / "images").mkdir(exist_ok=True)
     for split in ("train", "test"):
       for path in (source.parent / "visible" / split).iterdir():
-        (tmp_path / "images" / path.name).symlink_to(path) if not (tmp_path / "images" / path.name).exists() else None
+        (tmp_path / "images" / path.name).symlink_to(path) if not (
+          tmp_path / "images" / path.name
+        ).exists() else None
     arguments = ["data", "convert", f"--labels={here}", f"--to={form}", f"--out={there}"]
     assert cli.main([*arguments, f"--images={tmp_path / 'images'}"]) == 0
     assert "30 boxes of 11 images, classes person" in capsys.readouterr().out

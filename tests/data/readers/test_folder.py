@@ -14,7 +14,10 @@ H, W = 10, 20
 @pytest.fixture
 def root(tmp_path):
   for i, name in enumerate(("a", "b", "c")):
-    for folder, image in (("ir", np.full((H, W), i, np.uint8)), ("vi", np.full((H, W, 3), 9 + i, np.uint8))):
+    for folder, image in (
+      ("ir", np.full((H, W), i, np.uint8)),
+      ("vi", np.full((H, W, 3), 9 + i, np.uint8)),
+    ):
       (tmp_path / folder).mkdir(exist_ok=True)
       Image.fromarray(image).save(tmp_path / folder / f"{name}.png")
   return tmp_path
@@ -63,7 +66,9 @@ def test_masks(root):
   mask[2, 3], mask[4, 5] = 1, 255
   Image.fromarray(mask).save(root / "labels" / "b.png")
   source = get_source("folder", root=root)
-  assert source.names == ["b"] and source.kind == "segmentation" and source.classes == ("road", "car")
+  assert (
+    source.names == ["b"] and source.kind == "segmentation" and source.classes == ("road", "car")
+  )
   np.testing.assert_array_equal(source[0].target, mask)
   assert get_source("folder", root=root, labelled_only=False)[0].target is None
   Image.fromarray(mask).save(root / "labels" / "z.png")
@@ -107,7 +112,10 @@ def test_voc(root):
 def test_coco(root):
   content = {
     "categories": [{"id": 7, "name": "car"}, {"id": 3, "name": "man"}],
-    "images": [{"id": 1, "file_name": "a.png", "width": W, "height": H}, {"id": 2, "file_name": "sub/c.png"}],
+    "images": [
+      {"id": 1, "file_name": "a.png", "width": W, "height": H},
+      {"id": 2, "file_name": "sub/c.png"},
+    ],
     "annotations": [
       {"image_id": 1, "category_id": 7, "bbox": [2, 3, 4, 5]},
       {"image_id": 1, "category_id": 3, "bbox": [0, 0, 9, 9], "iscrowd": 1},

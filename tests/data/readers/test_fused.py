@@ -36,7 +36,9 @@ def test_images_of_a_folder_replace_both(world, tmp_path, colour):
 
 def test_single_modalities_and_both(world):
   pair = world[1]
-  infrared, visible, both = (FusedSource(world, name)[1] for name in ("infrared", "visible", "both"))
+  infrared, visible, both = (
+    FusedSource(world, name)[1] for name in ("infrared", "visible", "both")
+  )
   np.testing.assert_array_equal(infrared.ir, pair.ir)
   np.testing.assert_array_equal(infrared.vi, pair.ir)
   expected = pair.vi @ np.array([0.299, 0.587, 0.114])  # BT.601
@@ -87,18 +89,34 @@ class Told:
 @pytest.mark.parametrize("crop", [(24, 30), None])
 @pytest.mark.parametrize("swap", ["none", "half"])
 def test_true_weights_follow_crop_flip_and_swap(crop, swap):
-  options = {"epochs": 2, "g_steps": 0, "batch_size": 4, "meta_pairs": 2, "crop_size": crop, "task_size": (40, 56)}
+  options = {
+    "epochs": 2,
+    "g_steps": 0,
+    "batch_size": 4,
+    "meta_pairs": 2,
+    "crop_size": crop,
+    "task_size": (40, 56),
+  }
   steps = TruthStepSource(Told(), **options, swap=swap, flip=True, seed=3)
   for step in range(len(steps)):
     crop_view = steps[step]["ftr"].crop
     image, truth = crop_view.ir[..., 0], crop_view.ir[..., 1]
-    expected = np.where(image > 0.9, 1.0, np.where(image < 0.1, 0.0, 0.5))  # 255 - 128 and 128 are both gray
+    expected = np.where(
+      image > 0.9, 1.0, np.where(image < 0.1, 0.0, 0.5)
+    )  # 255 - 128 and 128 are both gray
     np.testing.assert_array_equal(truth, expected)
     assert {0.0, 0.5, 1.0} == set(np.unique(truth))
 
 
 def test_true_weights_need_a_world_that_knows_them():
-  options = {"epochs": 1, "g_steps": 0, "batch_size": 2, "meta_pairs": 1, "crop_size": None, "task_size": (40, 56)}
+  options = {
+    "epochs": 1,
+    "g_steps": 0,
+    "batch_size": 2,
+    "meta_pairs": 1,
+    "crop_size": None,
+    "task_size": (40, 56),
+  }
   plain: Any = SimpleNamespace(names=Told.names, classes=(), kind=None, describe=lambda: "a folder")
   plain_source: Any = type(
     "Plain", (), {**vars(plain), "__len__": lambda s: 6, "__getitem__": lambda s, i: Told()[i]}

@@ -26,7 +26,9 @@ def voc(path: Path, objects, size=(H, W)):
     "</object>"
     for name, a, b, c, d in objects
   )
-  path.write_text(f"<annotation><size><width>{size[1]}</width><height>{size[0]}</height></size>{items}</annotation>")
+  path.write_text(
+    f"<annotation><size><width>{size[1]}</width><height>{size[0]}</height></size>{items}</annotation>"
+  )
 
 
 def pair(ir: Path, vi: Path, value: int = 7):
@@ -37,7 +39,9 @@ def pair(ir: Path, vi: Path, value: int = 7):
 @pytest.fixture
 def llvip_root(tmp_path):
   for i in range(4):
-    pair(tmp_path / f"infrared/train/01000{i}.png", tmp_path / f"visible/train/01000{i}.png", 10 * i)
+    pair(
+      tmp_path / f"infrared/train/01000{i}.png", tmp_path / f"visible/train/01000{i}.png", 10 * i
+    )
   voc(tmp_path / "Annotations/010000.xml", [("person", 1, 2, 5, 6)])
   voc(tmp_path / "Annotations/010002.xml", [])
   return tmp_path
@@ -68,7 +72,9 @@ def test_llvip_split_file_supplies_missing_boxes(llvip_root, tmp_path):
   listed.write_text("010001.jpg 0,1,3,4,0 2,2,9,5,0\n010000.jpg 0,0,1,1,0\n")
   source = get_source("llvip", root=llvip_root, split_file=listed)
   assert source.names == ["010001", "010000"]
-  np.testing.assert_array_equal(source[0].target[0], [[0, 1, 3, 4], [2, 2, W, 5]])  # cut at the border
+  np.testing.assert_array_equal(
+    source[0].target[0], [[0, 1, 3, 4], [2, 2, W, 5]]
+  )  # cut at the border
   np.testing.assert_array_equal(source[1].target[0], [[1, 2, 5, 6]])  # the XML goes first
   listed.write_text("099999.jpg 0,1,3,4,0\n")
   with pytest.raises(DatasetError, match=r"1 of the 1 images .*099999"):
@@ -148,7 +154,9 @@ def test_image_errors_name_the_files(llvip_root):
   source = get_source("llvip", root=llvip_root)
   ir, vi = llvip_root / "infrared/train/010000.png", llvip_root / "visible/train/010000.png"
   save(vi, np.zeros((H, W + 1, 3)))
-  with pytest.raises(DatasetError, match=r"sizes differ: .*infrared.*010000.png is 8x6, .*visible.* is 9x6"):
+  with pytest.raises(
+    DatasetError, match=r"sizes differ: .*infrared.*010000.png is 8x6, .*visible.* is 9x6"
+  ):
     source[0]
   data = ir.read_bytes()
   for content in (data[: len(data) // 2], b"no image", b""):
@@ -169,7 +177,12 @@ def test_huge_images_are_refused_before_decoding(llvip_root):
   import zlib
 
   def chunk(kind, content):
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+    return (
+      struct.pack(">I", len(content))
+      + kind
+      + content
+      + struct.pack(">I", zlib.crc32(kind + content))
+    )
 
   header = struct.pack(">IIBBBBB", 20000, 20000, 8, 0, 0, 0, 0)
   (llvip_root / "infrared/train/010000.png").write_bytes(
@@ -199,7 +212,9 @@ def test_m3fd_layout_classes_and_default_split(tmp_path):
   colours[..., 0] = 100  # BT.601: 0.299 * 100 = 29.9
   save(tmp_path / "Ir/00000.png", colours)
   train, test = (get_source("m3fd", root=tmp_path, split=s) for s in ("train", "test"))
-  assert len(train) == 6 and test.names == ["00003", "00007"] and not set(train.names) & set(test.names)
+  assert (
+    len(train) == 6 and test.names == ["00003", "00007"] and not set(train.names) & set(test.names)
+  )
   assert train.classes == ("People", "Car", "Bus", "Motorcycle", "Truck", "Lamp")
   assert train[0].ir.shape == (H, W) and train[0].ir[0, 0] == 30
   np.testing.assert_array_equal(train[0].target[1], [5, 0])
@@ -250,7 +265,9 @@ def test_fmb_unlabelled_is_ignored_unless_asked(tmp_path):
   source = get_source("fmb", root=tmp_path)
   assert len(source.classes) == 15
   np.testing.assert_array_equal(source[0].target, np.where(labels == 0, IGNORE_LABEL, labels))
-  np.testing.assert_array_equal(get_source("fmb", root=tmp_path, ignore_unlabelled=False)[0].target, labels)
+  np.testing.assert_array_equal(
+    get_source("fmb", root=tmp_path, ignore_unlabelled=False)[0].target, labels
+  )
 
 
 def test_cache_hands_out_the_same_samples_within_its_budget(llvip_root):

@@ -50,7 +50,11 @@ def assert_equal(one, other):
       assert x.dtype == y.dtype and x.shape == y.shape
       np.testing.assert_array_equal(x, y)
     assert (a.target is None) == (b.target is None)
-    targets = zip(a.target, b.target, strict=True) if isinstance(a.target, tuple) else [(a.target, b.target)]
+    targets = (
+      zip(a.target, b.target, strict=True)
+      if isinstance(a.target, tuple)
+      else [(a.target, b.target)]
+    )
     for x, y in targets:
       assert x is None or (x.dtype == y.dtype and x.shape == y.shape)
       np.testing.assert_array_equal(x, y)
@@ -72,13 +76,22 @@ def test_the_library_reads_them(boxed, tmp_path):
   first = data[0]
   assert len(data) == 3 and first["name"] == b"a" and first["vi_gray"]
   assert first["ir"].shape == (40, 56, 1) and first["vi"].shape == (40, 56, 3)  # as declared
-  np.testing.assert_array_equal(data[2]["vi"], np.asarray(Image.open(boxed / "visible/train/c.jpg")))
+  np.testing.assert_array_equal(
+    data[2]["vi"], np.asarray(Image.open(boxed / "visible/train/c.jpg"))
+  )
   # y before x, as fractions: (1.25, 2, 30.1, 33.3) in an image of 56x40
-  np.testing.assert_allclose(first["objects"]["bbox"][0], [2 / 40, 1.25 / 56, 33.3 / 40, 30.1 / 56], rtol=1e-6)
-  assert len(tfds.data_source("llvip", data_dir=str(tmp_path / "records"), split="train[:34%]")) == 1
+  np.testing.assert_allclose(
+    first["objects"]["bbox"][0], [2 / 40, 1.25 / 56, 33.3 / 40, 30.1 / 56], rtol=1e-6
+  )
+  assert (
+    len(tfds.data_source("llvip", data_dir=str(tmp_path / "records"), split="train[:34%]")) == 1
+  )
   info = tfds.builder("llvip", data_dir=str(tmp_path / "records")).info
   assert "jia2021llvip" in info.citation and "non-commercial" in (folder / "LICENSE").read_text()
-  assert tfds.builder("m3fd", data_dir=str(tmp_path)).info.features["objects"]["label"].names[-1] == "Lamp"
+  assert (
+    tfds.builder("m3fd", data_dir=str(tmp_path)).info.features["objects"]["label"].names[-1]
+    == "Lamp"
+  )
 
 
 def test_masks(masked, tmp_path):
@@ -90,7 +103,10 @@ def test_masks(masked, tmp_path):
   palette.save(masked / "train/Segmentation_labels/a.png")
   build("msrs", masked, tmp_path / "records")
   for split in ("train", "test"):
-    assert_equal(get_source("msrs", root=masked, split=split), RecordSource(tmp_path / "records", "msrs", split))
+    assert_equal(
+      get_source("msrs", root=masked, split=split),
+      RecordSource(tmp_path / "records", "msrs", split),
+    )
   labels = tfds.data_source("msrs", data_dir=str(tmp_path / "records"), split="train")[0]["labels"]
   assert labels.shape == (40, 56, 1) and labels.dtype == np.uint8  # class indices, not colours
   np.testing.assert_array_equal(labels[..., 0], np.asarray(palette))
@@ -124,7 +140,13 @@ def test_unlabelled_is_not_empty(boxed, tmp_path):
 def test_a_split_list_counts_by_its_content(boxed, tmp_path):
   listed = tmp_path / "list.txt"
   listed.write_text("b.png\nd.png 1,2,3,4,0\n")
-  build("llvip", boxed, tmp_path / "records", options={"train": {"split_file": str(listed)}}, splits=["train"])
+  build(
+    "llvip",
+    boxed,
+    tmp_path / "records",
+    options={"train": {"split_file": str(listed)}},
+    splits=["train"],
+  )
   moved = listed.rename(tmp_path / "moved.txt")
   records = RecordSource(tmp_path / "records", "llvip", "train", split_file=str(moved))
   assert_equal(get_source("llvip", root=boxed, split_file=moved), records)
@@ -136,7 +158,9 @@ def test_a_split_list_counts_by_its_content(boxed, tmp_path):
 
 
 def test_errors(boxed, tmp_path):
-  with pytest.raises(DatasetError, match="no records of 'llvip'.*tdfusion data build --dataset=llvip"):
+  with pytest.raises(
+    DatasetError, match="no records of 'llvip'.*tdfusion data build --dataset=llvip"
+  ):
     RecordSource(tmp_path, "llvip")
   with pytest.raises(DatasetError, match="unknown data set"):
     build("kitti", boxed, tmp_path / "records")
@@ -170,7 +194,9 @@ def test_records_of_other_files_are_not_passed_off_as_new(boxed, tmp_path):
   build("llvip", moved, tmp_path / "records")  # the same files elsewhere
   label = moved / "Annotations/f.xml"
   label.write_text(label.read_text().replace("30.1", "30.2"))  # as many bytes
-  with pytest.raises(DatasetError, match="its split 'test' was built from other files; remove the records"):
+  with pytest.raises(
+    DatasetError, match="its split 'test' was built from other files; remove the records"
+  ):
     build("llvip", moved, tmp_path / "records")
   label.write_text(label.read_text().replace("30.2", "30.1"))
   build("llvip", moved, tmp_path / "records")
@@ -182,7 +208,9 @@ def test_records_of_other_files_are_not_passed_off_as_new(boxed, tmp_path):
 def test_a_folder_without_splits_has_one(boxed, tmp_path):
   for name, folder in (("ir", "infrared"), ("vi", "visible")):
     shutil.copytree(boxed / folder / "train", tmp_path / "flat" / name)
-  with pytest.raises(DatasetError, match="holds one set of pairs, not splits; leave out --splits=test"):
+  with pytest.raises(
+    DatasetError, match="holds one set of pairs, not splits; leave out --splits=test"
+  ):
     build("folder", tmp_path / "flat", tmp_path / "records", splits=["test"])
   os.rename(tmp_path / "flat/ir/a.png", os.fsencode(tmp_path / "flat/ir") + b"/\xff.png")
   os.rename(tmp_path / "flat/vi/a.png", os.fsencode(tmp_path / "flat/vi") + b"/\xff.png")
@@ -205,7 +233,13 @@ def test_splits_of_other_classes(boxed, tmp_path):
 
 
 def test_the_command_and_the_config(boxed, tmp_path, capsys):
-  arguments = ["data", "build", "--dataset=llvip", f"--root={boxed}", f"--data_dir={tmp_path / 'records'}"]
+  arguments = [
+    "data",
+    "build",
+    "--dataset=llvip",
+    f"--root={boxed}",
+    f"--data_dir={tmp_path / 'records'}",
+  ]
   assert cli.main([*arguments, "--option=every=1", "--option=test:every=2"]) == 0
   out, err = capsys.readouterr()
   assert "data.records_dir" in out and "train: 3 pairs\n" in out and "ownload" not in out
@@ -256,7 +290,9 @@ def test_batches_equal_the_folders_for_any_workers_and_after_a_resume(boxed, tmp
   script.write_text(BATCHES)
   environment = {**os.environ, "PYTHONPATH": ROOT, "JAX_PLATFORMS": "cpu"}
   command = [sys.executable, str(script), str(boxed), str(tmp_path / "records")]
-  done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment)
+  done = subprocess.run(
+    command, capture_output=True, text=True, timeout=300, check=False, env=environment
+  )
   assert done.returncode == 0, done.stderr[-2000:]
   rows = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("digests")]
   assert len(rows) == 6 and len(set(rows[0])) == len(rows[0]) == 8
@@ -265,7 +301,8 @@ def test_batches_equal_the_folders_for_any_workers_and_after_a_resume(boxed, tmp
 
 
 @pytest.mark.parametrize(
-  "order", [("tdfusion_jax.data", "tensorflow_datasets"), ("tensorflow_datasets", "tdfusion_jax.data")]
+  "order",
+  [("tdfusion_jax.data", "tensorflow_datasets"), ("tensorflow_datasets", "tdfusion_jax.data")],
 )
 def test_builders_are_known_after_the_import_whatever_the_order(order):
   code = f"""

@@ -49,7 +49,11 @@ def test_labels_and_boxes_belong_together():
     labels = seg[i].target
     counts += np.bincount(labels.ravel(), minlength=5) > 0
     assert boxes.dtype == np.float32 and classes.dtype == np.int32 and len(boxes) == len(classes)
-    assert (boxes >= 0).all() and (boxes <= [128, 96, 128, 96]).all() and (boxes[:, 2:] > boxes[:, :2]).all()
+    assert (
+      (boxes >= 0).all()
+      and (boxes <= [128, 96, 128, 96]).all()
+      and (boxes[:, 2:] > boxes[:, :2]).all()
+    )
     for box, kind in zip(boxes.astype(int), classes, strict=True):
       inside = labels[box[1] : box[3], box[0] : box[2]] == kind + 1
       # visible pixels touch all four sides of their box

@@ -21,7 +21,9 @@ from tdfusion_jax.data.verify.report import table
 
 def only(report, kind, level="error"):
   """The findings of `kind`, after making sure that there is no other error."""
-  assert {f.kind for f in report.findings if f.level == "error"} == ({kind} if level == "error" else set())
+  assert {f.kind for f in report.findings if f.level == "error"} == (
+    {kind} if level == "error" else set()
+  )
   found = [f for f in report.findings if f.kind == kind and f.level == level]
   assert found and (report.ok is (level != "error"))
   if level == "error":
@@ -103,7 +105,10 @@ def test_fault_6_duplicate_across_splits(boxed):
   Image.open(boxed / "visible/train/a.png").save(boxed / "visible/test/d.bmp")
   (boxed / "visible/test/d.png").unlink()
   (found,) = only(verify("llvip", boxed), "duplicate")
-  assert "test/d.bmp shows the same visible picture as" in found.message and "train/a.png" in found.message
+  assert (
+    "test/d.bmp shows the same visible picture as" in found.message
+    and "train/a.png" in found.message
+  )
 
 
 def test_the_same_picture_twice_in_one_split(boxed):
@@ -125,7 +130,9 @@ def test_fault_8_box_outside_the_image(boxed):
   assert "box 2 (30, 2, 61, 9)" in found.message
 
 
-@pytest.mark.parametrize("box", [(9, 1, 3, 9), ("nan", 1, 2, 3), ("1e400", 1, 2, 3), (5, 5, 5, 9), ("", 1, 2, 3)])
+@pytest.mark.parametrize(
+  "box", [(9, 1, 3, 9), ("nan", 1, 2, 3), ("1e400", 1, 2, 3), (5, 5, 5, 9), ("", 1, 2, 3)]
+)
 def test_boxes_that_are_none(boxed, box):
   voc(boxed / "Annotations/a.xml", ("person", 1, 1, 5, 5), ("person", *box))
   assert "a.xml" in only(verify("llvip", boxed), "bad-box")[0].message
@@ -149,7 +156,10 @@ def test_fault_10_wrong_name_in_a_split_list(boxed, tmp_path):
   assert found.name == "zzz" and str(train) in found.message
   assert report.manifests[str(train)][0] == 2
   train.write_text("../../a.png 1,2,3,4,0\n")
-  assert "not a plain file name" in only(verify("llvip", boxed, split_files={"train": train}), "bad-label")[0].message
+  assert (
+    "not a plain file name"
+    in only(verify("llvip", boxed, split_files={"train": train}), "bad-label")[0].message
+  )
 
 
 def test_one_name_in_two_lists(boxed, tmp_path):
@@ -169,7 +179,8 @@ def test_one_name_in_two_lists(boxed, tmp_path):
 
 
 @pytest.mark.parametrize(
-  "text", ["<annotation>", "", '<!DOCTYPE x [<!ENTITY a "b">]><annotation>&a;</annotation>', "<other/>"]
+  "text",
+  ["<annotation>", "", '<!DOCTYPE x [<!ENTITY a "b">]><annotation>&a;</annotation>', "<other/>"],
 )
 def test_fault_11_unreadable_xml(boxed, text):
   (boxed / "Annotations/c.xml").write_text(text)
@@ -211,7 +222,12 @@ def test_displacement_finds_a_known_shift():
 def test_the_command(boxed, tmp_path, capsys):
   (boxed / "infrared/train/a.png").rename(boxed / "infrared/train/<script>.png")
   page = tmp_path / "page.html"
-  assert cli.main(["data", "verify", "--dataset=llvip", f"--root={boxed}", f"--html={page}", "--fix-hints"]) == 1
+  assert (
+    cli.main(
+      ["data", "verify", "--dataset=llvip", f"--root={boxed}", f"--html={page}", "--fix-hints"]
+    )
+    == 1
+  )
   printed, text = capsys.readouterr().out, page.read_text()
   assert "error: missing-partner (2)" in printed and "to repair: copy the missing file" in printed
   assert text.count("<img") == 10 and "<script>" not in text and "&lt;script&gt;" in text
@@ -233,7 +249,9 @@ def test_labels_are_drawn_on_the_page(boxed, masked, tmp_path):
       change()
     return pages
 
-  before, after = pictures("llvip", boxed, lambda: voc(boxed / "Annotations/a.xml", ("person", 8, 8, 50, 30)))
+  before, after = pictures(
+    "llvip", boxed, lambda: voc(boxed / "Annotations/a.xml", ("person", 8, 8, 50, 30))
+  )
   assert before != after
   labels = masked / "train/Segmentation_labels/a.png"
   before, after = pictures("msrs", masked, lambda: save(labels, np.zeros((H, W))))
@@ -250,7 +268,9 @@ def test_folder_forms(tmp_path):
   with pytest.raises(DatasetError, match="class names are needed"):
     verify("folder", tmp_path)
   found = [f for f in verify("folder", tmp_path, classes=["x"]).findings if f.level == "error"]
-  assert {f.kind for f in found} == {"unknown-class", "bad-box"} and all("a.txt: line" in f.message for f in found)
+  assert {f.kind for f in found} == {"unknown-class", "bad-box"} and all(
+    "a.txt: line" in f.message for f in found
+  )
 
 
 def pairs(root, names="ab"):
@@ -261,8 +281,12 @@ def pairs(root, names="ab"):
 
 def coco(path, names="ab", classes=("x", "y")):
   path.parent.mkdir(parents=True, exist_ok=True)
-  images = [{"id": i, "file_name": f"{name}.png", "height": H, "width": W} for i, name in enumerate(names)]
-  boxes = [{"id": i, "image_id": i, "category_id": 1, "bbox": [1, 2, 3, 4]} for i in range(len(names))]
+  images = [
+    {"id": i, "file_name": f"{name}.png", "height": H, "width": W} for i, name in enumerate(names)
+  ]
+  boxes = [
+    {"id": i, "image_id": i, "category_id": 1, "bbox": [1, 2, 3, 4]} for i in range(len(names))
+  ]
   categories = [{"id": i, "name": name} for i, name in enumerate(classes)]
   path.write_text(json.dumps({"images": images, "annotations": boxes, "categories": categories}))
 
@@ -327,7 +351,10 @@ def test_splits_with_other_class_lists(tmp_path, form):
     save(tmp_path / f"train/ir/{name}.png", picture(20 + i, 1))
     save(tmp_path / f"train/vi/{name}.png", picture(30 + i))
   (found,) = only(verify("folder", tmp_path), "class-names")
-  assert found.split == "train" and found.message == "its classes are y, x, those of split 'test' are x, y"
+  assert (
+    found.split == "train"
+    and found.message == "its classes are y, x, those of split 'test' are x, y"
+  )
 
 
 def test_more_than_8_bits_are_not_called_damaged(boxed):
@@ -340,7 +367,9 @@ def test_more_than_8_bits_are_not_called_damaged(boxed):
 def test_a_missing_label_folder_is_noted(boxed):
   shutil.rmtree(boxed / "Annotations")
   found = only(verify("llvip", boxed), "missing-folder", level="note")
-  assert [f.split for f in found] == ["train", "test"] and "Annotations is missing" in found[0].message
+  assert [f.split for f in found] == ["train", "test"] and "Annotations is missing" in found[
+    0
+  ].message
 
 
 def test_names_that_no_terminal_takes(tmp_path):
@@ -352,7 +381,9 @@ def test_names_that_no_terminal_takes(tmp_path):
   (tmp_path / "vi/two\nlines.png").unlink()
   save(tmp_path / "vi/c.png", picture(3))
   page = tmp_path / "page.html"
-  assert cli.main(["data", "verify", "--dataset=folder", f"--root={tmp_path}", f"--html={page}"]) == 1
+  assert (
+    cli.main(["data", "verify", "--dataset=folder", f"--root={tmp_path}", f"--html={page}"]) == 1
+  )
   text = page.read_text(encoding="utf-8")
   assert "two\\nlines.png has no partner" in text and "\\udcff\\udce4.png has no partner" in text
 
@@ -362,7 +393,10 @@ def test_names_that_no_terminal_takes(tmp_path):
   [
     (["--dataset=lvip"], "data set 'lvip' is not known; known: llvip, "),
     (["--dataset=llvip", "--classes=a,b"], "LLVIP has its own classes (person)"),
-    (["--dataset=llvip", "--split_file=train=a", "--split_file=train=b"], "split 'train' has a list already, a"),
+    (
+      ["--dataset=llvip", "--split_file=train=a", "--split_file=train=b"],
+      "split 'train' has a list already, a",
+    ),
     (["--dataset=llvip", "--html=."], "--html=.: this is a folder"),
     (["--dataset=llvip", "--root="], "LLVIP needs its folder"),
   ],
@@ -382,7 +416,10 @@ def test_negative_counts_are_refused(boxed, capsys, option):
 
 def test_the_page_may_go_into_a_new_folder(boxed):
   page = boxed / "new" / "folder" / "page.html"
-  assert cli.main(["data", "verify", "--dataset=llvip", f"--root={boxed}", f"--html={page}"]) == 0 and page.is_file()
+  assert (
+    cli.main(["data", "verify", "--dataset=llvip", f"--root={boxed}", f"--html={page}"]) == 0
+    and page.is_file()
+  )
 
 
 def test_real_llvip_passes():
