@@ -1,5 +1,4 @@
-"""Files written whole or not at all, functions in files of the user's own, the root of our errors.
-"""
+"""Files written whole or not at all, functions in files of the user's own, the root of our errors."""
 
 import contextlib
 import difflib

@@ -266,8 +266,7 @@ def test_three_g_steps_and_three_ft_steps(x64):
 
 
 def check_change(ours, theirs, rate):
-  """Adam's first steps are nearly signs: an entry whose gradient is below 1e-10 may go either way.
-  """
+  """Adam's first steps are nearly signs: an entry whose gradient is below 1e-10 may go either way."""
   wrong = np.abs(ours - theirs) > 1e-3 * rate
   assert wrong.mean() < 0.01 and np.abs(theirs).max() > 0.1 * rate
 
@@ -290,8 +289,7 @@ def check_task(data, before, after, rate):
 
 
 def test_the_goldens_name_the_six_metrics():
-  """The values are checked with the metrics; here only that the file is what the tests will read.
-  """
+  """The values are checked with the metrics; here only that the file is what the tests will read."""
   path = goldens() / "metrics.json"
   if not path.is_file():
     pytest.skip("no metrics")

@@ -194,8 +194,7 @@ def _replace(rng: random.Random, pattern: bytes, value: str, content: bytes) -> 
 
 
 def damage_png(rng: random.Random, content: bytes) -> bytes:
-  """Changes inside a PNG chunk with its checksum made right again, so that they reach the decoder.
-  """
+  """Changes inside a PNG chunk with its checksum made right again, so that they reach the decoder."""
   chunks, position = [], 8
   while position + 12 <= len(content):
     (length,) = struct.unpack(">I", content[position : position + 4])

@@ -176,8 +176,7 @@ def _rechannel(kernel: np.ndarray, wanted: int) -> np.ndarray:
 
 
 def _fold_imagenet(flat: dict, arch: str) -> None:
-  """conv((x - mean) / std) as a convolution of x. Only the padding at the border is not the same.
-  """
+  """conv((x - mean) / std) as a convolution of x. Only the padding at the border is not the same."""
   kernel, bias = ((*_STEMS[arch], leaf) for leaf in ("kernel", "bias"))
   if bias not in flat or flat[kernel].shape[2] != 3:
     raise ValueError(

@@ -1,5 +1,4 @@
-"""Layouts of PyTorch's arrays against ours, and the strict matching of one naming with the other.
-"""
+"""Layouts of PyTorch's arrays against ours, and the strict matching of one naming with the other."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

@@ -1,5 +1,4 @@
-"""Pairs of infrared and visible images: readers, a synthetic world, and the loader. Imports no JAX.
-"""
+"""Pairs of infrared and visible images: readers, a synthetic world, and the loader. Imports no JAX."""
 
 from tdfusion_jax.data.caches import CachedSource, DiskCachedSource
 from tdfusion_jax.data.loader import StepSource, make_dataset, val_batches

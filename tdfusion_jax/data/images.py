@@ -80,8 +80,7 @@ def read_gray(path: Path, content: bytes | None = None) -> np.ndarray:
 
 
 def read_visible(path: Path, content: bytes | None = None) -> np.ndarray:
-  """[H, W, 3] uint8 RGB, or [H, W] uint8 where the file has one channel. Transparency is dropped.
-  """
+  """[H, W, 3] uint8 RGB, or [H, W] uint8 where the file has one channel. Transparency is dropped."""
 
   def convert(image):
     _check_8bit(path, image)
@@ -136,8 +135,7 @@ def require_equal_size(first: Path, first_size: tuple, second: Path, second_size
 
 
 def files_by_stem(folder: Path, extensions: tuple[str, ...] = EXTENSIONS) -> dict[str, Path]:
-  """Files of a folder by stem, sorted; hidden files are skipped. Raises on two files with one stem.
-  """
+  """Files of a folder by stem, sorted; hidden files are skipped. Raises on two files with one stem."""
   found: dict[str, Path] = {}
   for path in sorted(folder.iterdir()):
     if path.name.startswith(".") or path.suffix.lower() not in extensions or not path.is_file():

@@ -60,8 +60,7 @@ class SkippingSource:
       )
 
   def write_down(self, name: str) -> None:
-    """Appends a skipped pair to `report`, in one write: worker processes append to the same file.
-    """
+    """Appends a skipped pair to `report`, in one write: worker processes append to the same file."""
     if self.report is None:
       return
     line = json.dumps({"name": name, "reason": self.skipped[name]}) + "\n"

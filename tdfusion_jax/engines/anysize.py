@@ -115,8 +115,7 @@ class Window:
     self._first = 2 * (ground.room.margin - ground.stride - 1)
 
   def shifted(self, row: int, column: int, start: int, channels: int) -> jax.Array:
-    """Neighbour (row, column) of 0..2 each, (1, 1) the pixel itself, of `channels` from `start` on.
-    """
+    """Neighbour (row, column) of 0..2 each, (1, 1) the pixel itself, of `channels` from `start` on."""
     first = self._first + row * self._stride + column
     return jax.lax.dynamic_slice(
       self._values, (first, jnp.full_like(first, start)), (self._pixels, channels)

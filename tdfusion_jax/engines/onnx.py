@@ -87,8 +87,7 @@ class Builder:
     return self("Softmax", self("Add", scaled, self.constant(other_heads)), axis=-1)
 
   def attend(self, attention: str, project: np.ndarray, v: str, like: str) -> str:
-    """`project` of the attention's mixture of v [B, C, pixels], in the shape of the image `like`.
-    """
+    """`project` of the attention's mixture of v [B, C, pixels], in the shape of the image `like`."""
     mixed = self("MatMul", self.constant(project.T[None]), attention)
     return self("Reshape", self("MatMul", mixed, v), self("Shape", like))
 

@@ -19,8 +19,7 @@ def columns(rows: Rows) -> list[str]:
 
 
 def ranks(rows: Rows, column: str, higher_is_better: bool) -> dict[str, int]:
-  """{row title: 1 or 2} of the best and second-best distinct scores; nothing if there are no two.
-  """
+  """{row title: 1 or 2} of the best and second-best distinct scores; nothing if there are no two."""
   found = {title: row[column] for title, row in rows.items() if _there(row.get(column))}
   order = sorted(set(found.values()), reverse=higher_is_better)[:2]
   if len(order) < 2:
@@ -69,8 +68,7 @@ def html_table(
   title: str = "method",
   unranked: Sequence[str] = (),
 ) -> str:
-  """An HTML table: <b>best</b>, <u>second</u>; the columns of `unranked` are neither good nor bad.
-  """
+  """An HTML table: <b>best</b>, <u>second</u>; the columns of `unranked` are neither good nor bad."""
   marks = {1: "<b>{}</b>", 2: "<u>{}</u>", 0: "{}"}
   names = columns(rows)
   arrow = lambda name: "" if name in unranked else " ↓" if name in lower_is_better else " ↑"  # noqa: E731

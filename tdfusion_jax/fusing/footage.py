@@ -173,8 +173,7 @@ class Writer:
     self._sound = _Sound(self._av, self._out, [vi, ir], notes)
 
   def add(self, image: np.ndarray, seconds: float) -> None:
-    """The next frame, [H, W, 1 or 3] uint8, shown from `seconds` on, and the sound up to its end.
-    """
+    """The next frame, [H, W, 1 or 3] uint8, shown from `seconds` on, and the sound up to its end."""
     height, width = image.shape[:2]
     if height % 2 or width % 2:
       image = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")

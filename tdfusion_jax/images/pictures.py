@@ -59,8 +59,7 @@ def with_boxes(image: np.ndarray, boxes: np.ndarray, classes: np.ndarray) -> np.
 
 
 def with_labels(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
-  """Tints an RGB uint8 image by class labels [H, W]; class 0 and unknown pixels stay as they are.
-  """
+  """Tints an RGB uint8 image by class labels [H, W]; class 0 and unknown pixels stay as they are."""
   known = (labels > 0) & (labels < 255)
   color = _PALETTE[np.where(known, (labels - 1) % (len(_PALETTE) - 1) + 1, 0)]
   mixed = np.round(0.5 * image + 0.5 * color).astype(np.uint8)

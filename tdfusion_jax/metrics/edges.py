@@ -1,5 +1,4 @@
-"""Sharpness and how edges pass from the sources into the fused image, on gray values in [0, 255].
-"""
+"""Sharpness and how edges pass from the sources into the fused image, on gray values in [0, 255]."""
 
 import math
 from typing import Any
@@ -81,8 +80,7 @@ def _share(part, whole):
 
 
 def edge_preservation(a: Image, b: Image, f: Image) -> Score:
-  """Qabf (Xydeas and Petrovic 2000), weighed by edge strength; 0 where neither source has an edge.
-  """
+  """Qabf (Xydeas and Petrovic 2000), weighed by edge strength; 0 where neither source has an edge."""
   t = _transfer(a, b, f)
   return _share(t["qa"] * t["a"] + t["qb"] * t["b"], t["a"] + t["b"])
 

@@ -1,5 +1,4 @@
-"""What images share in bits: entropy, mutual information and their relatives, on 8-bit gray values.
-"""
+"""What images share in bits: entropy, mutual information and their relatives, on 8-bit gray values."""
 
 import jax
 import jax.numpy as jnp

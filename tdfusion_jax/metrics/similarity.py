@@ -1,5 +1,4 @@
-"""How alike images are: errors, correlations and structural similarity, on gray values in [0, 255].
-"""
+"""How alike images are: errors, correlations and structural similarity, on gray values in [0, 255]."""
 
 import math
 from functools import partial

@@ -1,5 +1,4 @@
-"""G, the loss generation network: says for every pixel whose intensity the fused image should keep.
-"""
+"""G, the loss generation network: says for every pixel whose intensity the fused image should keep."""
 
 import flax.linen as nn
 import jax

@@ -27,8 +27,7 @@ def _depthwise_init(key, shape, dtype=jnp.float32):
 
 
 class Kernel(nn.Module):
-  """The kernel of a bias-free convolution, by itself: [C_in, C_out] (1x1) or [3, 3, C] (depthwise).
-  """
+  """The kernel of a bias-free convolution, by itself: [C_in, C_out] (1x1) or [3, 3, C] (depthwise)."""
 
   @nn.compact
   def __call__(self, *shape: int) -> jax.Array:

@@ -159,8 +159,7 @@ class PatchEmbed(nn.Module):
 
 
 class Block(nn.Module):
-  """x += attention(norm(x)); x += mix_ffn(norm(x)), each branch dropped per sample at rate `drop`.
-  """
+  """x += attention(norm(x)); x += mix_ffn(norm(x)), each branch dropped per sample at rate `drop`."""
 
   heads: int
   reduction: int

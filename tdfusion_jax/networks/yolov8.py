@@ -29,8 +29,7 @@ _kernel_init = nn.initializers.variance_scaling(
 
 
 class Detections(NamedTuple):
-  """Raw predictions for every anchor, levels in stride order 8, 16, 32, rows first within a level.
-  """
+  """Raw predictions for every anchor, levels in stride order 8, 16, 32, rows first within a level."""
 
   box_logits: jax.Array
   """[B, A, 64]: left, top, right, bottom, each 16 bins of distance in strides."""

@@ -26,8 +26,7 @@ def _areas(a, b):
 
 
 def box_iou(a: Float[Array, "n 4"], b: Float[Array, "m 4"]) -> Float[Array, "n m"]:
-  """Intersection over union of every pair of xyxy boxes, in [0, 1]; 0 for two boxes without area.
-  """
+  """Intersection over union of every pair of xyxy boxes, in [0, 1]; 0 for two boxes without area."""
   inside, union = _areas(a[:, None], b[None])
   return jnp.where(union > 0, inside / jnp.where(union > 0, union, 1), 0)
 

@@ -1,5 +1,4 @@
-"""Weight files of every format, there and back; the changes on the way; recognition and its errors.
-"""
+"""Weight files of every format, there and back; the changes on the way; recognition and its errors."""
 
 import json
 

@@ -188,8 +188,7 @@ def test_one_number_repeated_is_no_way_around_the_size_of_a_file(tmp_path):
   ids=["setitem", "setitems", "dict", "additems", "frozenset", "set"],
 )
 def test_keys_that_would_take_forever_to_hash_are_refused(tmp_path, container):
-  """x = (); 60 times x = (x, x): 2^60 leaves. Nested in depth instead, they would end the process.
-  """
+  """x = (); 60 times x = (x, x): 2^60 leaves. Nested in depth instead, they would end the process."""
   shared = b")" + b"2\x86" * 60
   with pytest.raises(WeightFileError, match="refused: nested tuples as a key"):
     read_pth(archive(tmp_path / "w.pth", b"\x80\x04" + container.replace(b"%b", shared)))

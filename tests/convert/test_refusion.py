@@ -1,5 +1,4 @@
-"""Real weights of a user: the converter's command, `tdfusion fuse`, and the way back into PyTorch.
-"""
+"""Real weights of a user: the converter's command, `tdfusion fuse`, and the way back into PyTorch."""
 
 import re
 import shutil

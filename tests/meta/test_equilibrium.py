@@ -59,8 +59,7 @@ def test_g_steps_by_this_rule_lower_the_judged_loss_and_move_g_only():
 
 @pytest.mark.parametrize("to", [0.5, 0.7])
 def test_a_strong_anchor_holds(to):
-  """The departure is zero at the anchor, and only there; nothing else moves G beside a strong one.
-  """
+  """The departure is zero at the anchor, and only there; nothing else moves G beside a strong one."""
   how, rules = toy.method(rule="equilibrium", anchor=1e6, anchor_to=to), [optax.adam(0.05)] * 3
   g_step, _ = meta.make_steps(how, rules[0], rules[1], rules[2], lambda step: (0.3, 0.2))
   step, state = jax.jit(g_step), toy.state(rules, np.float32)

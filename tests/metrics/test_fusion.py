@@ -169,8 +169,7 @@ def test_a_mean_over_images_warns_of_nothing_without_flat_ones():
 
 @pytest.mark.parametrize("values", [(57, 87), (101, 131)])
 def test_flat_images_are_flat_whatever_their_value(values):
-  """The float32 mean of 32,000 times 57 is not 57. Expected: the definitions, 0 for a flat image.
-  """
+  """The float32 mean of 32,000 times 57 is not 57. Expected: the definitions, 0 for a flat image."""
   a, f = (np.full((160, 200), value, np.uint8) for value in values)
   b = np.random.default_rng(0).integers(0, 256, (160, 200)).astype(np.uint8)
   with pytest.warns(UserWarning, match="flat"):

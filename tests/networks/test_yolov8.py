@@ -1,5 +1,4 @@
-"""YOLOv8's structure, modes, task and key names; parity with the reference is in test_goldens.py.
-"""
+"""YOLOv8's structure, modes, task and key names; parity with the reference is in test_goldens.py."""
 
 import math
 

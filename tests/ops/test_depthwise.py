@@ -54,8 +54,7 @@ def test_equals_the_grouped_convolution(size):
 
 
 def test_by_hand():
-  """Cross-correlation: tap (0, 2) alone brings the upper right neighbour, zero beyond the border.
-  """
+  """Cross-correlation: tap (0, 2) alone brings the upper right neighbour, zero beyond the border."""
   x = jnp.arange(1.0, 7.0).reshape(1, 2, 3, 1)
   middle, corner = (jnp.zeros((3, 3, 1)).at[tap].set(1.0) for tap in ((1, 1), (0, 2)))
   np.testing.assert_array_equal(depthwise3x3(x, middle), x)

@@ -20,8 +20,7 @@ def column(*values):
 
 
 def test_primaries_by_hand():
-  """BT.601 full range (JPEG's coefficients): the pure colours reach the end of their chroma axis.
-  """
+  """BT.601 full range (JPEG's coefficients): the pure colours reach the end of their chroma axis."""
   rgb = jnp.asarray([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0]])
   expected = [
     [0.299, 0.5 - 0.168736, 1],

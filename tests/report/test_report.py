@@ -63,8 +63,7 @@ def pictures_in(page):
 
 
 def test_a_page_about_two_runs_and_a_rival(runs, capsys):
-  """Expected numbers and pictures: those that the runs left in their folders, and the rival's file.
-  """
+  """Expected numbers and pictures: those that the runs left in their folders, and the rival's file."""
   (runs / "rival").mkdir()
   page = runs / "page.html"
   names = ["scene_00000", "scene_00001"]

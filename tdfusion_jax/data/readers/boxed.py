@@ -13,8 +13,7 @@ log = logging.getLogger(__name__)
 
 
 class VocSource(PairedSource):
-  """Pairs with boxes from `PairFiles.label` (VOC) or, where a pair has no XML, from a split list.
-  """
+  """Pairs with boxes from `PairFiles.label` (VOC) or, where a pair has no XML, from a split list."""
 
   def __init__(
     self,

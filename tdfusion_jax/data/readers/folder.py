@@ -1,5 +1,4 @@
-"""The user's own pairs: `ir/` and `vi/` with equal names, and labels in any of four common forms.
-"""
+"""The user's own pairs: `ir/` and `vi/` with equal names, and labels in any of four common forms."""
 
 import logging
 from collections.abc import Sequence
@@ -131,8 +130,7 @@ def _labelled(pairs: list[PairFiles], labels: Path) -> list[PairFiles]:
 
 
 def _recognise(labels: Path) -> tuple[str, dict[str, Path]]:
-  """The kind of label files in a folder ("image", ".txt", ".xml", ".json") and the files by stem.
-  """
+  """The kind of label files in a folder ("image", ".txt", ".xml", ".json") and the files by stem."""
   forms = {"image": EXTENSIONS, ".txt": (".txt",), ".xml": (".xml",), ".json": (".json",)}
   found = {}
   for form, extensions in forms.items():

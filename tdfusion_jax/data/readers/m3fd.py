@@ -1,5 +1,4 @@
-"""M3FD (Liu et al., TarDAL, CVPR 2022): streets by day and night, 768x1024, boxes of six classes.
-"""
+"""M3FD (Liu et al., TarDAL, CVPR 2022): streets by day and night, 768x1024, boxes of six classes."""
 
 from pathlib import Path
 

@@ -1,5 +1,4 @@
-"""What all readers of folders share: finding partners, reading a pair, and telling what is missing.
-"""
+"""What all readers of folders share: finding partners, reading a pair, and telling what is missing."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path

@@ -133,8 +133,7 @@ class Canvas:
       self.ir[patch.where] += np.float32(heat) * patch.alpha
 
   def hide(self, patch: Patch | None) -> None:
-    """Sets the infrared image back to the backdrop: what has the temperature of its surroundings.
-    """
+    """Sets the infrared image back to the backdrop: what has the temperature of its surroundings."""
     if patch is not None:
       target = self.ir[patch.where]
       target += (self.backdrop[patch.where] - target) * patch.alpha

@@ -37,8 +37,7 @@ Placer = Callable[[float, float], Point]
 
 
 def _placer(x: float, y: float, unit: float) -> Placer:
-  """Object coordinates (right, up) in units of `unit` pixels from the foot point (x, y) -> pixels.
-  """
+  """Object coordinates (right, up) in units of `unit` pixels from the foot point (x, y) -> pixels."""
   return lambda u, v: (x + u * unit, y - v * unit)
 
 

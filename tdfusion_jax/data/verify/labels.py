@@ -44,8 +44,7 @@ HINTS = {
 
 
 class Finding(NamedTuple):
-  """One thing worth saying. `level` "error": something is wrong; "note": allowed, but good to know.
-  """
+  """One thing worth saying. `level` "error": something is wrong; "note": allowed, but good to know."""
 
   level: Level
   kind: str
@@ -69,8 +68,7 @@ def verify_label(
   found: dict,
   said: list[Finding],
 ) -> tuple[Boxes | None, Counter]:
-  """(boxes, objects by class) of one label file of an image of `size`; faults are added to `said`.
-  """
+  """(boxes, objects by class) of one label file of an image of `size`; faults are added to `said`."""
 
   def report(kind: str, text: str) -> None:
     said.append(error(kind, place.split, name, text))
