@@ -7,6 +7,8 @@ import numpy as np
 Array = Any  # np.ndarray on the host, jax.Array on the device
 
 IGNORE_LABEL = 255
+LUMA = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in the luminance (ITU-R BT.601)."""
 
 
 class SegTarget(NamedTuple):
