@@ -1,35 +1,54 @@
-"""Progress of a long run: a bar with losses and time left in a terminal, plain lines elsewhere."""
+"""Progress of a long run: a bar with the time left in a terminal, plain lines elsewhere."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 from rich import progress as bars
 from rich.console import Console
+from rich.text import Text
 
-_SHOWN = ("fusion_loss", "task_loss", "task_loss_outer")
-_LINE_EVERY = 15.0  # seconds between plain lines
+LINE_EVERY = 15.0
+"""Seconds between plain lines."""
+
+_Item = TypeVar("_Item")
 
 
 class Progress:
-  """Context manager around a training loop."""
+  """Context manager around the work of one verb, the same display for all of them.
 
-  def __init__(self, total: int, start: int = 0, console: Console | None = None):
+  In a terminal it is a bar that stays at the bottom; elsewhere, in a log file for example, a line
+  such as `fusing 120/300, 8.31 images/s, 0.4 min left` every `LINE_EVERY` seconds. Both go to
+  standard error.
+
+  Args:
+    total: items of the whole work, None if unknown.
+    label: what is being done, such as "fusing".
+    unit: what one item is, in the plural: shows the speed as `8.31 images/s`. "" shows none.
+    start: items that an earlier run has done; they count for the bar and not for the speed.
+    end: a plain line at the end too, however soon it comes.
+    console: where to write; None is standard error.
+  """
+
+  def __init__(
+    self,
+    total: int | None,
+    label: str,
+    *,
+    unit: str = "",
+    start: int = 0,
+    end: bool = False,
+    console: Console | None = None,
+  ):
     self._console = console or Console(stderr=True)
-    self._total, self._start = total, start
+    self._total, self._label, self._unit, self._text = total, label, unit, ""
+    self._start = self._done = start
+    self._end = end
     self._began = self._last_line = time.monotonic()
-    self._bar = None
+    self._bar: bars.Progress | None = None
     if self._console.is_terminal:
-      columns = (
-        bars.TextColumn("{task.description}"),
-        bars.BarColumn(),
-        bars.MofNCompleteColumn(),
-        bars.TimeElapsedColumn(),
-        bars.TextColumn("left"),
-        bars.TimeRemainingColumn(),
-        bars.TextColumn("{task.fields[losses]}"),
-      )
-      self._bar = bars.Progress(*columns, console=self._console)
-      self._task = self._bar.add_task("starting", total=total, completed=start, losses="")
+      self._bar = bars.Progress(*_columns(unit), console=self._console)
+      self._task = self._bar.add_task(label, total=total, completed=start, text="")
 
   def __enter__(self) -> "Progress":
     if self._bar:
@@ -40,26 +59,70 @@ class Progress:
     if self._bar:
       self._bar.stop()
 
-  def advance(self, done: int) -> None:
-    """Moves to `done` steps."""
-    if self._bar:
-      self._bar.update(self._task, completed=done)
+  def update(self, done: int, *, label: str | None = None, text: str | None = None) -> None:
+    """Moves to `done` items.
 
-  def show(self, done: int, phase: str, epoch: int, values: Mapping[str, float]) -> None:
-    """Moves to `done` steps and shows the losses."""
-    losses = " ".join(f"{name} {values[name]:.4g}" for name in _SHOWN if name in values)
-    label = {
-      "pretrain": "pre-training",
-      "g": f"epoch {epoch + 1} G",
-      "ft": f"epoch {epoch + 1} F/T",
-    }[phase]
+    Args:
+      done: items done, counted from the start of the whole work.
+      label: what is being done from now on; None keeps the last one.
+      text: what else to show, such as losses; None keeps the last one.
+    """
+    self._done = done
+    self._label = self._label if label is None else label
+    self._text = self._text if text is None else text
     if self._bar:
-      self._bar.update(self._task, completed=done, description=label, losses=losses)
+      self._bar.update(self._task, completed=done, description=self._label, text=self._text)
       return
     now = time.monotonic()
-    if now - self._last_line >= _LINE_EVERY or done == self._total:
+    ends = self._end and done == self._total
+    if ends or now - self._last_line >= LINE_EVERY:
       self._last_line = now
-      left = (now - self._began) / max(done - self._start, 1) * (self._total - done)
-      self._console.print(
-        f"{label}  step {done}/{self._total}  {losses}  left {left / 60:.1f} min", highlight=False
-      )
+      self._console.print(self._line(now - self._began), highlight=False, soft_wrap=True)
+
+  def advance(self, count: int = 1) -> None:
+    """Moves on by `count` items."""
+    self.update(self._done + count)
+
+  def track(self, items: Iterable[_Item]) -> Iterator[_Item]:
+    """Yields `items` and counts each as done when the next one is asked for."""
+    for item in items:
+      yield item
+      self.advance()
+
+  def _line(self, seconds: float) -> str:
+    done = self._done - self._start
+    count = f"{self._done}" if self._total is None else f"{self._done}/{self._total}"
+    parts = [f"{self._label} {count}"]
+    if self._text:
+      parts.append(self._text)
+    if self._unit:
+      parts.append(f"{done / max(seconds, 1e-9):.2f} {self._unit}/s")
+    if self._total is not None and done > 0:
+      left = seconds / done * (self._total - self._done)
+      parts.append(f"{left / 60:.1f} min left")
+    return ", ".join(parts)
+
+
+class _Speed(bars.ProgressColumn):
+  """Items per second."""
+
+  def __init__(self, unit: str):
+    super().__init__()
+    self._unit = unit
+
+  def render(self, task: bars.Task) -> Text:
+    return Text(f"{task.speed or 0:.2f} {self._unit}/s")
+
+
+def _columns(unit: str) -> list[bars.ProgressColumn]:
+  speed = [_Speed(unit)] if unit else []
+  return [
+    bars.TextColumn("{task.description}"),
+    bars.BarColumn(),
+    bars.MofNCompleteColumn(),
+    *speed,
+    bars.TimeElapsedColumn(),
+    bars.TextColumn("left"),
+    bars.TimeRemainingColumn(),
+    bars.TextColumn("{task.fields[text]}"),
+  ]

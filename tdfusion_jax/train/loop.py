@@ -28,6 +28,8 @@ from tdfusion_jax.train.validate import validate
 
 log = logging.getLogger(__name__)
 
+_SHOWN = ("fusion_loss", "task_loss", "task_loss_outer")  # losses that the progress display shows
+
 
 class DivergedError(UsageError, FloatingPointError):
   """A measurement of a step is not finite; the message names it."""
@@ -86,7 +88,10 @@ def train(
 
   measured, since, kind = {}, (start, time.perf_counter()), ""
   try:
-    with Progress(total, start) as progress, _interrupts_between_steps() as asked:
+    with (
+      Progress(total, "starting", start=start, end=True) as progress,
+      _interrupts_between_steps() as asked,
+    ):
       batches = make_dataset(
         experiment.steps,
         start_step=start,
@@ -107,9 +112,9 @@ def train(
           now = time.perf_counter()
           seconds, since = (now - since[1]) / (done - since[0]), (done, now)
           folder.write({"step": done, "phase": kind, "epoch": epoch, **values, "seconds": seconds})
-          progress.show(done, kind, epoch, values)
+          progress.update(done, label=_label(kind, epoch), text=_losses(values))
         else:
-          progress.advance(done)
+          progress.update(done)
         if look(state, done):
           since = (done, time.perf_counter())
         if done % config.log.checkpoint_every == 0:
@@ -137,6 +142,15 @@ def train(
   curves.curves(folder.path / "curves.png", runfolder.read_metrics(folder.path / "metrics.jsonl"))
   log.info("done: %s", folder.path)
   return state
+
+
+def _label(kind: str, epoch: int) -> str:
+  names = {"pretrain": "pre-training", "g": f"epoch {epoch + 1} G", "ft": f"epoch {epoch + 1} F/T"}
+  return names[kind] + ", step"
+
+
+def _losses(values: dict[str, float]) -> str:
+  return " ".join(f"{name} {values[name]:.4g}" for name in _SHOWN if name in values)
 
 
 @contextlib.contextmanager
