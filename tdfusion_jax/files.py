@@ -3,6 +3,7 @@
 import contextlib
 import difflib
 import importlib
+import inspect
 import itertools
 import json
 import os
@@ -74,6 +75,28 @@ def plugin(name: str, field: str) -> Callable[..., Any]:
   if not callable(found):
     raise UsageError(f"{where}: {path} is not a function but {type(found).__name__}.")
   return found
+
+
+def made_by(name: str, field: str, *arguments: Any, **options: Any) -> Any:
+  """What the user's factory that `name` stands for makes of `arguments` and `options`.
+
+  Args:
+    name: `package.module:function`, see `plugin`.
+    field: what named it, for messages.
+    *arguments: of the factory.
+    **options: of the factory, from a config.
+
+  Raises:
+    UsageError: there is no such function, or it does not accept them.
+  """
+  factory = plugin(name, field)
+  try:
+    inspect.signature(factory).bind(*arguments, **options)
+  except (
+    TypeError
+  ) as error:  # before the call, so that a fault inside the factory keeps its traceback
+    raise UsageError(f"{field}={name!r} does not accept what it is given: {error}.") from error
+  return factory(*arguments, **options)
 
 
 def _imported(module_name: str, where: str) -> Any:

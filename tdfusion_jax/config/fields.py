@@ -30,7 +30,8 @@ def base() -> Config:
         "folder": "",
       },
       "data": {
-        "name": "",  # llvip, m3fd, msrs, fmb, folder, synthetic_det, synthetic_seg
+        # llvip, m3fd, msrs, fmb, folder, synthetic_det, synthetic_seg, or your own, module:function
+        "name": "",
         "root": "",  # the data set in its distributed layout
         # or records made by `tdfusion data build --data_dir`, with the same options
         "records_dir": "",
@@ -57,7 +58,8 @@ def base() -> Config:
         "cache_disk_mb": 20_000,  # budget of that folder
       },
       "task": {
-        "kind": "detection",  # segmentation, detection, scenic, none (L_f alone, no labels)
+        # detection, segmentation, scenic, none (L_f alone, no labels), or your own, module:factory
+        "kind": "detection",
         "variant": "n",  # b0..b5 or n s m l x
         "options": {},  # further arguments of the task's factory, see tdfusion_jax/tasks
         "frozen": False,  # keep a pretrained T (init.t) as it is

@@ -22,6 +22,7 @@ from tdfusion_jax.images.files import EXTENSIONS, ImageError, read_image, to_byt
 from tdfusion_jax.meta.state import TrainState
 from tdfusion_jax.report.page import Gallery, Run, page_html
 from tdfusion_jax.train import build, runfolder
+from tdfusion_jax.train.checks import labels_needed
 from tdfusion_jax.train.validate import looks, pictures_of
 
 
@@ -116,8 +117,8 @@ def _galleries(
   count = min(count, len(source))
   galleries = [Gallery(source.names[i], {}) for i in range(count)]
   for run in runs:
-    kind = "segmentation" if run.config.task.kind == "scenic" else run.config.task.kind
-    if kind not in ("none", source.kind):
+    kind = labels_needed(run.config.task.kind)
+    if kind not in (None, source.kind):
       raise ConfigError(
         f"{run.path} is about {kind}, the pairs of {runs[0].path} are not; --pairs=0 leaves the pictures out."
       )

@@ -19,6 +19,7 @@ from tdfusion_jax.data.loader import StepSource
 from tdfusion_jax.data.records.source import plain_options
 from tdfusion_jax.data.source import Source
 from tdfusion_jax.data.truth import TruthStepSource
+from tdfusion_jax.files import is_plugin
 from tdfusion_jax.integrations import scenic
 from tdfusion_jax.losses.fusion import fusion_loss
 from tdfusion_jax.meta.method import Method
@@ -28,9 +29,10 @@ from tdfusion_jax.ops import compiling
 from tdfusion_jax.ops.strips import Tiling
 from tdfusion_jax.tasks import Task
 from tdfusion_jax.tasks.detection import detection
+from tdfusion_jax.tasks.own import own_task
 from tdfusion_jax.tasks.segmentation import segmentation
 from tdfusion_jax.train import controls, optimisers
-from tdfusion_jax.train.checks import LABELS, check
+from tdfusion_jax.train.checks import check, labels_needed
 
 TASKS = {"detection": detection, "segmentation": segmentation, "scenic": scenic.task_from_names}
 
@@ -56,6 +58,8 @@ def task(config: Config, num_classes: int) -> Task | None:
   options = dict(config.task.options)
   if config.stage == "task" and config.fused.images == "both":
     options["in_channels"] = 2
+  if is_plugin(config.task.kind):
+    return own_task(config.task.kind, num_classes, config.task.variant, options)
   try:
     return TASKS[config.task.kind](num_classes, variant=config.task.variant, **options)
   except scenic.ScenicError as error:
@@ -114,7 +118,7 @@ def source(config: Config, split: str, *, own_task: bool = False) -> Source:
     found: Source = RecordSource(data.records_dir, data.name, data[f"{split}_split"], **options)
   else:
     found = get_source(data.name, root=data.root or None, split=data[f"{split}_split"], **options)
-  kind = LABELS[config.task.kind]
+  kind = labels_needed(config.task.kind)
   if kind is not None and found.kind != kind and not own_task:
     raise ConfigError(
       f"config.task.kind={kind!r} does not fit {data.name}, which holds labels for: {found.kind}."

@@ -6,6 +6,7 @@ from tdfusion_jax.config import Config, ConfigError
 from tdfusion_jax.data.loader import AUGMENTS
 from tdfusion_jax.data.readers.fused import IMAGES
 from tdfusion_jax.data.skipping import BAD_SAMPLES
+from tdfusion_jax.files import is_plugin
 from tdfusion_jax.meta import RULES
 
 # What labels a kind of task needs.
@@ -39,6 +40,11 @@ _LEAST = {
   "train.epochs": 0,
   "train.pretrain_steps": 0,
 }
+
+
+def labels_needed(kind: str) -> str | None:
+  """What labels a kind of task needs; None for any or none, as the user's own may read."""
+  return None if is_plugin(kind) else LABELS[kind]
 
 
 def check(config: Config) -> None:
@@ -76,8 +82,8 @@ def check(config: Config) -> None:
       "meta.anchor_to other than 0.5 needs data.swap='none': it would follow the exchanged images.",
     ),
     (
-      config.task.kind not in LABELS,
-      f"task.kind={config.task.kind!r}: one of {', '.join(LABELS)}.",
+      config.task.kind not in LABELS and not is_plugin(config.task.kind),
+      f"task.kind={config.task.kind!r}: one of {', '.join(LABELS)}, or your own as module:function.",
     ),
     (
       config.loss.weights not in ("learned", "fixed", "truth"),
