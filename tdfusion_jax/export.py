@@ -60,7 +60,7 @@ def export_fusion(
     ExportError: not F, a missing package, or a difference above 1e-5; nothing of that format is
       left then.
   """
-  if fuse_fn is not fusers.fuse_net:
+  if not fusers.is_f(fuse_fn):
     raise ExportError(f"{weights_file} does not hold F; only F can be exported.")
   makers = {"stablehlo": (_stablehlo, _run_stablehlo), "onnx": (_onnx, _run_onnx)}
   references = _references(fuse_fn, params)

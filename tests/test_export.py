@@ -141,14 +141,18 @@ def test_a_wrong_graph_is_not_written(params, tmp_path, monkeypatch):
   monkeypatch.setattr(export, "_references", lambda *_: [])
   monkeypatch.setitem(sys.modules, "onnx", None)
   with pytest.raises(export.ExportError, match="pip install"):
-    export.export_fusion(fusers.fuse_net, params, tmp_path, weights_file=file, formats=("onnx",))
+    export.export_fusion(
+      fusers.fusion_network(), params, tmp_path, weights_file=file, formats=("onnx",)
+    )
   monkeypatch.undo()
   ir = np.zeros((1, 2, 2, 1), np.float32)
   monkeypatch.setattr(export, "_references", lambda *_: [(ir, ir, ir + 2e-5)])
   monkeypatch.setattr(export, "_run_onnx", lambda data: lambda ir, vi: ir)
   monkeypatch.setattr(export, "_onnx", lambda params: b"x")
   with pytest.raises(export.ExportError, match="onnx: differs from F by 2.0e-05"):
-    export.export_fusion(fusers.fuse_net, params, tmp_path, weights_file=file, formats=("onnx",))
+    export.export_fusion(
+      fusers.fusion_network(), params, tmp_path, weights_file=file, formats=("onnx",)
+    )
   assert [p.name for p in tmp_path.iterdir()] == ["f.safetensors"]
   with pytest.raises(export.ExportError, match="only F"):
-    export.export_fusion(fusers.fuse_average, params, tmp_path, weights_file=file)
+    export.export_fusion(fusers.average(fusers.loss_network()), params, tmp_path, weights_file=file)

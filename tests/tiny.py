@@ -5,7 +5,6 @@ import jax.numpy as jnp
 
 from tdfusion_jax import fusers
 from tdfusion_jax.ops import compiling
-from tdfusion_jax.train import build
 
 
 class One(nn.Module):
@@ -20,13 +19,12 @@ class One(nn.Module):
 
 
 def install(monkeypatch):
-  """Has configs build them, and everything compile without optimisation, which takes longer than to run it."""
+  """Has configs build them; nothing is optimised, which takes longer than to run it."""
 
-  def run(features):
-    return lambda params, ir, vi, tiling=None: One(features).apply({"params": params}, ir, vi)
+  def run(params, ir, vi):
+    features = params["only"]["bias"].size
+    return One(features).apply({"params": params}, ir, vi)
 
-  monkeypatch.setitem(fusers.FUSERS, "fusion", (lambda: One(1), run(1)))
-  monkeypatch.setattr(fusers, "fuse_net", run(1))
-  monkeypatch.setattr(fusers, "weigh_net", run(2))
-  monkeypatch.setattr(build, "LossNet", lambda: One(2))
+  monkeypatch.setattr(fusers, "fusion_network", lambda _=None: fusers.Fuser("fusion", One(1), run))
+  monkeypatch.setattr(fusers, "loss_network", lambda _=None: fusers.Weigher("lossgen", One(2), run))
   monkeypatch.setattr(compiling, "settings", lambda: {"xla_backend_optimization_level": 0})

@@ -116,7 +116,7 @@ def run(options: argparse.Namespace) -> int:
   how = {"stretch": options.stretch, "dtype": jnp.bfloat16 if options.dtype == "bfloat16" else None}
   fuser = make_fuser(options.backend, fuse_fn, params, **how)
   huge = None
-  if fuse_fn is fusers.fuse_net and options.dtype == "float32":
+  if fusers.is_f(fuse_fn) and options.dtype == "float32":
     if options.scratch and not Path(options.scratch).is_dir():
       raise ImageError(f"--scratch {options.scratch} is not a folder.")
     fuse_huge = partial(_fuse_huge, params, options.scratch, options.stretch)

@@ -54,7 +54,7 @@ def make_fuser(
     EngineError: "onnx" is asked for and cannot be had.
   """
   ours = make_pair_fuser(fuse_fn, params, stretch=stretch, dtype=dtype)
-  fits = fuse_fn is fusers.fuse_net and dtype is None
+  fits = fusers.is_f(fuse_fn) and dtype is None
   if backend == "onnx" and not fits:
     raise EngineError("the onnx backend computes F alone, and in float32.")
   if backend == "jax" or not fits or (backend == "auto" and jax.default_backend() != "cpu"):

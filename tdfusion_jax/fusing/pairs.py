@@ -39,11 +39,11 @@ class PairFuser(Protocol):
 def make_pair_fuser(
   fuse_fn: Callable, params: Any, *, stretch: bool = False, dtype: Any = None
 ) -> PairFuser:
-  """A fuser of single pairs: one program for all sizes if `fuse_fn` is F, else one a size. See `make_fuse_fn`.
+  """A fuser of single pairs: one program for all sizes for F, else one a size. See `make_fuse_fn`.
 
   F in float32 on a CPU is computed by machine code where that is to be had (`networks.host`).
   """
-  if fuse_fn is fusers.fuse_net:
+  if fusers.is_f(fuse_fn):
     by_machine = dtype is None and jax.default_backend() == "cpu" and native.ready()
     infer = _machine_infer(params) if by_machine else None
     return AnySizeFuser(params, stretch=stretch, dtype=dtype, infer=infer)

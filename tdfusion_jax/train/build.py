@@ -24,7 +24,6 @@ from tdfusion_jax.integrations import scenic
 from tdfusion_jax.losses.fusion import fusion_loss
 from tdfusion_jax.meta.method import Method
 from tdfusion_jax.meta.state import TrainState
-from tdfusion_jax.networks.lossgen import LossNet
 from tdfusion_jax.ops import compiling
 from tdfusion_jax.ops.strips import Tiling
 from tdfusion_jax.tasks import Task
@@ -71,9 +70,20 @@ def _first_of_ir(function):
   return function and (lambda first, ir, *rest: function(first, ir[..., :1], *rest))
 
 
+def weigher(config: Config) -> fusers.Weigher:
+  """What this config trains as G."""
+  return fusers.loss_network(Tiling(remat=config.train.remat))
+
+
+def fuser(config: Config) -> fusers.Fuser:
+  """What this config trains as F: ablation V trains G's network to average both images."""
+  if config.loss.none:
+    return fusers.average(weigher(config))
+  return fusers.fusion_network(Tiling(remat=config.train.remat))
+
+
 def method(config: Config, judge: Task | None) -> Method:
   """The functions and switches of the learning steps."""
-  tiling = Tiling(remat=config.train.remat)
   loss = None
   if config.stage == "task":
     fuse = controls.two_channels if config.fused.images == "both" else controls.finished
@@ -81,10 +91,10 @@ def method(config: Config, judge: Task | None) -> Method:
     return Method(fuse, halves, None, judge, fuse_in_outer=True, dropout=config.task.dropout)
   if not config.loss.none:
     loss = partial(fusion_loss, alpha=config.loss.alpha, intensity=config.loss.intensity)
-  fuse = partial(fusers.fuse_average if config.loss.none else fusers.fuse_net, tiling=tiling)
+  fuse = fuser(config).fuse
   weigh = partial(controls.weigh_constant, w_a=config.loss.fixed_w_a)
   if config.loss.weights == "learned":
-    weigh = partial(fusers.weigh_net, tiling=tiling)
+    weigh = weigher(config).weigh
   elif config.loss.weights == "truth":
     weigh = controls.weigh_truth
     fuse, loss = _first_of_ir(fuse), _first_of_ir(loss)
@@ -226,15 +236,18 @@ def experiment(
 def init_state(config: Config, how: Method, rules: dict, task_size: tuple[int, int]) -> TrainState:
   """Where training starts: fresh or given weights, optimisers `rules` ("f", "g", "t") at rest."""
   key, f_key, g_key, t_key = jax.random.split(jax.random.key(config.seed), 4)
-  fuser, _ = fusers.FUSERS[fuser_name(config)]
   image = jnp.zeros((1, *task_size, 1))
   if config.stage == "task":
     f_params, image = {}, how.fuse({}, image, image)
   else:
-    f_params = _start(config, "f", partial(fusers.init_variables, fuser(), f_key))["params"]
+    f_params = _start(config, "f", partial(fusers.init_variables, fuser(config).network, f_key))[
+      "params"
+    ]
   g_params: Any = {}
   if config.loss.weights == "learned":
-    g_params = _start(config, "g", partial(fusers.init_variables, LossNet(), g_key))["params"]
+    g_params = _start(config, "g", partial(fusers.init_variables, weigher(config).network, g_key))[
+      "params"
+    ]
   t_params, t_stats = {}, {}
   if how.task:
     judge, names = how.task, ("params", "batch_stats")
@@ -262,11 +275,6 @@ def _start(config: Config, letter: str, make: Callable[[], dict]) -> dict:
   return jax.tree.map(
     jnp.asarray, weightfiles.match(loaded, jax.eval_shape(make), f"{path} (init.{letter})")
   )
-
-
-def fuser_name(config: Config) -> str:
-  """Which of `FUSERS` this config trains."""
-  return "average" if config.loss.none else "fusion"
 
 
 def config_to_json(config: Config) -> dict:

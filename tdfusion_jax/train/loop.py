@@ -183,11 +183,13 @@ def export_weights(config: Config, state: TrainState, folder: Path) -> None:
     weightfiles.save_weights(
       folder / "f.safetensors",
       {"params": state.f_params},
-      {"arch": build.fuser_name(config), **about},
+      {"arch": build.fuser(config).name, **about},
     )
   if state.g_params:
     weightfiles.save_weights(
-      folder / "g.safetensors", {"params": state.g_params}, {"arch": "lossgen", **about}
+      folder / "g.safetensors",
+      {"params": state.g_params},
+      {"arch": build.weigher(config).name, **about},
     )
   if state.t_params:
     variables = {"params": state.t_params, "batch_stats": state.t_stats}

@@ -1,5 +1,6 @@
 """ONNX Runtime in place of JAX: the same images, and chosen when it is the faster."""
 
+import dataclasses
 import sys
 
 import numpy as np
@@ -21,9 +22,9 @@ def params():
 
 
 def test_both_backends_agree(params):
-  """With each other and with `make_fuse_fn`, compiled for the size; one program serves gray and colour."""
+  """With each other and with `make_fuse_fn`, compiled for the size; one program for gray and colour."""
   pytest.importorskip("onnxruntime")
-  both = [backends.make_fuser(name, fusers.fuse_net, params) for name in ("jax", "onnx")]
+  both = [backends.make_fuser(name, fusers.fusion_network(), params) for name in ("jax", "onnx")]
   for kinds in ((3, 3), (1, 1), (1, 3)):
     ir, vi = (RNG.random((19, 33, channels)).astype(np.float32) for channels in kinds)
     ours, theirs = (fuser.start(ir, vi)() for fuser in both)
@@ -68,8 +69,25 @@ def test_the_faster_is_taken(monkeypatch):
 
 def test_without_onnx_runtime(params, monkeypatch):
   monkeypatch.setitem(sys.modules, "onnxruntime", None)
-  assert isinstance(backends.make_fuser("auto", fusers.fuse_net, params), AnySizeFuser)
+  assert isinstance(backends.make_fuser("auto", fusers.fusion_network(), params), AnySizeFuser)
   with pytest.raises(EngineError, match="pip install"):
-    backends.make_fuser("onnx", fusers.fuse_net, params)
+    backends.make_fuser("onnx", fusers.fusion_network(), params)
   with pytest.raises(EngineError, match="F alone"):
-    backends.make_fuser("onnx", fusers.fuse_average, params)
+    backends.make_fuser("onnx", fusers.average(fusers.loss_network()), params)
+
+
+def test_a_wrapper_of_f_that_says_what_it_is_keeps_its_engines(params):
+  """Machine code and one program for all sizes; a plain function says nothing, and is compiled."""
+  calls = []
+
+  def counted(params, ir, vi):
+    calls.append(ir.shape)
+    return fusers.fuse_net(params, ir, vi)
+
+  wrapper = dataclasses.replace(fusers.fusion_network(), name="counted", fuse=counted)
+  ir, vi = (RNG.random((19, 33, 1)).astype(np.float32) for _ in range(2))
+  fused = backends.make_fuser("jax", wrapper, params).start(ir, vi)()
+  assert calls == [] and np.ptp(fused) > 1e-2
+  exact = backends.make_fuser("jax", counted, params).start(ir, vi)()
+  assert calls == [(1, 19, 33, 1)]
+  np.testing.assert_allclose(fused, exact, atol=1e-5)
