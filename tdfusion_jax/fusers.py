@@ -24,7 +24,7 @@ _TILING = Tiling()
 # Equal to itself only, since a network of the user's may not be hashable.
 @dataclasses.dataclass(frozen=True, eq=False)
 class Fuser:
-  """A network in the place of F, called as its `fuse`; parameters travel beside it, (fuser, params)."""
+  """A network in the place of F, called as its `fuse`; parameters travel beside it."""
 
   name: str
   """What a weight file says it holds."""

@@ -22,7 +22,7 @@ def params():
 
 
 def test_both_backends_agree(params):
-  """With each other and with `make_fuse_fn`, compiled for the size; one program for gray and colour."""
+  """With each other and with `make_fuse_fn`, one size at a time; one program for all kinds."""
   pytest.importorskip("onnxruntime")
   both = [backends.make_fuser(name, fusers.fusion_network(), params) for name in ("jax", "onnx")]
   for kinds in ((3, 3), (1, 1), (1, 3)):
