@@ -11,6 +11,15 @@ LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in the luminance (ITU-R BT.601)."""
 
 
+class Boxes(NamedTuple):
+  """The labelled objects of one image."""
+
+  boxes: Array
+  """[K, 4] float32, (x1, y1, x2, y2) in pixels of the image."""
+  classes: Array
+  """[K] int32 in [0, num_classes)."""
+
+
 class SegTarget(NamedTuple):
   """Per-pixel classes."""
 
@@ -62,4 +71,4 @@ class Sample(NamedTuple):
   vi: np.ndarray
   """[H, W] uint8 BT.601 luminance, or [H, W, 3] uint8 RGB."""
   target: Any = None
-  """[H, W] uint8 labels; or (boxes [K, 4] float32 xyxy pixels, classes [K] int32); or None."""
+  """[H, W] uint8 labels; or `Boxes`; or None for an unlabelled pair."""

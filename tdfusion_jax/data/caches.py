@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from tdfusion_jax.batch import Sample
-from tdfusion_jax.data.source import DatasetError, Kind, Source, checked_index
+from tdfusion_jax.batch import Boxes, Sample
+from tdfusion_jax.data.source import DatasetError, Kind, Source, checked_index, find
 
 
 class CachedSource:
@@ -185,11 +185,13 @@ class DiskCachedSource:
 
 
 def _stamp(source: Any, index: int) -> list:
-  """[path, bytes, time] of each file behind a pair, where the source has files; a missing one is left to its reader."""
-  while not hasattr(source, "files") and hasattr(source, "source"):
-    source = source.source
+  """[path, bytes, time] of each file behind a pair, where the source has files.
+
+  A missing file is left to its reader.
+  """
+  files = find(source, "files")
   stamp = []
-  for path in source.files(index) if hasattr(source, "files") else ():
+  for path in files(index) if files is not None else ():
     with contextlib.suppress(OSError):
       found = os.stat(path)
       stamp.append([str(path), found.st_size, found.st_mtime_ns])
@@ -226,7 +228,9 @@ def _unpack(content: bytes, stamp: list) -> Sample | None:
       kind, count = np.dtype(dtype), int(np.prod(shape))
       arrays[key] = np.frombuffer(content, kind, count, offset).reshape(shape)
       offset += count * kind.itemsize
-    target = (arrays["boxes"], arrays["classes"]) if "boxes" in arrays else arrays.get("labels")
+    target = arrays.get("labels")
+    if "boxes" in arrays:
+      target = Boxes(arrays["boxes"], arrays["classes"])
     return Sample(head["name"], arrays["ir"], arrays["vi"], target)
   except (KeyError, TypeError, ValueError):  # right checksum, but not what this version writes
     return None

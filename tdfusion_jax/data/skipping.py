@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tdfusion_jax.batch import Sample
-from tdfusion_jax.data.source import DatasetError, Kind, Source, checked_index
+from tdfusion_jax.data.source import DatasetError, Kind, Source, checked_index, find
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +59,16 @@ class SkippingSource:
         f"run `tdfusion data verify`. The last one: {reason}"
       )
 
+  def report_to(self, report: Path) -> None:
+    """Appends what is skipped to `report` from now on, and what was skipped before."""
+    self.report = report
+    known = read_skipped(report)
+    if report.exists() and not report.read_bytes().endswith(b"\n"):
+      with report.open("ab") as file:  # a killed process left half a line
+        file.write(b"\n")
+    for name in self.skipped.keys() - known.keys():
+      self.write_down(name)
+
   def write_down(self, name: str) -> None:
     """Appends a skipped pair to `report`, in one write: worker processes append to the same file."""
     if self.report is None:
@@ -75,20 +85,13 @@ class SkippingSource:
 
 
 def report_skipped(source: Any, report: Path) -> None:
-  """Has the `SkippingSource` that `source` is made of, if there is one, write to `report`.
+  """Makes the `SkippingSource` inside `source`, if there is one, write to `report`.
 
   Before worker processes get their copies: theirs report there too.
   """
-  while source is not None and not isinstance(source, SkippingSource):
-    source = getattr(source, "source", None)
-  if source is not None:
-    source.report = report
-    known = read_skipped(report)
-    if report.exists() and not report.read_bytes().endswith(b"\n"):
-      with report.open("ab") as file:  # a killed process left half a line
-        file.write(b"\n")
-    for name in source.skipped.keys() - known.keys():  # come across before there was a report
-      source.write_down(name)
+  report_to = find(source, "report_to")
+  if report_to is not None:
+    report_to(report)
 
 
 def read_skipped(report: Path) -> dict[str, str]:

@@ -1,6 +1,6 @@
-"""What a data source is, the error every reader raises, and an optional cache in memory."""
+"""What a data source is, how to look inside a wrapped one, and the error every reader raises."""
 
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from tdfusion_jax.batch import Sample
 from tdfusion_jax.files import UsageError
@@ -30,6 +30,19 @@ class Source(Protocol):
   def describe(self) -> str:
     """One line for logs: name, split, number of pairs, classes."""
     ...
+
+
+def find(source: Any, name: str) -> Any:
+  """The attribute `name` of a source, or of the one that it wraps, however deep; None without one.
+
+  Caches, `SkippingSource` and `FusedSource` hold what they wrap as `source`. What only some sources
+  have (the synthetic world's `scene`, a reader's `files`) is found through all of them.
+  """
+  while source is not None:
+    if hasattr(source, name):
+      return getattr(source, name)
+    source = getattr(source, "source", None)
+  return None
 
 
 def describe_source(title: str, count: int, kind: Kind | None, classes: tuple[str, ...]) -> str:

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from tdfusion_jax.batch import Sample
+from tdfusion_jax.batch import Boxes, Sample
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 """BT.601 full-range weights of R, G, B."""
@@ -54,10 +54,10 @@ def resize_target(target: Any, old: tuple[int, int], new: tuple[int, int]) -> An
   """`Sample.target` after a resize: labels nearest, boxes' x scaled like the width, y like the height."""
   if target is None:
     return None
-  if isinstance(target, tuple):
+  if isinstance(target, tuple):  # `Boxes`, or the bare pair of a user's reader
     boxes, classes = target
     x, y = new[1] / old[1], new[0] / old[0]
-    return boxes * np.array([x, y, x, y], np.float32), classes
+    return Boxes(boxes * np.array([x, y, x, y], np.float32), classes)
   return resize_nearest(target, new)
 
 
@@ -68,7 +68,7 @@ def flip_sample(sample: Sample) -> Sample:
     boxes, classes = target
     width = np.float32(sample.ir.shape[1])
     boxes = np.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], axis=1)
-    target = (boxes, classes)
+    target = Boxes(boxes, classes)
   elif target is not None:
     target = target[:, ::-1]
   return sample._replace(ir=sample.ir[:, ::-1], vi=sample.vi[:, ::-1], target=target)

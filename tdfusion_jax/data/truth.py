@@ -6,7 +6,7 @@ import numpy as np
 
 from tdfusion_jax.batch import Views
 from tdfusion_jax.data.loader import StepSource
-from tdfusion_jax.data.source import DatasetError
+from tdfusion_jax.data.source import DatasetError, find
 from tdfusion_jax.data.transforms import resize_nearest
 
 
@@ -23,21 +23,18 @@ class TruthStepSource(StepSource):
 
   def __init__(self, source, **options: Any):
     super().__init__(source, **options)
-    world = source
-    while not hasattr(world, "scene") and hasattr(world, "source"):
-      world = world.source
-    if not hasattr(world, "scene"):
+    self._scene = find(source, "scene")
+    if self._scene is None:
       raise DatasetError(f"{source.describe()}: where to look is known in the synthetic world only")
     if self.augment != "none" or self.swap == "copy":
       raise DatasetError(
         "weights from the truth need data.augment='none' and data.swap='half' or 'none'"
       )
-    self._world: Any = world
     self._maps: dict[int, np.ndarray] = {}
 
   def _map(self, index: int) -> np.ndarray:
     if index not in self._maps:
-      scene = self._world.scene(index)
+      scene = self._scene(index)
       truth = np.where(scene["ir_only"], 1.0, np.where(scene["vi_only"], 0.0, 0.5)).astype(
         np.float32
       )

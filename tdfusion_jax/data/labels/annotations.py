@@ -1,8 +1,7 @@
 """Box annotations: Pascal VOC XML, YOLO text, COCO JSON and the paper's split lists.
 
-Every reader returns `Boxes(boxes, classes)`, float64 [K, 4] (x1, y1, x2, y2) in pixels and int32
-[K]. VOC's coordinates count pixels from 1 and are kept as they are in the file, like in the paper's
-lists.
+Every reader returns an `Annotation`, float64 boxes in pixels. VOC's coordinates count pixels from 1
+and are kept as they are in the file, like in the paper's lists.
 
 The files are not trusted: XML entities are refused, sizes are limited, names cannot leave the
 folder, and a fault raises `DatasetError` naming file and field. A reader with an argument `report`
@@ -21,6 +20,7 @@ import numpy as np
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring as parse_xml
 
+from tdfusion_jax.batch import Boxes
 from tdfusion_jax.data.fields import (
   MAX_COCO_BYTES,
   UnknownClass,
@@ -40,12 +40,15 @@ Report = Callable[[str, str], None]
 """(kind of fault: "unknown-class", "bad-box" or "bad-label"; message naming file and field)."""
 
 
-class Boxes(NamedTuple):
-  """Boxes of one image, and the image size (height, width) the file claims, if it does."""
+class Annotation(NamedTuple):
+  """The boxes of one image as its label file has them, not yet cut at the image's border."""
 
   boxes: np.ndarray
+  """[K, 4] float64, (x1, y1, x2, y2) in pixels."""
   classes: np.ndarray
+  """[K] int32."""
   size: tuple[int, int] | None = None
+  """(height, width) of the image where the file states it."""
 
 
 def stop(kind: str, message: str) -> NoReturn:
@@ -54,15 +57,17 @@ def stop(kind: str, message: str) -> NoReturn:
   raise DatasetError(message)
 
 
-def make_boxes(rows: Sequence[Sequence[float]], classes: Sequence[int], size=None) -> Boxes:
-  """`Boxes` from lists; no rows give arrays of shape [0, 4] and [0]."""
-  return Boxes(
+def make_annotation(
+  rows: Sequence[Sequence[float]], classes: Sequence[int], size=None
+) -> Annotation:
+  """`Annotation` from lists; no rows give arrays of shape [0, 4] and [0]."""
+  return Annotation(
     np.asarray(rows, np.float64).reshape(-1, 4), np.asarray(classes, np.int32).reshape(-1), size
   )
 
 
-def clip_boxes(found: Boxes, size: tuple[int, int], origin: Path) -> tuple[np.ndarray, np.ndarray]:
-  """Boxes (float32) cut at the image border; boxes without area inside the image are dropped and logged.
+def clip_boxes(found: Annotation, size: tuple[int, int], origin: Path) -> Boxes:
+  """The boxes (float32) cut at the image border; boxes without area inside the image are dropped and logged.
 
   Raises `DatasetError` when the file was made for an image of another size.
   """
@@ -76,7 +81,7 @@ def clip_boxes(found: Boxes, size: tuple[int, int], origin: Path) -> tuple[np.nd
   keep = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
   if not keep.all():
     log.warning("%s: dropped %d box(es) without area inside the image", origin, int((~keep).sum()))
-  return boxes[keep], found.classes[keep]
+  return Boxes(boxes[keep], found.classes[keep])
 
 
 def _try(
@@ -92,9 +97,9 @@ def _try(
   return None
 
 
-def _collect(found: Sequence[tuple[list[float], int] | None], size=None) -> Boxes:
+def _collect(found: Sequence[tuple[list[float], int] | None], size=None) -> Annotation:
   kept = [item for item in found if item is not None]
-  return make_boxes([row for row, _ in kept], [index for _, index in kept], size)
+  return make_annotation([row for row, _ in kept], [index for _, index in kept], size)
 
 
 def read_xml(path: Path) -> Element:
@@ -110,7 +115,7 @@ def read_xml(path: Path) -> Element:
   return root
 
 
-def read_voc(path: Path, classes: Sequence[str], report: Report = stop) -> Boxes:
+def read_voc(path: Path, classes: Sequence[str], report: Report = stop) -> Annotation:
   """One Pascal VOC file. Names are matched without case; an unknown one is an error."""
   root = read_xml(path)
   if root.tag != "annotation":
@@ -146,7 +151,9 @@ def _voc_size(root: Element, path: Path) -> tuple[int, int] | None:
   return int(height), int(width)
 
 
-def read_yolo(path: Path, num_classes: int, size: tuple[int, int], report: Report = stop) -> Boxes:
+def read_yolo(
+  path: Path, num_classes: int, size: tuple[int, int], report: Report = stop
+) -> Annotation:
   """One YOLO text file: `class cx cy w h` a line, in fractions of the image of `size` (height, width)."""
 
   def read(line: str, number: int) -> tuple[list[float], int]:
@@ -173,7 +180,7 @@ def read_yolo(path: Path, num_classes: int, size: tuple[int, int], report: Repor
   return _collect([_try(report, lambda n=n, line=line: read(line, n)) for n, line in lines])
 
 
-def read_coco(path: Path, report: Report = stop) -> tuple[dict[str, Boxes], tuple[str, ...]]:
+def read_coco(path: Path, report: Report = stop) -> tuple[dict[str, Annotation], tuple[str, ...]]:
   """One COCO file: boxes by image stem, and the category names in order of their ids. Crowds are skipped."""
   content = _read_json(path)
   categories, images, annotations = (
@@ -272,9 +279,9 @@ def _coco_size(image: Mapping, path: Path, where: str) -> tuple[int, int] | None
   return height, width
 
 
-def read_split_file(path: Path, num_classes: int, report: Report = stop) -> dict[str, Boxes]:
+def read_split_file(path: Path, num_classes: int, report: Report = stop) -> dict[str, Annotation]:
   """The paper's lists (`name x1,y1,x2,y2,class ...` a line, in pixels): boxes by stem, in file order."""
-  found: dict[str, Boxes] = {}
+  found: dict[str, Annotation] = {}
 
   def read(item: str, number: int) -> tuple[list[float], int]:
     values = item.split(",")

@@ -15,8 +15,8 @@ from xml.sax.saxutils import escape
 from tdfusion_jax.data.fields import read_text
 from tdfusion_jax.data.images import files_by_stem, open_image
 from tdfusion_jax.data.labels.annotations import (
-  Boxes,
-  make_boxes,
+  Annotation,
+  make_annotation,
   read_coco,
   read_voc,
   read_xml,
@@ -28,10 +28,10 @@ FORMS = ("voc", "yolo", "coco")
 
 
 class Labels(NamedTuple):
-  """Boxes of a set of images; `Boxes.size` is (height, width) of every one."""
+  """Boxes of a set of images; `Annotation.size` is (height, width) of every one."""
 
   classes: tuple[str, ...]
-  boxes: dict[str, Boxes]
+  boxes: dict[str, Annotation]
   """By image stem."""
   files: dict[str, str]
   """File names of the images by stem, where known."""
@@ -141,7 +141,7 @@ class _Sizes:
     except OSError as error:
       raise DatasetError(f"{self.pictures[stem]}: cannot be read as an image ({error})") from None
 
-  def fill(self, stem: str, found: Boxes, origin: Path) -> Boxes:
+  def fill(self, stem: str, found: Annotation, origin: Path) -> Annotation:
     size = found.size if found.size is not None and min(found.size) > 0 else self.of(stem, origin)
     if stem in self.pictures and self.of(stem, origin) != size:
       actual = self.of(stem, origin)
@@ -157,9 +157,9 @@ def snap(value: float, digits: int, tolerance: float) -> float:
   return near if abs(near - value) <= tolerance else value
 
 
-def _snapped(found: Boxes) -> Boxes:
+def _snapped(found: Annotation) -> Annotation:
   rows = [[snap(v, 9, 1e-10) for v in row] for row in found.boxes.tolist()]
-  return make_boxes(rows, found.classes.tolist(), found.size)
+  return make_annotation(rows, found.classes.tolist(), found.size)
 
 
 def _text(value: float) -> str:
@@ -220,7 +220,9 @@ def _coco_images(path: Path) -> list:
   return json.loads(read_text(path, 1 << 30))["images"]
 
 
-def _each(labels: Labels, folder: Path, suffix: str, text: Callable[[str, Boxes], str]) -> None:
+def _each(
+  labels: Labels, folder: Path, suffix: str, text: Callable[[str, Annotation], str]
+) -> None:
   folder.mkdir(parents=True, exist_ok=True)
   for stem, found in labels.boxes.items():
     (folder / f"{stem}{suffix}").write_text(text(stem, found), encoding="utf-8")
@@ -229,7 +231,7 @@ def _each(labels: Labels, folder: Path, suffix: str, text: Callable[[str, Boxes]
   )
 
 
-def _size_of(found: Boxes) -> tuple[int, int]:
+def _size_of(found: Annotation) -> tuple[int, int]:
   assert found.size is not None  # filled in by the reading
   return found.size
 
@@ -237,7 +239,7 @@ def _size_of(found: Boxes) -> tuple[int, int]:
 def _write_voc(labels: Labels, folder: Path) -> None:
   sides = ("xmin", "ymin", "xmax", "ymax")
 
-  def text(stem: str, found: Boxes) -> str:
+  def text(stem: str, found: Annotation) -> str:
     height, width = _size_of(found)
     lines = ["<annotation>", f"  <filename>{escape(labels.files.get(stem, stem))}</filename>"]
     lines.append(f"  <size><width>{width}</width><height>{height}</height></size>")
@@ -254,7 +256,7 @@ def _write_voc(labels: Labels, folder: Path) -> None:
 
 
 def _write_yolo(labels: Labels, folder: Path) -> None:
-  def text(stem: str, found: Boxes) -> str:
+  def text(stem: str, found: Annotation) -> str:
     height, width = _size_of(found)
     lines = []
     for (x1, y1, x2, y2), index in zip(found.boxes.tolist(), found.classes.tolist(), strict=True):

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tdfusion_jax.data.labels.annotations import Boxes, clip_boxes, read_split_file, read_voc
+from tdfusion_jax.data.labels.annotations import Annotation, clip_boxes, read_split_file, read_voc
 from tdfusion_jax.data.readers.paired import Layout, PairedSource, PairFiles, shorten
 from tdfusion_jax.data.source import DatasetError
 
@@ -20,7 +20,7 @@ class VocSource(PairedSource):
     title: str,
     pairs: Sequence[PairFiles],
     classes: Iterable[str],
-    listed: dict[str, Boxes] | None = None,
+    listed: dict[str, Annotation] | None = None,
     list_path: Path | None = None,
   ):
     super().__init__(title, pairs, "detection", classes)
@@ -60,7 +60,7 @@ def voc_source(
     labelled_only: leave out pairs without labels (they are unlabelled, not empty); an error if none
       is left.
   """
-  listed: dict[str, Boxes] = {}
+  listed: dict[str, Annotation] = {}
   if split_file is not None:
     listed = read_split_file(Path(split_file), len(classes))
     names = list(listed)

@@ -7,7 +7,7 @@ from typing import Any
 
 from tdfusion_jax.data.fields import read_text
 from tdfusion_jax.data.images import EXTENSIONS, files_by_stem
-from tdfusion_jax.data.labels.annotations import Boxes, clip_boxes, read_coco, read_yolo
+from tdfusion_jax.data.labels.annotations import Annotation, clip_boxes, read_coco, read_yolo
 from tdfusion_jax.data.readers.boxed import VocSource
 from tdfusion_jax.data.readers.paired import (
   Layout,
@@ -47,7 +47,11 @@ class CocoSource(PairedSource):
   """Pairs with boxes from one COCO file; images the file does not name are unlabelled."""
 
   def __init__(
-    self, title: str, pairs: Sequence[PairFiles], classes: Sequence[str], found: dict[str, Boxes]
+    self,
+    title: str,
+    pairs: Sequence[PairFiles],
+    classes: Sequence[str],
+    found: dict[str, Annotation],
   ):
     super().__init__(title, pairs, "detection", classes)
     self.found = {pair.name: found[pair.name] for pair in pairs if pair.label is not None}
@@ -88,7 +92,7 @@ def folder(
     pairs = [PairFiles(name, path, visible[name]) for name, path in infrared.items()]
     return PairedSource(title, pairs, None, ())
   suffix, files = _recognise(labels)
-  found: dict[str, Boxes] = {}
+  found: dict[str, Annotation] = {}
   if suffix == ".json":
     source_file = next(iter(files.values()))
     found, categories = read_coco(source_file)

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from tdfusion_jax.batch import Sample
+from tdfusion_jax.batch import Boxes, Sample
 from tdfusion_jax.data.images import read_gray, read_labels, read_visible, require_equal_size
 from tdfusion_jax.data.source import DatasetError, Kind, checked_index, describe_source
 
@@ -140,7 +140,7 @@ class RecordSource:
       return read_labels(origin, len(self.classes), content=record["labels"])
     objects = record["objects"]
     boxes = np.asarray(objects["xyxy"], np.float32).reshape(-1, 4)
-    return boxes, np.asarray(objects["label"], np.int32).reshape(-1)
+    return Boxes(boxes, np.asarray(objects["label"], np.int32).reshape(-1))
 
   def describe(self) -> str:
     return describe_source(

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tdfusion_jax.batch import Sample
+from tdfusion_jax.batch import Boxes, Sample
 from tdfusion_jax.data.source import DatasetError, Kind, checked_index, describe_source
 from tdfusion_jax.data.synthetic.scene import make_scene
 
@@ -78,7 +78,9 @@ class SyntheticSource:
 
   def __getitem__(self, index: int) -> Sample:
     scene = self.scene(index)
-    target = (scene["boxes"], scene["classes"]) if self.kind == "detection" else scene["labels"]
+    target = scene["labels"]
+    if self.kind == "detection":
+      target = Boxes(scene["boxes"], scene["classes"])
     return Sample(self.names[checked_index(index, len(self))], scene["ir"], scene["vi"], target)
 
   def describe(self) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 
 from tdfusion_jax.batch import IGNORE_LABEL
 from tdfusion_jax.data.images import open_image
-from tdfusion_jax.data.labels.annotations import Boxes, read_voc, read_yolo
+from tdfusion_jax.data.labels.annotations import Annotation, read_voc, read_yolo
 from tdfusion_jax.data.source import DatasetError
 from tdfusion_jax.data.verify.layout import Place, Shape
 
@@ -67,7 +67,7 @@ def verify_label(
   size: tuple[int, int],
   found: dict,
   said: list[Finding],
-) -> tuple[Boxes | None, Counter]:
+) -> tuple[Annotation | None, Counter]:
   """(boxes, objects by class) of one label file of an image of `size`; faults are added to `said`."""
 
   def report(kind: str, text: str) -> None:
@@ -97,7 +97,7 @@ def verify_label(
   return boxes, Counter(boxes.classes.tolist())
 
 
-def _verify_boxes(boxes: Boxes, label: Path, size: tuple[int, int], report) -> None:
+def _verify_boxes(boxes: Annotation, label: Path, size: tuple[int, int], report) -> None:
   for number, (x1, y1, x2, y2) in enumerate(boxes.boxes.tolist(), 1):
     text = f"{label}: box {number} ({x1:g}, {y1:g}, {x2:g}, {y2:g})"
     if x2 <= x1 or y2 <= y1:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tdfusion_jax.data.images import EXTENSIONS, open_image
-from tdfusion_jax.data.labels.annotations import Boxes, read_coco, read_split_file
+from tdfusion_jax.data.labels.annotations import Annotation, read_coco, read_split_file
 from tdfusion_jax.data.readers.paired import shorten
 from tdfusion_jax.data.source import DatasetError
 from tdfusion_jax.data.verify.images import COLOUR, Look, displacement, look_at, names_digest
@@ -33,7 +33,7 @@ class PairReport(NamedTuple):
   """Infrared, visible, label."""
   ir: Look | None
   vi: Look | None
-  boxes: Boxes | None
+  boxes: Annotation | None
   objects: Counter
   """Boxes, or pixels, by class index."""
   shift: tuple[float, float, float] | None
@@ -187,7 +187,7 @@ def _verify_place(
 
 def _labels(
   place: Place, shape: Shape, said: list[Finding]
-) -> tuple[dict[str, Path], dict[str, Boxes], tuple[str, ...]]:
+) -> tuple[dict[str, Path], dict[str, Annotation], tuple[str, ...]]:
   """Label files by stem, for COCO the boxes by stem, and the split's own class names."""
   if place.labels is None:
     return {}, {}, ()
@@ -203,7 +203,7 @@ def _labels(
     text = f"{place.labels} holds {len(files)} .json files; one COCO file for all images is needed"
     said.append(error("bad-label", place.split, "", text))
   labels: dict[str, Path] = {}
-  boxes: dict[str, Boxes] = {}
+  boxes: dict[str, Annotation] = {}
   classes: tuple[str, ...] = ()
   for path in files.values():
     try:
@@ -252,7 +252,7 @@ def _verify_pair(
   shape: Shape,
   name: str,
   files: tuple[Path | None, Path | None, Path | None],
-  found: dict[str, Boxes],
+  found: dict[str, Annotation],
 ) -> tuple[PairReport, list[Finding]]:
   said: list[Finding] = []
   ir_path, vi_path, label = files

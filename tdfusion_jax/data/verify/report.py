@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from tdfusion_jax.data.images import decode
-from tdfusion_jax.data.labels.annotations import Boxes
+from tdfusion_jax.data.labels.annotations import Annotation
 from tdfusion_jax.data.source import DatasetError
 from tdfusion_jax.data.verify.labels import HINTS, Finding
 from tdfusion_jax.data.verify.pairs import PAPER_LISTS, PairReport, Report
@@ -186,7 +186,9 @@ def _colour(index: int) -> tuple[int, int, int]:
   return red, green, blue
 
 
-def _draw_boxes(image: Image.Image, found: Boxes, scale: float, classes: tuple[str, ...]) -> None:
+def _draw_boxes(
+  image: Image.Image, found: Annotation, scale: float, classes: tuple[str, ...]
+) -> None:
   draw = ImageDraw.Draw(image)
   for box, index in zip(found.boxes.tolist(), found.classes.tolist(), strict=True):
     x1, y1, x2, y2 = (value * scale for value in box)
