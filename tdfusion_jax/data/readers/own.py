@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from tdfusion_jax.batch import Sample
+from tdfusion_jax.batch import Boxes, Sample
 from tdfusion_jax.data.source import DatasetError
 
 KINDS = ("segmentation", "detection", None)
@@ -73,11 +73,9 @@ def _check_labels(labels: Any, where: str, size: tuple[int, ...], classes: int) 
 
 
 def _check_boxes(target: Any, where: str, classes: int) -> None:
-  if not isinstance(target, tuple) or len(target) != 2:
-    raise DatasetError(
-      f"{where}: (boxes [K, 4], classes [K]) are needed, not {type(target).__name__}"
-    )
-  boxes, indices = np.asarray(target[0]), np.asarray(target[1])
+  if not isinstance(target, Boxes):
+    raise DatasetError(f"{where}: batch.Boxes are needed, not {type(target).__name__}")
+  boxes, indices = np.asarray(target.boxes), np.asarray(target.classes)
   if boxes.ndim != 2 or boxes.shape[1] != 4 or indices.shape != boxes.shape[:1]:
     raise DatasetError(
       f"{where}: boxes [K, 4] and classes [K] are needed, not {boxes.shape} and {indices.shape}"

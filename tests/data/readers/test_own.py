@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from tdfusion_jax.batch import Sample
+from tdfusion_jax.batch import Boxes, Sample
 from tdfusion_jax.data import DatasetError, check_reader_options, find_reader, get_source
 from tdfusion_jax.data.readers.own import check_source
 from tdfusion_jax.files import UsageError
@@ -121,8 +121,8 @@ class Given:
     (Sample("only", IMAGE, IMAGE, IMAGE), "segmentation"),
     (Sample("only", IMAGE, COLOUR, np.full((4, 6), 255, np.int32)), "segmentation"),
     (Sample("only", IMAGE, COLOUR, None), "segmentation"),
-    (Sample("only", IMAGE, COLOUR, (BOX, ONE)), "detection"),
-    (Sample("only", IMAGE, COLOUR, (BOX[:0], ONE[:0])), "detection"),
+    (Sample("only", IMAGE, COLOUR, Boxes(BOX, ONE)), "detection"),
+    (Sample("only", IMAGE, COLOUR, Boxes(BOX[:0], ONE[:0])), "detection"),
     (Sample("only", IMAGE, COLOUR), None),
   ],
 )
@@ -159,11 +159,15 @@ def test_right_pairs_pass(sample, kind):
     (
       Sample("only", IMAGE, IMAGE, BOX),
       "detection",
-      r"\(boxes \[K, 4\], classes \[K\]\) are needed, not ndarray",
+      "batch.Boxes are needed, not ndarray",
     ),
-    (Sample("only", IMAGE, IMAGE, (BOX, ONE[:0])), "detection", r"not \(1, 4\) and \(0,\)"),
-    (Sample("only", IMAGE, IMAGE, (BOX, ONE + 2)), "detection", "classes 2 to 2 are not in 0 to 1"),
-    (Sample("only", IMAGE, IMAGE, (-BOX, ONE)), "detection", "a box ends before it begins"),
+    (Sample("only", IMAGE, IMAGE, Boxes(BOX, ONE[:0])), "detection", r"not \(1, 4\) and \(0,\)"),
+    (
+      Sample("only", IMAGE, IMAGE, Boxes(BOX, ONE + 2)),
+      "detection",
+      "classes 2 to 2 are not in 0 to 1",
+    ),
+    (Sample("only", IMAGE, IMAGE, Boxes(-BOX, ONE)), "detection", "a box ends before it begins"),
   ],
 )
 def test_wrong_pairs_are_named(sample, kind, message):
