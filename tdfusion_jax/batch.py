@@ -50,6 +50,8 @@ class Pair(NamedTuple):
   """`SegTarget`, `DetTarget`, any pytree a custom task understands, or None without labels."""
   valid: Array | None = None
   """[B] bool, False for rows that only fill up the last batch; None means all are real."""
+  weights: Array | None = None
+  """[B, H, W, 2] float32, the (w_a, w_b) of the fusion loss where they are known; None asks G."""
 
 
 class Views(NamedTuple):

@@ -5,6 +5,7 @@ is.
 """
 
 import json
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -23,8 +24,7 @@ from tdfusion_jax.losses.detection import yolo_loss
 from tdfusion_jax.losses.fusion import fusion_loss, gradient_loss, intensity_loss
 from tdfusion_jax.losses.segmentation import cross_entropy
 from tdfusion_jax.meta.derivative import DERIVATIVES
-from tdfusion_jax.meta.method import Method
-from tdfusion_jax.meta.state import TrainState
+from tdfusion_jax.meta.lookahead import lookahead
 from tdfusion_jax.networks.segformer import SegFormer
 from tdfusion_jax.networks.yolov8 import YOLOv8, decode_distances
 from tdfusion_jax.tasks.detection import detection
@@ -194,18 +194,14 @@ def views(data, which, target, index=()):
 def start(kind, data, optimisers=None):
   task, t_params, t_stats, target = task_of(kind, data)
   f_params, g_params = real_fusion(), rule_weights("loss_net.spec.json", "lossgen")["params"]
-  opts = [{}, {}, {}]
-  if optimisers:
-    opts = [o.init(p) for o, p in zip(optimisers, (f_params, g_params, t_params), strict=True)]
-  state = TrainState(
-    jnp.zeros((), jnp.int32), jax.random.key(0), f_params, g_params, t_params, t_stats, *opts
-  )
-  return task, state, target
+  optimisers = optimisers or meta.Optimisers(*[optax.sgd(0.0)] * 3)
+  params = meta.Params(f_params, g_params, t_params, t_stats)
+  return task, meta.init_state(params, optimisers, jax.random.key(0)), target
 
 
-def method_of(task, form, derivative="forward_over_reverse"):
-  loss = lambda *args: fusion_loss(*args, intensity=form)  # noqa: E731
-  return Method(fusers.fuse_net, fusers.weigh_net, loss, task, dropout=False, derivative=derivative)
+def method_of(task, form):
+  loss = partial(fusion_loss, intensity=form)
+  return meta.Method(fusers.fuse_net, fusers.weigh_net, loss, task, dropout=False)
 
 
 @pytest.mark.slow  # compiles the whole meta-gradient with a real task network, eight times in all
@@ -218,11 +214,12 @@ def test_meta_gradient(x64, kind, form, derivative):
   eta = float(data["eta"])
   gradient = jax.jit(
     lambda state, mtr, mts: meta.meta_gradient(
-      method_of(task, form, derivative), state, mtr, mts, (eta, eta)
+      method_of(task, form), state, mtr, mts, meta.Rates(eta, eta), derivative=derivative
     ),
     compiler_options=PLAIN_ARITHMETIC,
   )
-  grads, (_, _, measured) = gradient(state, views(data, "mtr", target), views(data, "mts", target))
+  grads, outer = gradient(state, views(data, "mtr", target), views(data, "mts", target))
+  measured = outer.measured
   for ours, theirs in {
     "fusion_loss": "fusion_loss",
     "task_loss_inner": "task_loss_inner",
@@ -241,12 +238,11 @@ def test_meta_gradient(x64, kind, form, derivative):
 def test_three_g_steps_and_three_ft_steps(x64):
   data = npz("train_steps_seg.npz")
   rate, eta = float(data["learning_rate"]), float(data["eta"])
-  optimisers = [optax.adam(rate)] * 3
+  optimisers = meta.Optimisers(*[optax.adam(rate)] * 3)
   task, state, target = start("seg", data, optimisers)
   before = state
-  g_step, ft_step = map(
-    jax.jit, meta.make_steps(method_of(task, "paper"), *optimisers, lambda step: (eta, eta))
-  )
+  teacher = lookahead(meta.Rates(eta, eta))
+  g_step, ft_step = map(jax.jit, meta.make_steps(method_of(task, "paper"), teacher, optimisers))
   for i in range(len(data["g_fusion_loss"])):
     state, seen = g_step(state, {k: views(data, k, target, i) for k in ("mtr", "mts")})
     for name in ("fusion_loss", "task_loss_inner", "task_loss_outer"):
@@ -256,8 +252,8 @@ def test_three_g_steps_and_three_ft_steps(x64):
     for name in ("fusion_loss", "task_loss"):
       close(seen[name], data[f"ft_{name}"][i], 1e-6)
   for letter, now, then in (
-    ("F", state.f_params, before.f_params),
-    ("G", state.g_params, before.g_params),
+    ("F", state.params.f, before.params.f),
+    ("G", state.params.g, before.params.g),
   ):
     change = to_theirs(flatten_dict({"params": jax.tree.map(jnp.subtract, now, then)}), torch_key)
     for key, ours in change.items():
@@ -273,8 +269,8 @@ def check_change(ours, theirs, rate):
 
 def check_task(data, before, after, rate):
   change = {
-    "params": jax.tree.map(jnp.subtract, after.t_params, before.t_params),
-    "batch_stats": after.t_stats,
+    "params": jax.tree.map(jnp.subtract, after.params.t, before.params.t),
+    "batch_stats": after.params.t_stats,
   }
   change = convert.to_torch(change, "segformer")
   keys = [k for k in data.files if k.startswith("dT_norm/")]

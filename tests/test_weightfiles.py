@@ -14,9 +14,8 @@ from tdfusion_jax.weightfiles import CheckpointError, load_weights, match, save_
 
 def state(step=3):
   made = toy.state(toy.adams(), np.float32)
-  return made._replace(
-    step=jnp.asarray(step, jnp.int32), f_params={k: v + step for k, v in made.f_params.items()}
-  )
+  f_params = {k: v + step for k, v in made.params.f.items()}
+  return made._replace(step=jnp.asarray(step, jnp.int32), params=made.params._replace(f=f_params))
 
 
 def same(a, b):
@@ -51,7 +50,8 @@ def test_a_half_deleted_newest_step_gives_way_to_the_one_before(tmp_path, caplog
 def test_another_networks_checkpoint_is_an_error_with_the_names(tmp_path):
   checkpoints = Checkpoints(tmp_path / "c")
   checkpoints.save(state(1))
-  like = state(1)._replace(f_params={**state(1).f_params, "a": jnp.zeros((4,))})
+  params = state(1).params
+  like = state(1)._replace(params=params._replace(f={**params.f, "a": jnp.zeros((4,))}))
   with pytest.raises(CheckpointError, match="a"):
     checkpoints.restore(like)
 

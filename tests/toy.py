@@ -1,4 +1,7 @@
-"""The smallest F, G and T with every property that the learning steps rely on; T is neither of the built-in tasks."""
+"""The smallest F, G and T with every property that the learning steps rely on.
+
+T is neither of the built-in tasks.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -7,8 +10,7 @@ import optax
 
 from tdfusion_jax.batch import Pair, Views
 from tdfusion_jax.losses.fusion import fusion_loss
-from tdfusion_jax.meta.method import Method
-from tdfusion_jax.meta.state import TrainState
+from tdfusion_jax.meta import Method, Optimisers, Params, TrainState, init_state
 from tdfusion_jax.tasks import Task
 
 
@@ -60,18 +62,20 @@ def views(seed: int, dtype=np.float64) -> Views:
   return Views(jax.tree.map(jnp.asarray, crop), jax.tree.map(jnp.asarray, whole))
 
 
-def state(optimisers, dtype=np.float64, task: Task | None = None) -> TrainState:
+def state(optimisers: Optimisers, dtype=np.float64, task: Task | None = None) -> TrainState:
   f_params = {
     k: jnp.asarray(v, dtype) for k, v in {"a": 0.8, "b": -0.4, "c": 0.3, "d": 0.1}.items()
   }
   g_params = {k: jnp.asarray(v, dtype) for k, v in {"p": 0.7, "q": 0.5, "r": -0.2}.items()}
   t_params, t_stats = (task or mean_brightness_task()).init(jax.random.key(3), None)
   t_params, t_stats = jax.tree.map(lambda x: x.astype(dtype), (t_params, t_stats))
-  opts = [o.init(p) for o, p in zip(optimisers, (f_params, g_params, t_params), strict=True)]
-  return TrainState(
-    jnp.zeros((), jnp.int32), jax.random.key(0), f_params, g_params, t_params, t_stats, *opts
-  )
+  return init_state(Params(f_params, g_params, t_params, t_stats), optimisers, jax.random.key(0))
 
 
-def adams():
-  return [optax.adam(1e-2), optax.adam(1e-2, eps=1e-12), optax.adam(1e-2)]
+def adams() -> Optimisers:
+  return Optimisers(optax.adam(1e-2), optax.adam(1e-2, eps=1e-12), optax.adam(1e-2))
+
+
+def all_by(optimiser) -> Optimisers:
+  """F, G and T by the same rule."""
+  return Optimisers(optimiser, optimiser, optimiser)

@@ -14,19 +14,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-ETA = (0.1, 0.1)
+ETA = 0.1
 
 
 def ours(work: str, height: int, width: int, batch: int) -> Callable[[], object]:
   """This package's side of `work`, prepared: a function that runs it once."""
   import jax
   import jax.numpy as jnp
+  import optax
 
   from tdfusion_jax import fusers, meta
   from tdfusion_jax.batch import DetTarget, Pair, SegTarget, Views
   from tdfusion_jax.losses.fusion import fusion_loss
-  from tdfusion_jax.meta.method import Method
-  from tdfusion_jax.meta.state import TrainState
   from tdfusion_jax.networks.fusion import FusionNet
   from tdfusion_jax.networks.lossgen import LossNet
   from tdfusion_jax.ops import compiling
@@ -64,15 +63,14 @@ def ours(work: str, height: int, width: int, batch: int) -> Callable[[], object]
   t_params, t_stats = task.init(
     jax.random.key(4), small if kind == "small" else jnp.zeros((1, height, width, 1))
   )
-  method = Method(fusers.fuse_net, fusers.weigh_net, fusion_loss, task, dropout=False)
-  key = jax.random.key(0)
-  state = TrainState(
-    jnp.zeros((), jnp.int32), key, f_params, g_params, t_params, t_stats, {}, {}, {}
-  )
+  method = meta.Method(fusers.fuse_net, fusers.weigh_net, fusion_loss, task, dropout=False)
+  rules = meta.Optimisers(*[optax.sgd(0.1)] * 3)
+  params = meta.Params(f_params, g_params, t_params, t_stats)
+  state = meta.init_state(params, rules, jax.random.key(0))
   views = Views(Pair(ir, vi), Pair(ir, vi, target))
-  return _ready(
-    compiling.jit(lambda s, a, b: meta.meta_gradient(method, s, a, b, ETA)[0]), state, views, views
-  )
+  rates = meta.Rates(ETA, ETA)
+  gradient = compiling.jit(lambda s, a, b: meta.meta_gradient(method, s, a, b, rates)[0])
+  return _ready(gradient, state, views, views)
 
 
 def _small_task():
@@ -107,6 +105,7 @@ def config_step(work: str, config_file: str) -> Callable[[], object]:
 
   from tdfusion_jax import meta
   from tdfusion_jax.batch import DetTarget, Pair, SegTarget, Views
+  from tdfusion_jax.meta.lookahead import lookahead
   from tdfusion_jax.ops import compiling
   from tdfusion_jax.train import build
 
@@ -129,10 +128,9 @@ def config_step(work: str, config_file: str) -> Callable[[], object]:
   )
   judge = build.task(config, classes)
   how = build.method(config, judge)
-  rules = {k: build.optimiser(config, k, 100) for k in "fgt"}
-  g_step, ft_step = meta.make_steps(
-    how, rules["f"], rules["g"], rules["t"], lambda step: (1e-4, 1e-4)
-  )
+  rules = meta.Optimisers(*(build.optimiser(config, letter, 100) for letter in "fgt"))
+  teacher = lookahead(meta.Rates(1e-4, 1e-4))
+  g_step, ft_step = meta.make_steps(how, teacher, rules)
   state = build.init_state(config, how, rules, (height, width))
   if work == "g_step":
     return _ready(compiling.jit(g_step), state, {"mtr": views, "mts": views})
@@ -163,7 +161,7 @@ def torch_config_step(config_file: str) -> Callable[[], object]:
   crop, whole = ((image(size), image(size)) for size in (data.crop_size, data.task_size))
   params, loss = reference.small_task()
   views = (crop, whole, torch.zeros(data.batch_size, 1, *data.task_size))
-  return lambda: reference.meta_gradient(fuse, weigh, loss, params, views, views, ETA)
+  return lambda: reference.meta_gradient(fuse, weigh, loss, params, views, views, (ETA, ETA))
 
 
 def _ready(function, *arguments) -> Callable[[], object]:
@@ -207,7 +205,7 @@ def torch_side(side: str, work: str, height: int, width: int, batch: int) -> Cal
   params, loss = reference.small_task()
   target = torch.zeros(batch, 1, height, width)
   views = ((ir, vi), (ir, vi), target)
-  return lambda: reference.meta_gradient(fuse, weigh, loss, params, views, views, ETA)
+  return lambda: reference.meta_gradient(fuse, weigh, loss, params, views, views, (ETA, ETA))
 
 
 def _onnx(fuse, ir, vi) -> Callable[[], object]:

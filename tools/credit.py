@@ -27,10 +27,9 @@ from tdfusion_jax import weightfiles
 from tdfusion_jax.batch import Views
 from tdfusion_jax.config import ConfigError
 from tdfusion_jax.data import val_batches
-from tdfusion_jax.meta import meta_objective
-from tdfusion_jax.meta.equilibrium import equilibrium_objective
-from tdfusion_jax.meta.method import Method
-from tdfusion_jax.meta.state import TrainState
+from tdfusion_jax.meta import Method, Rates, Teacher, TrainState, teach
+from tdfusion_jax.meta.equilibrium import equilibrium
+from tdfusion_jax.meta.lookahead import lookahead
 from tdfusion_jax.report.collect import open_run
 from tdfusion_jax.train import build
 
@@ -43,24 +42,22 @@ def _weigh_pixels(w_a, ir, vi):
 
 
 def push(
-  rule: str, method: Method, state: TrainState, mtr: Views, mts: Views, w_a: float, eta
+  teacher: Teacher, method: Method, state: TrainState, mtr: Views, mts: Views, w_a: float
 ) -> jax.Array:
-  """-d(G's objective)/dw_a at `w_a` everywhere, [B, H, W]: of `mtr` by "lookahead", of `mts` by "equilibrium"."""
-  method, key = method._replace(weigh=_weigh_pixels, rule=rule, anchor=0.0), jax.random.key(0)
-  if rule == "equilibrium":
-    objective = partial(equilibrium_objective, method=method, state=state, mts=mts, key=key)
-  else:
-    objective = partial(
-      meta_objective,
-      method=method,
-      state=state,
-      mtr=mtr,
-      mts=mts,
-      eta=eta,
-      t_optimiser=None,
-      key=key,
-    )
-  grads, _ = jax.grad(objective, has_aux=True)(jnp.full_like(mts.whole.ir, w_a))
+  """-d(G's objective)/dw_a at `w_a` everywhere, [B, H, W].
+
+  Args:
+    teacher: what G lowers; the look-ahead asks it of the pixels of `mtr`, equilibrium of `mts`.
+    method: functions and switches; the weights themselves take G's place.
+    state: F and T as they are.
+    mtr: meta-train batch.
+    mts: meta-test batch, of the same shape.
+    w_a: where the weights stand.
+  """
+  weights = jnp.full_like(mts.whole.ir, w_a)
+  state = state._replace(params=state.params._replace(g=weights))
+  per_pixel = method._replace(weigh=_weigh_pixels)
+  grads, _ = teach(teacher, per_pixel, state, mtr, mts, jax.random.key(0))
   return -grads[..., 0]
 
 
@@ -103,9 +100,12 @@ def measure(
     raise ConfigError(
       f"{run}: two validation batches and more, of scenes as large as data.task_size, are needed."
     )
-  eta = (config.meta.eta_f, config.meta.eta_t)
-  for rule in ("lookahead", "equilibrium"):
-    ask = jax.jit(partial(push, rule, method, w_a=w_a, eta=eta))
+  teachers = {
+    "lookahead": lookahead(Rates(config.meta.eta_f, config.meta.eta_t)),
+    "equilibrium": equilibrium(),
+  }
+  for rule, teacher in teachers.items():
+    ask = jax.jit(partial(push, teacher, method, w_a=w_a))
     means, sizes = [], []
     for i, pair in enumerate(pairs):
       other = pairs[(i + 1) % count]

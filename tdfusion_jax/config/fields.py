@@ -82,8 +82,10 @@ def base() -> Config:
         "inner_task": "sgd",  # or adam, upstream's
         "derivative": "forward_over_reverse",  # or reverse_over_reverse
         "fuse_in_outer": False,  # F is updated in the outer step only (ablation IV)
-        # what teaches G: one step of F ahead (Eq. 6), or equilibrium (docs/method/rules.md)
+        # what teaches G: lookahead, one step of F ahead (Eq. 6), or equilibrium
+        # (docs/method/rules.md), or package.module:factory, a rule of your own
         "rule": "lookahead",
+        "rule_options": {},  # arguments of such a factory
         # of the equilibrium rule: how strongly weights are held where the task does not care,
         "anchor": 0.0,
         "anchor_to": 0.5,  # to this w_a: one half, or the best constant if it is known

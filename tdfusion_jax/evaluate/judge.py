@@ -1,7 +1,6 @@
 """How good a trained T is: the numbers of the paper's table 2 over a whole data set."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +9,7 @@ import numpy as np
 from tdfusion_jax.batch import DetTarget, Pair, SegTarget
 from tdfusion_jax.data import val_batches
 from tdfusion_jax.data.source import DatasetError, Source
+from tdfusion_jax.meta.state import Params
 from tdfusion_jax.metrics.segmentation import confusion_matrix, scores
 from tdfusion_jax.ops import compiling
 from tdfusion_jax.tasks import Task
@@ -17,12 +17,10 @@ from tdfusion_jax.tasks import Task
 
 def judge(
   task: Task,
-  params: Any,
-  stats: Any,
+  params: Params,
   source: Source,
   *,
   fuse: Callable,
-  fuse_params: Any = None,
   task_size: tuple[int, int],
   max_boxes: int = 64,
   batch_size: int = 8,
@@ -33,9 +31,9 @@ def judge(
   Args:
     task: made with a low `score_threshold` for detection, since average precision wants the whole
       curve.
-    params, stats: of T.
+    params: of F, for `fuse`, and of T.
     source: pairs with labels.
-    fuse, fuse_params: (params, ir, vi) -> what T sees, on [B, H, W, 1].
+    fuse: (params.f, ir, vi) -> what T sees, on [B, H, W, 1].
     task_size: (H, W) that pairs and labels are resized to.
     max_boxes: rows per image in `DetTarget`.
     batch_size: pairs at a time.
@@ -54,24 +52,22 @@ def judge(
     raise DatasetError(f"{source.describe()}: T cannot be judged without labels")
 
   @compiling.jit
-  def look(fuse_params, params, stats, pair: Pair):
-    images = fuse(fuse_params, pair.ir, pair.vi)
+  def look(params: Params, pair: Pair):
+    images = fuse(params.f, pair.ir, pair.vi)
 
     def loss(row):  # of one image: a batch's loss is no mean over its images for every task
       image, target = jax.tree.map(lambda leaf: leaf[None], row)
-      outputs, _ = task.apply(params, stats, image, train=False, key=None)
+      outputs, _ = task.apply(params.t, params.t_stats, image, train=False, key=None)
       return task.loss(outputs, target)[0]
 
     losses = jax.lax.map(loss, (images, pair.target))
-    return losses, task.predict(params, stats, images)
+    return losses, task.predict(params.t, params.t_stats, images)
 
   total, losses, seen = -(-len(source) // batch_size), [], []
   batches = val_batches(source, batch_size=batch_size, task_size=task_size, max_boxes=max_boxes)
   for pair in track(batches, total):
     valid = np.ones(len(pair.ir), bool) if pair.valid is None else np.asarray(pair.valid)
-    loss, predictions = jax.device_get(
-      look(fuse_params, params, stats, jax.tree.map(jnp.asarray, pair))
-    )
+    loss, predictions = jax.device_get(look(params, jax.tree.map(jnp.asarray, pair)))
     losses.append(loss[valid])
     seen.append((*jax.tree.map(lambda leaf, valid=valid: leaf[valid], (predictions, pair.target)),))
   measured = {"task_loss": float(np.concatenate(losses).mean())}

@@ -71,8 +71,7 @@ def run_task_stage(config: Config, workdir: str | Path) -> dict:
     log.info("judging on %s", images[split].describe())
     result[config.data[f"{split}_split"]] = judge(
       task,
-      state.t_params,
-      state.t_stats,
+      state.params,
       images[split],
       fuse=controls.two_channels if config.fused.images == "both" else controls.finished,
       task_size=tuple(config.data.task_size),

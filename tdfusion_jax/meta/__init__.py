@@ -1,6 +1,34 @@
-"""Learning the fusion loss: the steps of Algorithm 1 (paper, Eq. 4 to 9)."""
+"""Learning the fusion loss: the steps of Algorithm 1 (paper, Eq. 4 to 9).
 
-from tdfusion_jax.meta.lookahead import look_ahead, meta_objective
-from tdfusion_jax.meta.steps import RULES, make_steps, meta_gradient
+`lookahead` is Eq. 4 to 7, `make_steps` Eq. 8 and 9 and the order of all.
+"""
 
-__all__ = ["RULES", "look_ahead", "make_steps", "meta_gradient", "meta_objective"]
+# The two factories have their modules' names, which stay the modules: `meta.lookahead.lookahead`.
+from tdfusion_jax.meta.equilibrium import equilibrium as _equilibrium
+from tdfusion_jax.meta.lookahead import Inner, Rates, look_ahead, meta_gradient, meta_objective
+from tdfusion_jax.meta.lookahead import lookahead as _lookahead
+from tdfusion_jax.meta.method import Method
+from tdfusion_jax.meta.state import Optimisers, Params, TrainState, init_state
+from tdfusion_jax.meta.steps import make_steps
+from tdfusion_jax.meta.teacher import Outer, Teacher, teach
+
+RULES = {"lookahead": _lookahead, "equilibrium": _equilibrium}
+"""What can teach G by name: factories of a `Teacher`."""
+
+__all__ = [
+  "RULES",
+  "Inner",
+  "Method",
+  "Optimisers",
+  "Outer",
+  "Params",
+  "Rates",
+  "Teacher",
+  "TrainState",
+  "init_state",
+  "look_ahead",
+  "make_steps",
+  "meta_gradient",
+  "meta_objective",
+  "teach",
+]

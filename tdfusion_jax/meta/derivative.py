@@ -7,21 +7,21 @@ import jax
 import jax.numpy as jnp
 
 from tdfusion_jax.batch import Pair
-from tdfusion_jax.meta.method import Method
+from tdfusion_jax.meta.method import Method, loss_weights
 
-DERIVATIVES = ("forward_over_reverse", "reverse_over_reverse")
+FORWARD_OVER_REVERSE = "forward_over_reverse"
+DERIVATIVES = (FORWARD_OVER_REVERSE, "reverse_over_reverse")
 
 
 def _loss_of(method: Method, f_params, g_params, crop: Pair):
   assert method.fusion_loss is not None, "a method without fusion loss has no inner gradient"
-  weights = method.weigh(g_params, crop.ir, crop.vi)
+  weights = loss_weights(method, g_params, crop)
   return method.fusion_loss(method.fuse(f_params, crop.ir, crop.vi), crop.ir, crop.vi, weights)
 
 
 def _fusion_gradient(method: Method, f_params, g_params, crop: Pair):
-  (loss, parts), grads = jax.value_and_grad(partial(_loss_of, method), has_aux=True)(
-    f_params, g_params, crop
-  )
+  loss_of = jax.value_and_grad(partial(_loss_of, method), has_aux=True)
+  (loss, parts), grads = loss_of(f_params, g_params, crop)
   return grads, jax.lax.stop_gradient({"fusion_loss": loss, **parts})
 
 
@@ -41,18 +41,20 @@ def _cheap_forward(method, f_params, g_params, crop):
 
 
 def _cheap_backward(method, primals, cotangents):
-  """Eq. 7 without second order: with u the cotangent of dL_f/dF, `<u, dL_f/dF>` is L_f's slope along u.
+  """Eq. 7 without second order: with u the cotangent of dL_f/dF, `<u, dL_f/dF>` is a slope of L_f.
 
-  One forward-mode pass of F along u gives the slope as a function of the weights alone; its
-  gradient goes back through G in one reverse pass.
+  It is L_f's slope along u. One forward-mode pass of F along u gives it as a function of the
+  weights alone; its gradient goes back through G in one reverse pass.
   """
   f_params, g_params, crop = primals
-  u = jax.tree.map(lambda ct, p: _dense(ct, p), cotangents[0], f_params)
+  u = jax.tree.map(_dense, cotangents[0], f_params)
   fused, along_u = jax.jvp(lambda p: method.fuse(p, crop.ir, crop.vi), (f_params,), (u,))
-  weights, pull_back = jax.vjp(lambda p: method.weigh(p, crop.ir, crop.vi), g_params)
+  weights, pull_back = jax.vjp(lambda p: loss_weights(method, p, crop), g_params)
 
   def slope(weights):
-    loss = lambda fused: method.fusion_loss(fused, crop.ir, crop.vi, weights)[0]  # noqa: E731
+    def loss(fused):
+      return method.fusion_loss(fused, crop.ir, crop.vi, weights)[0]
+
     return jax.jvp(loss, (fused,), (along_u,))[1]
 
   (g_bar,) = pull_back(jax.grad(slope)(weights))
@@ -68,11 +70,25 @@ _cheap_fusion_gradient.defvjp(_cheap_forward, _cheap_backward, symbolic_zeros=Tr
 
 
 def fusion_gradient(
-  method: Method, f_params, g_params, crop: Pair
+  method: Method, f_params, g_params, crop: Pair, derivative: str = FORWARD_OVER_REVERSE
 ) -> tuple[Any, dict[str, jax.Array]]:
-  """dL_f/dF, differentiable with respect to G. Returns (gradient like f_params, {name: scalar})."""
-  if method.derivative not in DERIVATIVES:
-    raise ValueError(f"derivative {method.derivative!r} is not one of {', '.join(DERIVATIVES)}.")
-  if method.derivative == "reverse_over_reverse":
-    return _fusion_gradient(method, f_params, g_params, crop)
-  return _cheap_fusion_gradient(method, f_params, g_params, crop)
+  """dL_f/dF, differentiable with respect to G.
+
+  Args:
+    method: functions and switches; its fusion loss must not be None.
+    f_params: of F.
+    g_params: of G.
+    crop: the crops that L_f compares.
+    derivative: how its derivative with respect to G is made, one of `DERIVATIVES`.
+
+  Returns:
+    (gradient like f_params, {name: scalar}).
+
+  Raises:
+    ValueError: unknown `derivative`, or the cheap one with respect to anything but G.
+  """
+  if derivative not in DERIVATIVES:
+    raise ValueError(f"derivative {derivative!r} is not one of {', '.join(DERIVATIVES)}.")
+  if derivative == FORWARD_OVER_REVERSE:
+    return _cheap_fusion_gradient(method, f_params, g_params, crop)
+  return _fusion_gradient(method, f_params, g_params, crop)

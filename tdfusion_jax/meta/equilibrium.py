@@ -1,4 +1,4 @@
-"""A teacher for G beside the paper's: judge the image that L_f would lead to, not one step towards it."""
+"""Another teacher for G: judge the image that L_f would lead to, not one step towards it."""
 
 import jax
 import jax.numpy as jnp
@@ -7,9 +7,10 @@ from jax.scipy.special import xlogy
 from tdfusion_jax.batch import Views
 from tdfusion_jax.meta.method import Method, task_loss
 from tdfusion_jax.meta.state import TrainState
+from tdfusion_jax.meta.teacher import Outer, Teacher
 
 
-def equilibrium_objective(g_params, method: Method, state: TrainState, mts: Views, key):
+def equilibrium(anchor: float = 0.0, toward: float = 0.5) -> Teacher:
   """L_t(T(I*)) with `I* = w_a a + w_b b`, the image at which the intensity term of L_f rests.
 
   In the paper G sees its effect through one step of F (Eq. 4), whose few shared parameters turn
@@ -23,8 +24,8 @@ def equilibrium_objective(g_params, method: Method, state: TrainState, mts: View
   and T. The gradient term of L_f is left out (its share is alpha), and so is whatever F cannot
   follow.
 
-  With `method.anchor` = lambda > 0 each pixel also has to say why it leaves p = (c, 1 - c), `c =
-  method.anchor_to`: 1/2, or the constant that is best without G. G then lowers
+  With `anchor` = lambda > 0 each pixel also has to say why it leaves p = (c, 1 - c), `c = toward`:
+  1/2, or the constant that is best without G. G then lowers
 
       L_t(T(I*)) / [L_t(T(I*))] + lambda mean_pixels KL(w || p),
       KL(w || p) = sum_k w_k log(w_k / p_k)
@@ -34,27 +35,31 @@ def equilibrium_objective(g_params, method: Method, state: TrainState, mts: View
   p where the task does not care. Without it a slight common advantage of one modality takes G to
   that modality everywhere, if G learns faster than T.
 
-  Args:
-    g_params: of G.
-    method, state: functions and where F, G, T stand; T is taken as it is.
-    mts: the batch that judges; its whole view is used.
-    key: PRNG key of T's dropout.
+  The teacher judges by the whole pairs of `mts`, with T as it is; `mtr` is not used.
 
-  Returns:
-    (what G is to lower, (T's optimiser state, None, {name: scalar})), like `meta.meta_objective`.
+  Args:
+    anchor: lambda, >= 0; 0 is no anchor.
+    toward: c in (0, 1), the w_a that the anchor holds to.
   """
-  pair = mts.whole
-  weights = method.weigh(g_params, pair.ir, pair.vi)
-  image = jnp.sum(weights * jnp.concatenate([pair.ir, pair.vi], axis=-1), axis=-1, keepdims=True)
-  loss, (_, parts) = task_loss(method, state.t_params, state.t_stats, image, pair.target, key)
-  objective = loss
-  if method.anchor:
-    constant = jnp.array([method.anchor_to, 1 - method.anchor_to], weights.dtype)
-    departure = jnp.mean(jnp.sum(xlogy(weights, weights / constant.reshape(1, 1, 1, 2)), axis=-1))
-    objective = loss / jax.lax.stop_gradient(loss) + method.anchor * departure
-    parts = {**parts, "departure": departure}
-  return objective, (
-    state.t_opt,
-    None,
-    {"task_loss_outer": loss, "w_a": weights[..., 0].mean(), **parts},
-  )
+
+  def teacher(method: Method, g_params, state: TrainState, mtr: Views, mts: Views, key):
+    del mtr
+    pair, params = mts.whole, state.params
+    weights = method.weigh(g_params, pair.ir, pair.vi)
+    images = jnp.concatenate([pair.ir, pair.vi], axis=-1)
+    rest = jnp.sum(weights * images, axis=-1, keepdims=True)
+    loss, judged = task_loss(method, params.t, params.t_stats, rest, pair.target, key)
+    measured = {"task_loss_outer": loss, "w_a": weights[..., 0].mean(), **judged.parts}
+    if not anchor:
+      return loss, Outer(state.t_opt, measured=measured)
+    departure = _departure(weights, toward)
+    objective = loss / jax.lax.stop_gradient(loss) + anchor * departure
+    return objective, Outer(state.t_opt, measured={**measured, "departure": departure})
+
+  return teacher
+
+
+def _departure(weights: jax.Array, toward: float) -> jax.Array:
+  """Mean over pixels of KL(w || (toward, 1 - toward)), >= 0."""
+  constant = jnp.array([toward, 1 - toward], weights.dtype).reshape(1, 1, 1, 2)
+  return jnp.mean(jnp.sum(xlogy(weights, weights / constant), axis=-1))

@@ -1,57 +1,168 @@
-"""The look-ahead of F and T, and what G is to lower (paper, Eq. 4 to 6)."""
+"""The paper's teacher for G: judge F and T where one step on L_f would lead them (Eq. 4 to 7)."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import optax
 
 from tdfusion_jax.batch import Views
-from tdfusion_jax.meta.derivative import fusion_gradient
+from tdfusion_jax.meta.derivative import FORWARD_OVER_REVERSE, fusion_gradient
 from tdfusion_jax.meta.method import Method, task_loss
 from tdfusion_jax.meta.state import TrainState
+from tdfusion_jax.meta.teacher import Outer, Teacher, teach
 
 
-def _sgd(params, grads, eta):
-  optimiser = optax.sgd(eta)
+class Rates(NamedTuple):
+  """The inner learning rates."""
+
+  f: Any
+  """eta_F' (Eq. 4)."""
+  t: Any
+  """eta_T' (Eq. 5)."""
+
+
+class Inner(NamedTuple):
+  """How F and T step ahead."""
+
+  rates: Rates
+  t_optimiser: optax.GradientTransformation | None = None
+  """None: T steps by SGD (Eq. 5). Or T's own optimiser, as in the public code, which then also
+  moves its state."""
+  derivative: str = FORWARD_OVER_REVERSE
+  """How Eq. 7 is derived, one of `derivative.DERIVATIVES`; they are equal to rounding."""
+
+
+class Ahead(NamedTuple):
+  """Where F and T would be after one step."""
+
+  f: Any
+  """F' (Eq. 4); depends on G."""
+  t: Any
+  """T' (Eq. 5)."""
+  t_opt: Any
+  """T's optimiser state, moved only by `Inner.t_optimiser`."""
+  measured: dict[str, jax.Array]
+
+
+def _sgd(params, grads, rate):
+  optimiser = optax.sgd(rate)
   updates, _ = optimiser.update(grads, optimiser.init(params))
   return optax.apply_updates(params, updates)
 
 
-def look_ahead(method: Method, g_params, state: TrainState, mtr: Views, eta, t_optimiser, key):
-  """Where F and T would be after one step on `mtr`: F' (Eq. 4, depends on G) and T' (Eq. 5).
+def look_ahead(method: Method, g_params, state: TrainState, mtr: Views, inner: Inner, key) -> Ahead:
+  """F' (Eq. 4) and T' (Eq. 5) after one step on `mtr`; F and T themselves stay untouched.
 
-  Returns (f_ahead, t_ahead, t_opt, measurements); F and T themselves stay untouched.
+  Args:
+    method: functions and switches.
+    g_params: of G, which F' depends on.
+    state: F and T as they are.
+    mtr: meta-train batch: F steps on its crops, T on its whole pairs.
+    inner: rates and rules of the step.
+    key: PRNG key of T's dropout.
   """
-  f_ahead, t_ahead, t_opt, measured = state.f_params, state.t_params, state.t_opt, {}
+  params = state.params
+  f_ahead, t_ahead, t_opt = params.f, params.t, state.t_opt
+  measured: dict[str, jax.Array] = {}
   if method.fusion_loss is not None:
-    grads, measured = fusion_gradient(method, state.f_params, g_params, mtr.crop)
-    f_ahead = _sgd(state.f_params, grads, eta[0])
+    grads, measured = fusion_gradient(method, params.f, g_params, mtr.crop, inner.derivative)
+    f_ahead = _sgd(params.f, grads, inner.rates.f)
   if method.train_task:
-    fused = method.fuse(state.f_params, mtr.whole.ir, mtr.whole.vi)
-    loss = lambda p: task_loss(method, p, state.t_stats, fused, mtr.whole.target, key)  # noqa: E731
-    (inner, _), grads = jax.value_and_grad(loss, has_aux=True)(state.t_params)
-    measured = {**measured, "task_loss_inner": inner}
-    if method.inner_task == "adam":
-      updates, t_opt = t_optimiser.update(grads, state.t_opt, state.t_params)
-      t_ahead = optax.apply_updates(state.t_params, updates)
+    # T learns from F as it is, not from F' (Eq. 5).
+    fused = method.fuse(params.f, mtr.whole.ir, mtr.whole.vi)
+
+    def judged(t_params):
+      return task_loss(method, t_params, params.t_stats, fused, mtr.whole.target, key)
+
+    (loss, _), grads = jax.value_and_grad(judged, has_aux=True)(params.t)
+    measured = {**measured, "task_loss_inner": loss}
+    if inner.t_optimiser is None:
+      t_ahead = _sgd(params.t, grads, inner.rates.t)
     else:
-      t_ahead = _sgd(state.t_params, grads, eta[1])
-  return f_ahead, t_ahead, t_opt, measured
+      updates, t_opt = inner.t_optimiser.update(grads, state.t_opt, params.t)
+      t_ahead = optax.apply_updates(params.t, updates)
+  return Ahead(f_ahead, t_ahead, t_opt, measured)
 
 
 def meta_objective(
-  g_params, method: Method, state: TrainState, mtr: Views, mts: Views, eta, t_optimiser, key
-):
-  """L_t(T'(F'(mts))), what G is to lower (Eq. 6), with (look-ahead's T state, dL_t/dF', measurements)."""
-  inner_key, outer_key = jax.random.split(key)
-  f_ahead, t_ahead, t_opt, measured = look_ahead(
-    method, g_params, state, mtr, eta, t_optimiser, inner_key
-  )
+  method: Method, g_params, state: TrainState, mtr: Views, mts: Views, key, *, inner: Inner
+) -> tuple[jax.Array, Outer]:
+  """L_t(T'(F'(mts))), what G is to lower (Eq. 6).
 
-  def outer(f_params):
+  Args:
+    method: functions and switches.
+    g_params: of G.
+    state: F and T as they are.
+    mtr: meta-train batch, on which F and T step ahead.
+    mts: meta-test batch, whose whole pairs judge them there.
+    key: PRNG key of T's dropout.
+    inner: rates and rules of the step ahead.
+  """
+  inner_key, outer_key = jax.random.split(key)
+  ahead = look_ahead(method, g_params, state, mtr, inner, inner_key)
+
+  def judged(f_params):
     fused = method.fuse(f_params, mts.whole.ir, mts.whole.vi)
-    return task_loss(method, t_ahead, state.t_stats, fused, mts.whole.target, outer_key)
+    return task_loss(method, ahead.t, state.params.t_stats, fused, mts.whole.target, outer_key)
 
   f_grads = None
   if method.fuse_in_outer:
-    f_grads = jax.lax.stop_gradient(jax.grad(outer, has_aux=True)(f_ahead)[0])
-  loss, (_, parts) = outer(f_ahead)
-  return loss, (t_opt, f_grads, {**measured, "task_loss_outer": loss, **parts})
+    # What F follows is data for G: no derivative of it goes back.
+    f_grads = jax.lax.stop_gradient(jax.grad(judged, has_aux=True)(ahead.f)[0])
+  loss, found = judged(ahead.f)
+  measured = {**ahead.measured, "task_loss_outer": loss, **found.parts}
+  return loss, Outer(ahead.t_opt, f_grads, measured)
+
+
+def lookahead(
+  rates: Rates | Callable[[Any], Rates],
+  t_optimiser: optax.GradientTransformation | None = None,
+  derivative: str = FORWARD_OVER_REVERSE,
+) -> Teacher:
+  """The paper's teacher, `meta_objective`: one step of F and T ahead.
+
+  Args:
+    rates: the inner learning rates, or a schedule step -> rates.
+    t_optimiser: T's optimiser in place of SGD for its step ahead, see `Inner`.
+    derivative: how Eq. 7 is derived, see `Inner`.
+  """
+
+  def teacher(method: Method, g_params, state: TrainState, mtr: Views, mts: Views, key):
+    now = rates(state.step) if callable(rates) else rates
+    inner = Inner(now, t_optimiser, derivative)
+    return meta_objective(method, g_params, state, mtr, mts, key, inner=inner)
+
+  return teacher
+
+
+def meta_gradient(
+  method: Method,
+  state: TrainState,
+  mtr: Views,
+  mts: Views,
+  rates: Rates,
+  *,
+  derivative: str = FORWARD_OVER_REVERSE,
+  key=None,
+) -> tuple[Any, Outer]:
+  """Eq. 7: the gradient of `meta_objective` with respect to G, through the inner step.
+
+  There is no first-order term: where G did not shape F's inner step (a rate of 0), it is exactly
+  zero.
+
+  Args:
+    method: functions and switches.
+    state: F, G, T as they are.
+    mtr: meta-train batch.
+    mts: meta-test batch.
+    rates: the inner learning rates.
+    derivative: "forward_over_reverse", the cheap exact form, or "reverse_over_reverse", plain
+      reverse mode through the inner gradient; equal to rounding.
+    key: PRNG key of T's dropout; None is a fixed one.
+
+  Returns:
+    (gradient like `state.params.g`, what else the outer step found).
+  """
+  key = jax.random.key(0) if key is None else key
+  return teach(lookahead(rates, derivative=derivative), method, state, mtr, mts, key)

@@ -3,6 +3,9 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
+
+from tdfusion_jax.batch import Pair
 from tdfusion_jax.tasks import Task
 
 
@@ -19,29 +22,47 @@ class Method(NamedTuple):
   """None trains F by L_f alone, without labels."""
   train_task: bool = True
   """False keeps a pretrained T as it is, with its running statistics."""
-  inner_task: str = "sgd"
-  """T's look-ahead: "sgd" (Eq. 5), or "adam", upstream's, which also moves T's Adam state."""
   task_weight: float = 0.0
   """Adds this much of L_t to F's own loss (ablation III)."""
   fuse_in_outer: bool = False
-  """F takes dL_t/dF' in the outer step and has no phase of its own (ablations IV and V)."""
+  """F follows dL_t/dF' in the outer step and has no phase of its own (ablations IV and V)."""
   f_weighs: bool = False
-  """F is G's network and averages the images by its own weights, `weigh(f_params, ...)` (ablation V)."""
-  rule: str = "lookahead"
-  """What teaches G: "lookahead", one step of F (Eq. 6), or "equilibrium", see `equilibrium.py`."""
-  anchor: float = 0.0
-  """Holds the weights of the equilibrium rule to `anchor_to` where T does not care; 0 does not."""
-  anchor_to: float = 0.5
+  """F is G's network and averages the images by its own weights (ablation V)."""
   dropout: bool = True
-  derivative: str = "forward_over_reverse"
-  """How Eq. 7 is derived: the cheap exact form, or plain reverse mode through the inner gradient.
+  """Whether T drops out while it is trained."""
+
+
+class Judged(NamedTuple):
+  """What comes with a value of L_t."""
+
+  t_stats: Any
+  """T's new running statistics."""
+  parts: dict[str, Any]
+  """{name: scalar}, the terms of L_t."""
+
+
+def loss_weights(method: Method, g_params, pair: Pair) -> jax.Array:
+  """The weights [B, H, W, 2] of L_f: those that are known for `pair`, or else G's."""
+  if pair.weights is not None:
+    return pair.weights
+  return method.weigh(g_params, pair.ir, pair.vi)
+
+
+def task_loss(
+  method: Method, t_params, t_stats, fused: jax.Array, target, key
+) -> tuple[jax.Array, Judged]:
+  """L_t of fused images. T uses batch statistics, unless it is kept as it is.
+
+  Args:
+    method: functions and switches; its task must not be None.
+    t_params: of T.
+    t_stats: T's running statistics.
+    fused: what T sees, [B, H, W, C].
+    target: what the task's loss compares with.
+    key: PRNG key of T's dropout.
   """
-
-
-def task_loss(method: Method, t_params, t_stats, fused, target, key):
-  """L_t of fused images: (loss, (new running statistics, parts)). Batch statistics unless T is frozen."""
   assert method.task is not None
   key = key if method.dropout and method.train_task else None
   outputs, t_stats = method.task.apply(t_params, t_stats, fused, train=method.train_task, key=key)
   loss, parts = method.task.loss(outputs, target)
-  return loss, (t_stats, parts)
+  return loss, Judged(t_stats, parts)

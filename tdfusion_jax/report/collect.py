@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from flax.errors import ScopeParamShapeError
 from ml_collections import ConfigDict
@@ -19,7 +18,7 @@ from tdfusion_jax.evaluate.stage import finished_images
 from tdfusion_jax.files import atomic_write
 from tdfusion_jax.images import pictures
 from tdfusion_jax.images.files import EXTENSIONS, ImageError, read_image, to_bytes
-from tdfusion_jax.meta.state import TrainState
+from tdfusion_jax.meta.state import Params
 from tdfusion_jax.report.page import Gallery, Run, page_html
 from tdfusion_jax.train import build, runfolder
 from tdfusion_jax.train.checks import labels_needed
@@ -189,11 +188,10 @@ def _layers(run: Run, source: Source, first: Config, count: int) -> list[dict[st
     if config.stage == "fusion" and config.loss.weights == "learned"
     else {}
   )
-  nothing = jnp.zeros((), jnp.int32)
-  state = TrainState(nothing, nothing, f_params, g_params, t_params, t_stats, {}, {}, {})
+  params = Params(f_params, g_params, t_params, t_stats)
   sizes = {"task_size": tuple(first.data.task_size), "max_boxes": first.data.max_boxes}
   found = []
-  for pair, seen in looks(method, state, source, limit=count, **sizes):
+  for pair, seen in looks(method, params, source, limit=count, **sizes):
     layers = pictures_of(pair, seen)  # whose "infrared" is, in the task stage, what T was given
     found.append(
       {title: image for title, image in layers.items() if title not in ("infrared", "visible")}

@@ -19,11 +19,12 @@ from tdfusion_jax.data.loader import StepSource
 from tdfusion_jax.data.records.source import plain_options
 from tdfusion_jax.data.source import Source
 from tdfusion_jax.data.truth import TruthStepSource
-from tdfusion_jax.files import is_plugin
+from tdfusion_jax.files import is_plugin, made_by
 from tdfusion_jax.integrations import scenic
 from tdfusion_jax.losses.fusion import fusion_loss
-from tdfusion_jax.meta.method import Method
-from tdfusion_jax.meta.state import TrainState
+from tdfusion_jax.meta import Method, Optimisers, Params, Rates, Teacher, TrainState
+from tdfusion_jax.meta.equilibrium import equilibrium
+from tdfusion_jax.meta.lookahead import lookahead
 from tdfusion_jax.ops import compiling
 from tdfusion_jax.ops.strips import Tiling
 from tdfusion_jax.tasks import Task
@@ -104,16 +105,32 @@ def method(config: Config, judge: Task | None) -> Method:
     fusion_loss=loss,
     task=judge,
     train_task=not config.task.frozen,
-    inner_task=config.meta.inner_task,
     task_weight=config.loss.task_weight,
     fuse_in_outer=config.meta.fuse_in_outer,
     f_weighs=config.loss.none,
     dropout=config.task.dropout,
-    derivative=config.meta.derivative,
-    rule=config.meta.rule,
-    anchor=config.meta.anchor,
-    anchor_to=config.meta.anchor_to,
   )
+
+
+def teacher(
+  config: Config, rates: Callable[[Any], Rates], t_optimiser: optax.GradientTransformation
+) -> Teacher:
+  """What G lowers.
+
+  Args:
+    config: checked.
+    rates: step -> the inner learning rates, for the paper's rule.
+    t_optimiser: T's optimiser, for the look-ahead of the public code (`meta.inner_task="adam"`).
+
+  Raises:
+    ConfigError, UsageError: a rule of the user's own that cannot be made.
+  """
+  how = config.meta
+  if how.rule == "equilibrium":
+    return equilibrium(how.anchor, how.anchor_to)
+  if how.rule == "lookahead":
+    return lookahead(rates, t_optimiser if how.inner_task == "adam" else None, how.derivative)
+  return made_by(how.rule, "config.meta.rule", **how.rule_options)
 
 
 def source(config: Config, split: str, *, own_task: bool = False) -> Source:
@@ -216,25 +233,47 @@ def experiment(
   steps = _step_source(config, train)
   how = method(config, judge or task(config, len(train.classes)))
   # Each optimiser counts its own steps; pre-training moves the clocks of F and T on a little.
-  rules = {k: optimiser(config, k, steps.g_steps if k == "g" else steps.ft_steps) for k in "fgt"}
-  rates = [
-    _schedule(config, rate, steps.g_steps + steps.ft_steps)
-    for rate in (config.meta.eta_f, config.meta.eta_t)
-  ]
-  eta = lambda step: tuple(rate(jnp.maximum(step - steps.pretrain_steps, 0)) for rate in rates)  # noqa: E731
-  g_step, ft_step = meta.make_steps(how, rules["f"], rules["g"], rules["t"], eta)
+  optimisers = Optimisers(
+    f=optimiser(config, "f", steps.ft_steps),
+    g=optimiser(config, "g", steps.g_steps),
+    t=optimiser(config, "t", steps.ft_steps),
+  )
+  taught_by = teacher(config, _inner_rates(config, steps), optimisers.t)
+  g_step, ft_step = meta.make_steps(how, taught_by, optimisers)
   return Experiment(
     method=how,
     g_step=compiling.jit(g_step, donate_argnums=0),
     ft_step=compiling.jit(ft_step, donate_argnums=0),
     steps=steps,
     val=val,
-    init=partial(init_state, config, how, rules, steps.task_size),
+    init=partial(init_state, config, how, optimisers, steps.task_size),
   )
 
 
-def init_state(config: Config, how: Method, rules: dict, task_size: tuple[int, int]) -> TrainState:
-  """Where training starts: fresh or given weights, optimisers `rules` ("f", "g", "t") at rest."""
+def _inner_rates(config: Config, steps: StepSource) -> Callable[[Any], Rates]:
+  """Step -> inner learning rates, which fall like the outer ones, counted in steps of all kinds."""
+  steps_per_epoch = steps.g_steps + steps.ft_steps
+  of_f = _schedule(config, config.meta.eta_f, steps_per_epoch)
+  of_t = _schedule(config, config.meta.eta_t, steps_per_epoch)
+
+  def rates(step):
+    since_pretraining = jnp.maximum(step - steps.pretrain_steps, 0)
+    return Rates(of_f(since_pretraining), of_t(since_pretraining))
+
+  return rates
+
+
+def init_state(
+  config: Config, how: Method, rules: Optimisers, task_size: tuple[int, int]
+) -> TrainState:
+  """Where training starts: fresh or given weights, optimisers at rest.
+
+  Args:
+    config: its seed, and the weights that `init` names.
+    how: functions and switches, of `method`.
+    rules: update rules of F, G and T.
+    task_size: (H, W) of what T sees.
+  """
   key, f_key, g_key, t_key = jax.random.split(jax.random.key(config.seed), 4)
   image = jnp.zeros((1, *task_size, 1))
   if config.stage == "task":
@@ -253,17 +292,7 @@ def init_state(config: Config, how: Method, rules: dict, task_size: tuple[int, i
     judge, names = how.task, ("params", "batch_stats")
     started = _start(config, "t", lambda: dict(zip(names, judge.init(t_key, image), strict=True)))
     t_params, t_stats = (started.get(name, {}) for name in names)
-  return TrainState(
-    step=jnp.zeros((), jnp.int32),
-    key=key,
-    f_params=f_params,
-    g_params=g_params,
-    t_params=t_params,
-    t_stats=t_stats,
-    f_opt=rules["f"].init(f_params),
-    g_opt=rules["g"].init(g_params) if g_params else {},
-    t_opt=rules["t"].init(t_params) if how.task else {},
-  )
+  return meta.init_state(Params(f_params, g_params, t_params, t_stats), rules, key)
 
 
 def _start(config: Config, letter: str, make: Callable[[], dict]) -> dict:

@@ -17,7 +17,7 @@ from tdfusion_jax.config import Config
 from tdfusion_jax.data import Source, make_dataset, skipping
 from tdfusion_jax.files import UsageError
 from tdfusion_jax.images import pictures
-from tdfusion_jax.meta.state import TrainState
+from tdfusion_jax.meta import Params, TrainState
 from tdfusion_jax.ops import compiling
 from tdfusion_jax.progress import Progress
 from tdfusion_jax.tasks import Task
@@ -138,7 +138,7 @@ def train(
       log.warning("%s", told)
   checkpoints.save(state)
   checkpoints.close()
-  export_weights(config, state, folder.path / "weights")
+  export_weights(config, state.params, int(state.step), folder.path / "weights")
   curves.curves(folder.path / "curves.png", runfolder.read_metrics(folder.path / "metrics.jsonl"))
   log.info("done: %s", folder.path)
   return state
@@ -176,27 +176,25 @@ def _interrupts_between_steps() -> Iterator[threading.Event]:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def export_weights(config: Config, state: TrainState, folder: Path) -> None:
-  """Writes F, G and T, each as one `.safetensors` file that `init.*` and `tdfusion fuse --weights` accept."""
-  about = {"config": config.name, "step": int(state.step)}
-  if state.f_params:
-    weightfiles.save_weights(
-      folder / "f.safetensors",
-      {"params": state.f_params},
-      {"arch": build.fuser(config).name, **about},
-    )
-  if state.g_params:
-    weightfiles.save_weights(
-      folder / "g.safetensors",
-      {"params": state.g_params},
-      {"arch": build.weigher(config).name, **about},
-    )
-  if state.t_params:
-    variables = {"params": state.t_params, "batch_stats": state.t_stats}
-    about |= {"kind": config.task.kind, "variant": config.task.variant}
-    weightfiles.save_weights(
-      folder / "t.safetensors", variables, {"arch": config.task.kind, **about}
-    )
+def export_weights(config: Config, params: Params, step: int, folder: Path) -> None:
+  """Writes F, G and T, each as one `.safetensors` file that `init.*` and `--weights` accept.
+
+  Args:
+    config: what the networks are.
+    params: of F, G and T; one that is empty has no file.
+    step: of the run, for the files' metadata.
+    folder: where to write.
+  """
+  about = {"config": config.name, "step": step}
+  task = {"arch": config.task.kind, "kind": config.task.kind, "variant": config.task.variant}
+  networks = {
+    "f": ({"params": params.f}, {"arch": build.fuser(config).name}),
+    "g": ({"params": params.g}, {"arch": build.weigher(config).name}),
+    "t": ({"params": params.t, "batch_stats": params.t_stats}, task),
+  }
+  for letter, (variables, what) in networks.items():
+    if variables["params"]:
+      weightfiles.save_weights(folder / f"{letter}.safetensors", variables, {**what, **about})
 
 
 def _validation_due(config: Config, experiment: build.Experiment, done: int) -> int | None:
@@ -218,7 +216,7 @@ def _validate(
 ) -> None:
   measured, sheet = validate(
     experiment.method,
-    state,
+    state.params,
     experiment.val,
     task_size=experiment.steps.task_size,
     max_boxes=config.data.max_boxes,

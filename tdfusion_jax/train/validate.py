@@ -13,28 +13,26 @@ from tdfusion_jax.data import val_batches
 from tdfusion_jax.data.source import Source
 from tdfusion_jax.images import pictures
 from tdfusion_jax.meta.method import Method
-from tdfusion_jax.meta.state import TrainState
+from tdfusion_jax.meta.state import Params
 from tdfusion_jax.ops import compiling
 
 
-def _look(method: Method, state: TrainState, pair: Pair) -> dict[str, Any]:
+def _look(method: Method, params: Params, pair: Pair) -> dict[str, Any]:
   """One pair [1, H, W, 1]: losses, fused image, weights and T's predictions, with running statistics."""
-  fused = method.fuse(state.f_params, pair.ir, pair.vi)
+  fused = method.fuse(params.f, pair.ir, pair.vi)
   seen: dict[str, Any] = {"fused": fused}
   if method.fusion_loss is not None or method.f_weighs:
-    seen["weights"] = method.weigh(
-      state.f_params if method.f_weighs else state.g_params, pair.ir, pair.vi
-    )
+    seen["weights"] = method.weigh(params.f if method.f_weighs else params.g, pair.ir, pair.vi)
   if method.fusion_loss is not None:
     loss, _ = method.fusion_loss(fused, pair.ir, pair.vi, seen["weights"])
     seen["losses"] = {"fusion_loss": loss}
   if method.task is not None:
-    outputs, _ = method.task.apply(state.t_params, state.t_stats, fused, train=False, key=None)
+    outputs, _ = method.task.apply(params.t, params.t_stats, fused, train=False, key=None)
     losses = dict(seen.get("losses", {}))
     losses["task_loss"], _ = method.task.loss(outputs, pair.target)
     seen |= {
       "losses": losses,
-      "predictions": method.task.predict(state.t_params, state.t_stats, fused),
+      "predictions": method.task.predict(params.t, params.t_stats, fused),
     }
   return seen
 
@@ -46,7 +44,7 @@ def _compiled_look():
 
 def looks(
   method: Method,
-  state: TrainState,
+  params: Params,
   source: Source,
   *,
   task_size: tuple[int, int],
@@ -62,12 +60,12 @@ def looks(
   for pair in val_batches(
     source, batch_size=1, task_size=task_size, max_boxes=max_boxes, limit=limit
   ):
-    yield pair, jax.device_get(_compiled_look()(method, state, jax.tree.map(jnp.asarray, pair)))
+    yield pair, jax.device_get(_compiled_look()(method, params, jax.tree.map(jnp.asarray, pair)))
 
 
 def validate(
   method: Method,
-  state: TrainState,
+  params: Params,
   source: Source,
   *,
   task_size: tuple[int, int],
@@ -79,7 +77,7 @@ def validate(
 
   Args:
     method: functions and switches of the run.
-    state: F, G, T as they are.
+    params: F, G, T as they are.
     source: validation pairs. Where it has `scene(index)` with `ir_only` and `vi_only` masks (the
       synthetic world), the mean w_a inside each is reported too, over the pixels of all pairs.
     task_size: (H, W) that pairs are resized to.
@@ -93,7 +91,7 @@ def validate(
   """
   sums: dict[str, list[float]] = {}
   rows = []
-  looked_at = looks(method, state, source, task_size=task_size, max_boxes=max_boxes, limit=limit)
+  looked_at = looks(method, params, source, task_size=task_size, max_boxes=max_boxes, limit=limit)
   for index, (pair, seen) in enumerate(looked_at):
     for name, value in seen.get("losses", {}).items():
       _add(sums, name, float(value), 1)

@@ -96,20 +96,22 @@ def test_converted_weights_are_where_t_starts_and_it_trains_or_stays(kind, tmp_p
   for frozen in (True, False):
     made = experiment(kind, file, frozen)
     state = made.init()
-    np.testing.assert_array_equal(flatten_dict(state.t_params)[(*path, "kernel")], expected)
-    start = jax.tree.map(np.asarray, (state.t_params, state.t_stats, state.g_params))
+    np.testing.assert_array_equal(flatten_dict(state.params.t)[(*path, "kernel")], expected)
+    start = jax.tree.map(np.asarray, (state.params.t, state.params.t_stats, state.params.g))
     if frozen:  # what a G-step does with a T that learns is in test_meta
       state, measured = made.g_step(state, build.to_device(made.steps[0]))
       assert np.isfinite(measured["task_loss_outer"]) and measured["g_grad_norm"] > 0
-      assert not any(equal(state.g_params, start[2]).values()) and all(
-        equal(state.t_stats, start[1]).values()
+      assert not any(equal(state.params.g, start[2]).values()) and all(
+        equal(state.params.t_stats, start[1]).values()
       )
     state, measured = made.ft_step(state, build.to_device(made.steps[1]))
-    kept = equal(state.t_params, start[0])
+    kept = equal(state.params.t, start[0])
     if frozen:
-      assert all(kept.values()) and all(equal(state.t_stats, start[1]).values())
+      assert all(kept.values()) and all(equal(state.params.t_stats, start[1]).values())
     else:  # a branch of YOLO's head learns nothing from a scene without boxes of its size
-      assert np.isfinite(measured["task_loss"]) and not any(equal(state.t_stats, start[1]).values())
+      assert np.isfinite(measured["task_loss"]) and not any(
+        equal(state.params.t_stats, start[1]).values()
+      )
       assert len(kept) > 100 and not any(
         same for path, same in kept.items() if path[0] == "backbone"
       )

@@ -119,9 +119,9 @@ def test_a_scenic_model_trains_as_t_from_a_config(tmp_path):
   made = scenic_config(NAME)
   start = build.experiment(made).init()
   state = train(made, tmp_path)
-  moved = flatten_dict(state.t_params)
+  moved = flatten_dict(state.params.t)
   assert any(
-    not np.array_equal(moved[path], value) for path, value in flatten_dict(start.t_params).items()
+    not np.array_equal(moved[path], value) for path, value in flatten_dict(start.params.t).items()
   )
   assert all(np.isfinite(value).all() for value in moved.values()) and rows(tmp_path)
   assert load_weights(tmp_path / "weights" / "t.safetensors")[1]["arch"] == "scenic"
@@ -146,7 +146,7 @@ def test_a_scenic_model_teaches_g_through_the_meta_step(name, monkeypatch):
   experiment = build.experiment(made)
   state = experiment.init()
   before = jax.tree.map(
-    np.asarray, {"g": state.g_params, "t": state.t_params, "stats": state.t_stats}
+    np.asarray, {"g": state.params.g, "t": state.params.t, "stats": state.params.t_stats}
   )
   state, measured = experiment.g_step(state, build.to_device(experiment.steps[0]))
   assert measured["g_grad_norm"] > 0 and np.isfinite(measured["g_grad_norm"])
@@ -154,7 +154,7 @@ def test_a_scenic_model_teaches_g_through_the_meta_step(name, monkeypatch):
     np.isfinite(measured["task_loss_inner"])
     and measured["task_loss_inner"] != measured["task_loss_outer"]
   )
-  now = {"g": state.g_params, "t": state.t_params, "stats": state.t_stats}
+  now = {"g": state.params.g, "t": state.params.t, "stats": state.params.t_stats}
   same = {
     part: jax.tree.leaves(jax.tree.map(np.array_equal, now[part], before[part])) for part in now
   }

@@ -6,13 +6,12 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from tdfusion_jax import fusers, meta
 from tdfusion_jax.batch import Pair, Views
 from tdfusion_jax.losses.fusion import fusion_loss
-from tdfusion_jax.meta.method import Method
-from tdfusion_jax.meta.state import TrainState
 from tdfusion_jax.networks.fusion import FusionNet
 from tdfusion_jax.networks.lossgen import LossNet
 from tdfusion_jax.tasks import Task
@@ -92,12 +91,14 @@ def test_meta_gradient_equals_double_backward(nets):
     predict=lambda p, stats, x: x,
   )
   t, stats = task.init(None, None)
-  method = Method(fusers.fuse_net, fusers.weigh_net, fusion_loss, task, dropout=False)
-  state = TrainState(
-    jnp.zeros((), jnp.int32), jax.random.key(0), params["f"], params["g"], t, stats, {}, {}, {}
+  method = meta.Method(fusers.fuse_net, fusers.weigh_net, fusion_loss, task, dropout=False)
+  state = meta.init_state(
+    meta.Params(params["f"], params["g"], t, stats),
+    meta.Optimisers(*[optax.sgd(0.1)] * 3),
+    jax.random.key(0),
   )
   both = Views(Pair(*crop), Pair(*whole, jnp.asarray(target)))
-  ours, _ = meta.meta_gradient(method, state, both, both, (0.1, 0.1))
+  ours, _ = meta.meta_gradient(method, state, both, both, meta.Rates(0.1, 0.1))
   torch_fusion.load(modules["g"], ours)  # PyTorch's order and layout of the same numbers
   for got, expected in zip(modules["g"].parameters(), theirs, strict=True):
     scale = float(expected.abs().max())
