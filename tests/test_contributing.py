@@ -163,6 +163,17 @@ def test_a_metric(mine):
   assert "sharpness" in Path("scores.md").read_text()
 
 
+def test_a_rule_for_g(mine):
+  follow("A rule for G")
+  config = json.loads(Path("runs/my_rule/config.json").read_text())
+  assert config["meta"]["rule"] == "my_rule:factory"
+  row = last("runs/my_rule", "g")
+  # What the recipe measures is there, and G moved by its gradient; T's loss alone has no roughness.
+  assert 0 < row["roughness"] < 2
+  assert row["g_update_norm"] > 0
+  assert np.isfinite(row["task_loss_outer"])
+
+
 def test_the_import_order_is_the_one_that_is_checked():
   contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"][
     "contracts"
@@ -177,7 +188,7 @@ def test_every_recipe_is_followed():
   titles = re.findall(
     r"^### (.*)$", TEXT.partition("## Recipes")[2].partition("## Adding it here")[0], re.MULTILINE
   )
-  assert titles == ["A task", "A data set", "A metric"]
+  assert titles == ["A task", "A data set", "A metric", "A rule for G"]
 
 
 @pytest.mark.parametrize(

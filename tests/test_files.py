@@ -22,7 +22,7 @@ class Kind:
 
 @pytest.fixture
 def mine(tmp_path, monkeypatch):
-  """A current folder with modules of the user's; what is imported from it is forgotten afterwards."""
+  """A current folder with modules of the user's; what is imported from it is forgotten later."""
   monkeypatch.chdir(tmp_path)
   monkeypatch.setattr(sys, "path", list(sys.path))
   before = set(sys.modules)

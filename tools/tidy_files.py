@@ -1,8 +1,8 @@
-"""Mends text files: one line feed at the end, no white space at the end of a line. A pre-commit hook.
+"""Mends text files: one line feed at the end, no white space at the end of a line.
 
   python tools/tidy_files.py FILE...
 
-Binary files are skipped. The status is 1 if a file was changed, so that the commit is looked at
+A pre-commit hook. Binary files are skipped. The status is 1 if a file was changed, so that the commit is looked at
 again.
 """
 

@@ -1,4 +1,4 @@
-"""Formulas as MathML, made while the manual is built: no script and no network, unlike Sphinx's MathJax."""
+"""Formulas as MathML, made while the manual is built: no script and no network, unlike MathJax."""
 
 from typing import Any
 

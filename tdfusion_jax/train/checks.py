@@ -64,7 +64,10 @@ def check(config: Config) -> None:
       config.data.augment not in AUGMENTS,
       f"data.augment={config.data.augment!r}: one of {', '.join(AUGMENTS)}.",
     ),
-    (config.meta.rule not in RULES, f"meta.rule={config.meta.rule!r}: one of {', '.join(RULES)}."),
+    (
+      config.meta.rule not in RULES and not is_plugin(config.meta.rule),
+      f"meta.rule={config.meta.rule!r}: one of {', '.join(RULES)}, or your own as module:factory.",
+    ),
     (
       config.meta.anchor > 0 and config.meta.rule != "equilibrium",
       f"meta.anchor={config.meta.anchor} needs meta.rule='equilibrium'.",

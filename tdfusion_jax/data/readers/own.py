@@ -44,7 +44,8 @@ def _check_sample(sample: Any, where: str, kind: str | None, classes: int) -> No
   gray, colour = (*shape[:2],), (*shape[:2], 3)
   if len(shape) != 2 or np.shape(sample.vi) not in (gray, colour):
     raise DatasetError(
-      f"{where}: ir [H, W] and vi [H, W] or [H, W, 3] of one size are needed, not {shape} and {np.shape(sample.vi)}"
+      f"{where}: ir [H, W] and vi [H, W] or [H, W, 3] of one size are needed, "
+      f"not {shape} and {np.shape(sample.vi)}"
     )
   for title, image in (("ir", sample.ir), ("vi", sample.vi)):
     if np.asarray(image).dtype != np.uint8:
@@ -63,12 +64,14 @@ def _check_labels(labels: Any, where: str, size: tuple[int, ...], classes: int) 
   labels = np.asarray(labels)
   if labels.shape != size or labels.dtype.kind not in "iu":
     raise DatasetError(
-      f"{where}: labels of whole numbers, {list(size)}, are needed, not {labels.dtype} {list(labels.shape)}"
+      f"{where}: labels of whole numbers, {list(size)}, are needed, "
+      f"not {labels.dtype} {list(labels.shape)}"
     )
   known = labels[labels != 255]
   if known.size and not 0 <= known.min() <= known.max() < classes:
     raise DatasetError(
-      f"{where}: labels {known.min()} to {known.max()} are not in 0 to {classes - 1}, or 255 for unknown"
+      f"{where}: labels {known.min()} to {known.max()} are not in 0 to {classes - 1}, "
+      "or 255 for unknown"
     )
 
 
