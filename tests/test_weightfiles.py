@@ -1,59 +1,9 @@
 """Checkpoints: what comes back, what is refused, what a killed process may leave behind."""
 
-import shutil
-
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-import toy
 
-from tdfusion_jax.train.checkpoints import Checkpoints
 from tdfusion_jax.weightfiles import CheckpointError, load_weights, match, save_weights
-
-
-def state(step=3):
-  made = toy.state(toy.adams(), np.float32)
-  f_params = {k: v + step for k, v in made.params.f.items()}
-  return made._replace(step=jnp.asarray(step, jnp.int32), params=made.params._replace(f=f_params))
-
-
-def same(a, b):
-  raw = lambda x: jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x  # noqa: E731
-  return jax.tree.structure(a) == jax.tree.structure(b) and all(
-    np.array_equal(raw(x), raw(y))
-    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
-  )
-
-
-def test_everything_comes_back_and_the_newest_stay(tmp_path):
-  checkpoints = Checkpoints(tmp_path / "c", keep=2)
-  assert checkpoints.restore(state()) is None
-  for step in (1, 2, 3):
-    checkpoints.save(state(step))
-  checkpoints.save(state(3))  # again: nothing to do
-  assert checkpoints.steps() == [2, 3]
-  restored = checkpoints.restore(jax.eval_shape(state))
-  assert same(restored, state(3)) and not same(restored, state(2))
-  checkpoints.close()
-
-
-def test_a_half_deleted_newest_step_gives_way_to_the_one_before(tmp_path, caplog):
-  checkpoints = Checkpoints(tmp_path / "c")
-  for step in (1, 2):
-    checkpoints.save(state(step))
-  checkpoints.close()
-  shutil.rmtree(tmp_path / "c" / "2" / "state")
-  assert same(Checkpoints(tmp_path / "c").restore(state()), state(1))
-
-
-def test_another_networks_checkpoint_is_an_error_with_the_names(tmp_path):
-  checkpoints = Checkpoints(tmp_path / "c")
-  checkpoints.save(state(1))
-  params = state(1).params
-  like = state(1)._replace(params=params._replace(f={**params.f, "a": jnp.zeros((4,))}))
-  with pytest.raises(CheckpointError, match="a"):
-    checkpoints.restore(like)
 
 
 def test_weights_round_trip_with_metadata(tmp_path):

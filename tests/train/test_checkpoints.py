@@ -1,0 +1,173 @@
+"""Checkpoints: what comes back, what is refused, what a killed process or a bad disk leaves."""
+
+import logging
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import toy
+
+from tdfusion_jax.train import checkpoints as module
+from tdfusion_jax.train.checkpoints import Checkpoints
+from tdfusion_jax.weightfiles import CheckpointError
+
+
+def state(step=3):
+  made = toy.state(toy.adams(), np.float32)
+  f_params = {k: v + step for k, v in made.params.f.items()}
+  return made._replace(step=jnp.asarray(step, jnp.int32), params=made.params._replace(f=f_params))
+
+
+def same(a, b):
+  def raw(x):
+    return jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x
+
+  return jax.tree.structure(a) == jax.tree.structure(b) and all(
+    np.array_equal(raw(x), raw(y))
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+  )
+
+
+def test_everything_comes_back_and_the_newest_stay(tmp_path):
+  checkpoints = Checkpoints(tmp_path / "c", keep=2)
+  assert checkpoints.restore(state()) is None
+  for step in (1, 2, 3):
+    checkpoints.save(state(step))
+  checkpoints.save(state(3))  # again: nothing to do
+  assert checkpoints.steps() == [2, 3]
+  restored = checkpoints.restore(jax.eval_shape(state))
+  assert same(restored, state(3)) and not same(restored, state(2))
+  checkpoints.close()
+
+
+def test_a_half_deleted_newest_step_gives_way_to_the_one_before(tmp_path, caplog):
+  checkpoints = Checkpoints(tmp_path / "c")
+  for step in (1, 2):
+    checkpoints.save(state(step))
+  checkpoints.close()
+  shutil.rmtree(tmp_path / "c" / "2" / "state")
+  assert same(Checkpoints(tmp_path / "c").restore(state()), state(1))
+
+
+def test_another_networks_checkpoint_is_an_error_with_the_names(tmp_path):
+  checkpoints = Checkpoints(tmp_path / "c")
+  checkpoints.save(state(1))
+  params = state(1).params
+  like = state(1)._replace(params=params._replace(f={**params.f, "a": jnp.zeros((4,))}))
+  with pytest.raises(CheckpointError, match="a"):
+    checkpoints.restore(like)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+  """A folder with the steps 1 and 2."""
+  folder = tmp_path_factory.mktemp("saved") / "c"
+  checkpoints = Checkpoints(folder)
+  for step in (1, 2):
+    checkpoints.save(state(step))
+  checkpoints.close()
+  return folder
+
+
+def flip(data, rng):
+  at = rng.integers(len(data))
+  data[at] ^= 1 << rng.integers(8)
+  return data
+
+
+def cut(data, rng):
+  return data[: rng.integers(len(data))]
+
+
+@pytest.mark.parametrize("damage", [flip, cut])
+def test_random_damage_is_never_restored(saved, tmp_path, damage):
+  """Every file of the newest step in turn: the step before comes back, bit for bit."""
+  rng = np.random.default_rng(0)
+  files = [p.relative_to(saved) for p in sorted((saved / "2").rglob("*")) if p.is_file()]
+  files = [name for name in files if (saved / name).stat().st_size]
+  assert len(files) > 5
+  expected = state(1)
+  for count in range(60):
+    name = files[count % len(files)]
+    folder = tmp_path / str(count)
+    shutil.copytree(saved, folder)
+    data = bytearray((folder / name).read_bytes())
+    (folder / name).write_bytes(damage(data, rng))
+    checkpoints = Checkpoints(folder)
+    assert same(checkpoints.restore(expected), expected), (name, count)
+    assert checkpoints.steps() == [1]
+    checkpoints.close()
+
+
+def test_damage_is_named_set_aside_and_replaced(saved, tmp_path, caplog):
+  folder = tmp_path / "c"
+  shutil.copytree(saved, folder)
+  file = next(p for p in sorted((folder / "2").rglob("d/*")) if p.is_file())
+  file.write_bytes(b"?" + file.read_bytes()[1:])
+  checkpoints = Checkpoints(folder, keep=2)
+  with caplog.at_level(logging.WARNING):
+    assert same(checkpoints.restore(state()), state(1))
+  assert "checkpoint 2 of" in caplog.text and f"{file.name} is not what was saved" in caplog.text
+  assert (folder / "2.damaged").is_dir()
+  checkpoints.save(state(2))
+  assert same(checkpoints.restore(state()), state(2)) and not (folder / "2.damaged").exists()
+  checkpoints.close()
+
+
+def test_damage_takes_no_place_of_those_to_keep(saved, tmp_path):
+  folder = tmp_path / "c"
+  shutil.copytree(saved, folder)
+  shutil.rmtree(folder / "2" / "state")
+  checkpoints = Checkpoints(folder, keep=2)
+  checkpoints.restore(state())
+  checkpoints.save(state(4))
+  assert checkpoints.steps() == [1, 4]
+  checkpoints.close()
+
+
+def test_if_all_are_damaged_the_message_says_what_to_do(saved, tmp_path):
+  folder = tmp_path / "c"
+  shutil.copytree(saved, folder)
+  for step in "12":
+    (folder / step / "manifest.json").write_text("{}\n")
+  with pytest.raises(
+    CheckpointError, match=r"(?s)step 2: manifest\.json.*step 1: .*Remove the folder"
+  ):
+    Checkpoints(folder).restore(state())
+
+
+def test_an_array_that_is_not_the_one_saved_is_not_restored(saved, tmp_path, monkeypatch):
+  """As if a file passed its check and its decoding did not."""
+  folder = tmp_path / "c"
+  shutil.copytree(saved, folder)
+  manifest = folder / "2" / "manifest.json"
+  digest = module._of_array(np.asarray(2, np.int32))  # of the step
+  assert digest in manifest.read_text()
+  manifest.write_text(manifest.read_text().replace(digest, "0" * 64))
+  assert same(Checkpoints(folder).restore(state()), state(1))
+
+
+def test_leftovers_are_removed_at_start(saved, tmp_path):
+  folder = tmp_path / "c"
+  shutil.copytree(saved, folder)
+  (folder / "3.orbax-checkpoint-tmp" / "state").mkdir(parents=True)
+  (folder / "2" / "manifest.json").unlink()  # killed between Orbax's end and ours
+  checkpoints = Checkpoints(folder)
+  assert checkpoints.steps() == [1]
+  checkpoints.tidy()
+  assert sorted(p.name for p in folder.iterdir()) == ["1"]
+  checkpoints.save(state(2))
+  assert checkpoints.steps() == [1, 2]
+  checkpoints.close()
+
+
+def test_a_full_disk_is_one_line_with_a_remedy(saved, tmp_path, monkeypatch):
+  checkpoints = Checkpoints(tmp_path / "c")
+  monkeypatch.setattr(
+    module, "write_json", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+  )
+  with pytest.raises(CheckpointError, match="could not save step 3 in .*No space left.*Make room"):
+    checkpoints.save(state(3))
+  checkpoints.close()
