@@ -184,6 +184,29 @@ def test_the_import_order_is_the_one_that_is_checked():
   )
 
 
+def test_the_architecture_page_has_every_room():
+  page = (ROOT / "docs" / "project" / "architecture.md").read_text()
+  table = page.partition("## The rooms")[2].partition("## ")[0]
+  rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+  names = re.findall(r"`([\w/]+(?:\.py|/))`", " ".join(rows))
+  named = {name.strip("/").split("/")[0] for name in names}
+  package = ROOT / "tdfusion_jax"
+  there = {path.name for path in package.iterdir() if path.suffix == ".py"}
+  there |= {path.parent.name for path in package.glob("*/__init__.py")}
+  assert named == there
+
+
+def test_the_picture_of_the_way_names_rooms_that_are_there():
+  picture = (ROOT / "docs" / "project" / "way_of_a_pair.svg").read_text()
+  labels = re.findall(r'class="room"[^>]*>([^<]*)<', picture)
+  rooms = {word for label in labels for word in re.findall(r"[a-z]+(?:/[a-z]+)*", label)}
+  rooms -= {"then"}
+  assert len(rooms) > 12
+  for room in rooms:
+    path = ROOT / "tdfusion_jax" / room
+    assert path.is_dir() or path.with_suffix(".py").is_file(), room
+
+
 def test_every_recipe_is_followed():
   titles = re.findall(
     r"^### (.*)$", TEXT.partition("## Recipes")[2].partition("## Adding it here")[0], re.MULTILINE
