@@ -74,3 +74,5 @@ class Sample(NamedTuple):
   """[H, W] uint8 BT.601 luminance, or [H, W, 3] uint8 RGB."""
   target: Any = None
   """[H, W] uint8 labels; or `Boxes`; or None for an unlabelled pair."""
+  w_a: np.ndarray | None = None
+  """[H, W] float32 in [0, 1], infrared's weight in the fusion loss where it is known; else None."""

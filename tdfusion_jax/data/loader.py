@@ -6,7 +6,7 @@ a look at one step out of order gives the same arrays as the unbroken run.
 
 import logging
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,10 +15,12 @@ from tdfusion_jax.data.augment import augmented_view
 from tdfusion_jax.data.plan import EpochPlan, plan_epoch, pretrain_batches
 from tdfusion_jax.data.source import DatasetError, Kind, Source, checked_index
 from tdfusion_jax.data.transforms import (
+  Luminances,
   flip_sample,
   luminance,
   random_crop,
   resize_bilinear,
+  resize_nearest,
   resize_target,
 )
 
@@ -202,39 +204,61 @@ class StepSource:
   def _whole(self, sample: Sample, step: int, rng: np.random.Generator):
     if self.augment == "none":
       return whole_view(sample, self.task_size)
+
+    def other() -> Sample:
+      return self.source[int(rng.integers(len(self.source)))]
+
     mosaics = step < _MOSAICS_UNTIL * len(self)
-    other = (lambda: self.source[int(rng.integers(len(self.source)))]) if mosaics else None
-    return augmented_view(sample, self.task_size, rng, other)
+    return augmented_view(sample, self.task_size, rng, other if mosaics else None)
+
+  def _row(self, index: int, step: int, rng: np.random.Generator) -> "_Row":
+    """One row of a batch: every draw comes from `rng`, in this order."""
+    sample = self.source[index]
+    if self.flip and rng.random() < 0.5:
+      sample = flip_sample(sample)
+    ir, vi, target = self._whole(sample, step, rng)
+    whole = Luminances(ir, vi)
+    if self.crop_size is not None:
+      crop = random_crop(sample, self.crop_size, rng)
+    else:
+      w_a = None if sample.w_a is None else resize_nearest(sample.w_a, self.task_size)
+      crop = whole._replace(w_a=w_a)
+    return _Row(sample.name, crop, whole, target)
 
   def _views(self, indices: np.ndarray, step: int, stream: int) -> Views:
-    names, crops, wholes, targets = [], [], [], []
-    for row, index in enumerate(indices):
-      rng = np.random.default_rng([self.seed, step, row, stream])
-      sample = self.source[int(index)]
-      if self.flip and rng.random() < 0.5:
-        sample = flip_sample(sample)
-      ir, vi, target = self._whole(sample, step, rng)
-      wholes.append((ir, vi))
-      crops.append((ir, vi) if self.crop_size is None else random_crop(sample, self.crop_size, rng))
-      names.append(sample.name)
-      targets.append(target)
+    seeds = ([self.seed, step, row, stream] for row in range(len(indices)))
+    generators = map(np.random.default_rng, seeds)
+    rows = [self._row(int(i), step, rng) for i, rng in zip(indices, generators, strict=True)]
     if self.swap == "copy":
-      crops, wholes = (
-        [both for ir, vi in rows for both in ((ir, vi), (vi, ir))] for rows in (crops, wholes)
-      )
-      names, targets = ([item for item in rows for _ in range(2)] for rows in (names, targets))
+      rows = [both for row in rows for both in (row, row.exchanged())]
     elif self.swap == "half":
-      start = len(indices) - len(indices) // 2
-      crops, wholes = (
-        [(vi, ir) if row >= start else (ir, vi) for row, (ir, vi) in enumerate(rows)]
-        for rows in (crops, wholes)
-      )
+      start = len(rows) - len(rows) // 2
+      rows = rows[:start] + [row.exchanged() for row in rows[start:]]
+    targets, names = [row.target for row in rows], [row.name for row in rows]
     target = stack_targets(targets, names, self.source.kind, self.max_boxes, self.num_classes)
-    crop, whole = (
-      Pair(_images([ir for ir, _ in rows]), _images([vi for _, vi in rows]))
-      for rows in (crops, wholes)
-    )
+    crop, whole = (_stacked([row.crop for row in rows]), _stacked([row.whole for row in rows]))
     return Views(crop, whole._replace(target=target))
+
+
+class _Row(NamedTuple):
+  """One row of both views of a batch."""
+
+  name: str
+  crop: Luminances
+  whole: Luminances
+  target: Any
+
+  def exchanged(self) -> "_Row":
+    return self._replace(crop=self.crop.exchanged(), whole=self.whole.exchanged())
+
+
+def _stacked(rows: list[Luminances]) -> Pair:
+  ir, vi = _images([row.ir for row in rows]), _images([row.vi for row in rows])
+  known = [row.w_a for row in rows if row.w_a is not None]
+  if len(known) < len(rows):
+    return Pair(ir, vi)
+  w_a = _images(known)
+  return Pair(ir, vi, weights=np.concatenate([w_a, 1 - w_a], axis=-1))
 
 
 def _size(size) -> tuple[int, int]:

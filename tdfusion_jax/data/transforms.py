@@ -1,6 +1,6 @@
 """From samples to arrays: luminance, resizing, cropping and flipping (NumPy, on the host)."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -8,6 +8,21 @@ from tdfusion_jax.batch import Boxes, Sample
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 """BT.601 full-range weights of R, G, B."""
+
+
+class Luminances(NamedTuple):
+  """Both images of a pair at one size, with what is known about them."""
+
+  ir: np.ndarray
+  """[h, w] float32 in [0, 1]."""
+  vi: np.ndarray
+  """[h, w] float32 in [0, 1]."""
+  w_a: np.ndarray | None = None
+  """[h, w] float32 in [0, 1], see `Sample.w_a`."""
+
+  def exchanged(self) -> "Luminances":
+    """Infrared and visible in each other's place."""
+    return Luminances(self.vi, self.ir, None if self.w_a is None else 1 - self.w_a)
 
 
 def luminance(image: np.ndarray) -> np.ndarray:
@@ -71,24 +86,26 @@ def flip_sample(sample: Sample) -> Sample:
     target = Boxes(boxes, classes)
   elif target is not None:
     target = target[:, ::-1]
-  return sample._replace(ir=sample.ir[:, ::-1], vi=sample.vi[:, ::-1], target=target)
+  w_a = None if sample.w_a is None else sample.w_a[:, ::-1]
+  return sample._replace(ir=sample.ir[:, ::-1], vi=sample.vi[:, ::-1], target=target, w_a=w_a)
 
 
-def random_crop(
-  sample: Sample, size: tuple[int, int], rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-  """Luminances [h, w] of one window, the same in both images, uniform over all positions.
+def random_crop(sample: Sample, size: tuple[int, int], rng: np.random.Generator) -> Luminances:
+  """One window [h, w], the same in both images, uniform over all positions.
 
   A pair smaller than `size` is first enlarged (bilinear, equal factor for both axes) until the
   window fits.
   """
   height, width = sample.ir.shape
-  ir, vi = sample.ir, sample.vi
+  ir, vi, w_a = sample.ir, sample.vi, sample.w_a
   if height < size[0] or width < size[1]:
     factor = max(size[0] / height, size[1] / width)
     height, width = max(size[0], round(height * factor)), max(size[1], round(width * factor))
     ir, vi = (resize_bilinear(luminance(image), (height, width)) for image in (ir, vi))
+    w_a = None if w_a is None else resize_nearest(w_a, (height, width))
   top, left = int(rng.integers(height - size[0] + 1)), int(rng.integers(width - size[1] + 1))
   window = np.s_[top : top + size[0], left : left + size[1]]
-  ir, vi = ir[window], vi[window]
-  return (ir, vi) if ir.dtype == np.float32 else (luminance(ir), luminance(vi))
+  ir, vi, w_a = ir[window], vi[window], None if w_a is None else w_a[window]
+  if ir.dtype != np.float32:  # not enlarged: luminance of the window is cheaper than of the whole
+    ir, vi = luminance(ir), luminance(vi)
+  return Luminances(ir, vi, w_a)

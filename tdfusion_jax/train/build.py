@@ -18,7 +18,7 @@ from tdfusion_jax.data.caches import CachedSource
 from tdfusion_jax.data.loader import StepSource
 from tdfusion_jax.data.records.source import plain_options
 from tdfusion_jax.data.source import Source
-from tdfusion_jax.data.truth import TruthStepSource
+from tdfusion_jax.data.truth import TruthSource
 from tdfusion_jax.files import is_plugin, made_by
 from tdfusion_jax.integrations import scenic
 from tdfusion_jax.losses.fusion import fusion_loss
@@ -66,11 +66,6 @@ def task(config: Config, num_classes: int) -> Task | None:
     raise ConfigError(f"config.task: {error}") from error
 
 
-def _first_of_ir(function):
-  """`function(first, ir, ...)` with ir's first channel: what is an image where `TruthStepSource` made it."""
-  return function and (lambda first, ir, *rest: function(first, ir[..., :1], *rest))
-
-
 def weigher(config: Config) -> fusers.Weigher:
   """What this config trains as G."""
   return fusers.loss_network(Tiling(remat=config.train.remat))
@@ -96,9 +91,6 @@ def method(config: Config, judge: Task | None) -> Method:
   weigh = partial(controls.weigh_constant, w_a=config.loss.fixed_w_a)
   if config.loss.weights == "learned":
     weigh = weigher(config).weigh
-  elif config.loss.weights == "truth":
-    weigh = controls.weigh_truth
-    fuse, loss = _first_of_ir(fuse), _first_of_ir(loss)
   return Method(
     fuse=fuse,
     weigh=weigh,
@@ -187,8 +179,9 @@ def _schedule(config: Config, rate: float, steps_per_epoch: int):
 
 def _step_source(config: Config, pairs: Source) -> StepSource:
   data = config.data
-  kind = TruthStepSource if config.loss.weights == "truth" else StepSource
-  return kind(
+  if config.loss.weights == "truth":
+    pairs = TruthSource(pairs)
+  return StepSource(
     pairs,
     epochs=config.train.epochs,
     g_steps=config.meta.steps,

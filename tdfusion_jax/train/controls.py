@@ -10,12 +10,6 @@ def weigh_constant(g_params, ir: jax.Array, vi: jax.Array, *, w_a: float) -> jax
   return jnp.concatenate([jnp.full_like(ir, w_a), jnp.full_like(ir, 1 - w_a)], axis=-1)
 
 
-def weigh_truth(g_params, ir: jax.Array, vi: jax.Array) -> jax.Array:
-  """The true weights that `TruthStepSource` puts beside `ir`, [B, H, W, 2]."""
-  del g_params, vi
-  return jnp.concatenate([ir[..., 1:], 1 - ir[..., 1:]], axis=-1)
-
-
 def finished(f_params, ir: jax.Array, vi: jax.Array) -> jax.Array:
   """The task stage: images that are fused already come as `ir`."""
   del f_params, vi

@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from helpers import assert_same, leaves
 
 from tdfusion_jax.batch import DetTarget, Sample, SegTarget
 from tdfusion_jax.data import (
@@ -250,7 +251,7 @@ def test_swap_copy():
 
 def test_small_samples_are_enlarged_for_the_crop(caplog):
   sample = Sample("s", np.full((4, 10), 51, np.uint8), np.full((4, 10, 3), 102, np.uint8))
-  ir, vi = random_crop(sample, (8, 8), np.random.default_rng(0))
+  ir, vi, _ = random_crop(sample, (8, 8), np.random.default_rng(0))
   np.testing.assert_allclose(ir, np.full((8, 8), 0.2), rtol=1e-6)
   np.testing.assert_allclose(vi, np.full((8, 8), 0.4), rtol=1e-6)
   source = steps(crop_size=(256, 6))  # images are 8 x 12

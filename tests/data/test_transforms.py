@@ -19,7 +19,7 @@ def test_crop_is_the_same_window_of_both_images():
   sample = Sample("s", base, np.stack([base] * 3, -1))
   places = set()
   for i in range(60):
-    ir, vi = random_crop(sample, (5, 7), np.random.default_rng(i))
+    ir, vi, _ = random_crop(sample, (5, 7), np.random.default_rng(i))
     np.testing.assert_allclose(ir, vi, atol=1e-6)
     windows = np.lib.stride_tricks.sliding_window_view(base, (5, 7))
     found = np.argwhere((windows == np.rint(ir * 255)).all((2, 3)))

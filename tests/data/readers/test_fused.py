@@ -9,7 +9,8 @@ from PIL import Image
 
 from tdfusion_jax.batch import Sample
 from tdfusion_jax.data import DatasetError, FusedSource, SyntheticSource
-from tdfusion_jax.data.truth import TruthStepSource
+from tdfusion_jax.data.loader import StepSource
+from tdfusion_jax.data.truth import TruthSource
 
 
 @pytest.fixture
@@ -87,7 +88,7 @@ class Told:
 
 
 @pytest.mark.parametrize("crop", [(24, 30), None])
-@pytest.mark.parametrize("swap", ["none", "half"])
+@pytest.mark.parametrize("swap", ["none", "half", "copy"])
 def test_true_weights_follow_crop_flip_and_swap(crop, swap):
   options = {
     "epochs": 2,
@@ -97,30 +98,24 @@ def test_true_weights_follow_crop_flip_and_swap(crop, swap):
     "crop_size": crop,
     "task_size": (40, 56),
   }
-  steps = TruthStepSource(Told(), **options, swap=swap, flip=True, seed=3)
+  steps = StepSource(TruthSource(Told()), **options, swap=swap, flip=True, seed=3)
   for step in range(len(steps)):
     crop_view = steps[step]["ftr"].crop
-    image, truth = crop_view.ir[..., 0], crop_view.ir[..., 1]
+    assert crop_view.ir.shape[-1] == 1 and steps[step]["ftr"].whole.weights is None
+    image, truth = crop_view.ir[..., 0], crop_view.weights[..., 0]
     expected = np.where(
       image > 0.9, 1.0, np.where(image < 0.1, 0.0, 0.5)
     )  # 255 - 128 and 128 are both gray
     np.testing.assert_array_equal(truth, expected)
+    np.testing.assert_array_equal(crop_view.weights[..., 1], 1 - expected)
     assert {0.0, 0.5, 1.0} == set(np.unique(truth))
 
 
 def test_true_weights_need_a_world_that_knows_them():
-  options = {
-    "epochs": 1,
-    "g_steps": 0,
-    "batch_size": 2,
-    "meta_pairs": 1,
-    "crop_size": None,
-    "task_size": (40, 56),
-  }
   plain: Any = SimpleNamespace(names=Told.names, classes=(), kind=None, describe=lambda: "a folder")
   plain_source: Any = type(
     "Plain", (), {**vars(plain), "__len__": lambda s: 6, "__getitem__": lambda s, i: Told()[i]}
   )()
   plain_source.describe = lambda: "a folder"
   with pytest.raises(DatasetError, match="synthetic world only"):
-    TruthStepSource(plain_source, **options)
+    TruthSource(plain_source)
