@@ -22,7 +22,7 @@ from tdfusion_jax.meta.state import Params
 from tdfusion_jax.report.page import Gallery, Run, page_html
 from tdfusion_jax.train import build, runfolder
 from tdfusion_jax.train.checks import labels_needed
-from tdfusion_jax.train.validate import looks, pictures_of
+from tdfusion_jax.train.validate import inspect_pairs, pictures_of
 
 
 def write_report(
@@ -191,7 +191,7 @@ def _layers(run: Run, source: Source, first: Config, count: int) -> list[dict[st
   params = Params(f_params, g_params, t_params, t_stats)
   sizes = {"task_size": tuple(first.data.task_size), "max_boxes": first.data.max_boxes}
   found = []
-  for pair, seen in looks(method, params, source, limit=count, **sizes):
+  for pair, seen in inspect_pairs(method, params, source, limit=count, **sizes):
     layers = pictures_of(pair, seen)  # whose "infrared" is, in the task stage, what T was given
     found.append(
       {title: image for title, image in layers.items() if title not in ("infrared", "visible")}

@@ -10,39 +10,44 @@ import numpy as np
 
 from tdfusion_jax.batch import DetTarget, Pair, SegTarget
 from tdfusion_jax.data import val_batches
-from tdfusion_jax.data.source import Source
+from tdfusion_jax.data.source import Source, find
+from tdfusion_jax.data.transforms import resize_nearest
 from tdfusion_jax.images import pictures
 from tdfusion_jax.meta.method import Method
 from tdfusion_jax.meta.state import Params
 from tdfusion_jax.ops import compiling
 
 
-def _look(method: Method, params: Params, pair: Pair) -> dict[str, Any]:
-  """One pair [1, H, W, 1]: losses, fused image, weights and T's predictions, with running statistics."""
+def inspect_pair(method: Method, params: Params, pair: Pair) -> dict[str, Any]:
+  """What F, G and T make of one pair [1, H, W, 1]; T with its running statistics.
+
+  Returns:
+    {"fused" [1, H, W, 1], "weights" [1, H, W, 2], "losses" {name: scalar}, "predictions"} as far as
+    the method has them.
+  """
   fused = method.fuse(params.f, pair.ir, pair.vi)
   seen: dict[str, Any] = {"fused": fused}
+  losses = {}
   if method.fusion_loss is not None or method.f_weighs:
-    seen["weights"] = method.weigh(params.f if method.f_weighs else params.g, pair.ir, pair.vi)
+    weighing = params.f if method.f_weighs else params.g
+    seen["weights"] = method.weigh(weighing, pair.ir, pair.vi)
   if method.fusion_loss is not None:
-    loss, _ = method.fusion_loss(fused, pair.ir, pair.vi, seen["weights"])
-    seen["losses"] = {"fusion_loss": loss}
+    losses["fusion_loss"], _ = method.fusion_loss(fused, pair.ir, pair.vi, seen["weights"])
   if method.task is not None:
     outputs, _ = method.task.apply(params.t, params.t_stats, fused, train=False, key=None)
-    losses = dict(seen.get("losses", {}))
     losses["task_loss"], _ = method.task.loss(outputs, pair.target)
-    seen |= {
-      "losses": losses,
-      "predictions": method.task.predict(params.t, params.t_stats, fused),
-    }
+    seen["predictions"] = method.task.predict(params.t, params.t_stats, fused)
+  if losses:
+    seen["losses"] = losses
   return seen
 
 
 @cache
-def _compiled_look():
-  return compiling.jit(_look, static_argnums=0)
+def _compiled_inspection():
+  return compiling.jit(inspect_pair, static_argnums=0)
 
 
-def looks(
+def inspect_pairs(
   method: Method,
   params: Params,
   source: Source,
@@ -51,16 +56,20 @@ def looks(
   max_boxes: int,
   limit: int,
 ) -> Iterator[tuple[Pair, dict[str, Any]]]:
-  """The first `limit` pairs of `source`, [1, H, W, 1] each, and what is seen in them: see `validate`.
+  """The first `limit` pairs of `source` with what `inspect_pair` finds in them, as NumPy arrays.
 
-  Yields:
-    (pair, {"fused", "weights", "losses", "predictions"} as far as the method has them), NumPy
-    arrays.
+  Args:
+    method: functions and switches of the run.
+    params: F, G, T as they are.
+    source: pairs, of which each becomes a batch of one.
+    task_size: (H, W) that pairs are resized to.
+    max_boxes: rows per image in `DetTarget`.
+    limit: pairs to inspect.
   """
-  for pair in val_batches(
-    source, batch_size=1, task_size=task_size, max_boxes=max_boxes, limit=limit
-  ):
-    yield pair, jax.device_get(_compiled_look()(method, params, jax.tree.map(jnp.asarray, pair)))
+  batches = val_batches(source, batch_size=1, task_size=task_size, max_boxes=max_boxes, limit=limit)
+  inspect = _compiled_inspection()
+  for pair in batches:
+    yield pair, jax.device_get(inspect(method, params, jax.tree.map(jnp.asarray, pair)))
 
 
 def validate(
@@ -73,7 +82,7 @@ def validate(
   limit: int,
   num_pictures: int,
 ) -> tuple[dict[str, float], np.ndarray | None]:
-  """Looks at the first `limit` pairs of `source`.
+  """Means over the first `limit` pairs of `source`, and pictures of some.
 
   Args:
     method: functions and switches of the run.
@@ -82,7 +91,7 @@ def validate(
       synthetic world), the mean w_a inside each is reported too, over the pixels of all pairs.
     task_size: (H, W) that pairs are resized to.
     max_boxes: rows per image in `DetTarget`.
-    limit: pairs to look at.
+    limit: pairs to measure.
     num_pictures: rows of the contact sheet.
 
   Returns:
@@ -91,8 +100,10 @@ def validate(
   """
   sums: dict[str, list[float]] = {}
   rows = []
-  looked_at = looks(method, params, source, task_size=task_size, max_boxes=max_boxes, limit=limit)
-  for index, (pair, seen) in enumerate(looked_at):
+  inspected = inspect_pairs(
+    method, params, source, task_size=task_size, max_boxes=max_boxes, limit=limit
+  )
+  for index, (pair, seen) in enumerate(inspected):
     for name, value in seen.get("losses", {}).items():
       _add(sums, name, float(value), 1)
     if "weights" in seen:
@@ -113,23 +124,16 @@ def _add(sums: dict[str, list[float]], name: str, value, count) -> None:
 
 
 def _masks(source: Source, index: int, size: tuple[int, int]) -> dict[str, np.ndarray]:
-  scene = getattr(
-    getattr(source, "source", source), "scene", None
-  )  # a cache holds its source in .source
+  """Where one image alone shows a thing, {name: [H, W] bool}; {} in a world that is not known."""
+  scene = find(source, "scene")
   if scene is None:
     return {}
-  found = scene(index)
-  masks = {name: found[name] for name in ("ir_only", "vi_only")}
-  return {name: _resize_mask(mask, size) for name, mask in masks.items()}
-
-
-def _resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-  rows, columns = ((np.arange(n) + 0.5) * m / n for n, m in zip(size, mask.shape, strict=True))
-  return mask[rows.astype(int)][:, columns.astype(int)]
+  drawn = scene(index)
+  return {name: resize_nearest(drawn[name], size) for name in ("ir_only", "vi_only")}
 
 
 def pictures_of(pair: Pair, seen: dict[str, Any]) -> dict[str, np.ndarray]:
-  """One line of the contact sheet: {title: RGB uint8} of what `looks` yields."""
+  """One line of the contact sheet: {title: RGB uint8} of what `inspect_pairs` yields."""
   fused = pictures.gray(seen["fused"][0, ..., 0])
   row = {
     "infrared": pictures.gray(pair.ir[0, ..., 0]),

@@ -6,8 +6,9 @@ import toy
 
 from configs import load
 from tdfusion_jax.batch import Pair
+from tdfusion_jax.data import CachedSource, DiskCachedSource, SyntheticSource, val_batches
 from tdfusion_jax.train import build
-from tdfusion_jax.train.validate import _look
+from tdfusion_jax.train.validate import inspect_pair, validate
 
 
 def average(params, ir, vi):
@@ -19,7 +20,7 @@ def average(params, ir, vi):
 def seen(method, params):
   ir, vi = np.random.default_rng(0).random((2, 1, 6, 5, 1))
   pair = Pair(jnp.asarray(ir), jnp.asarray(vi), target=jnp.zeros(1))
-  return _look(method, params, pair), ir, vi
+  return inspect_pair(method, params, pair), ir, vi
 
 
 def test_weights_and_fusion_loss_are_of_g(x64):
@@ -39,3 +40,19 @@ def test_in_ablation_v_the_weights_are_those_of_f(x64):
   w_a = np.asarray(found["weights"])[..., :1]
   np.testing.assert_allclose(found["fused"], w_a * ir + (1 - w_a) * vi, rtol=1e-12)
   assert set(found["losses"]) == {"task_loss"}
+
+
+def test_the_masks_of_a_scene_are_found_through_both_caches(tmp_path):
+  """Expected values: the scene's own masks; a look one wrapper deep found none behind two."""
+  world = SyntheticSource("segmentation", size=(32, 48), count=2)
+  about = {"name": "synthetic_seg", "where": "", "split": "test", "options": {}}
+  wrapped = CachedSource(DiskCachedSource(world, tmp_path, 1 << 20, about), 1 << 20)
+  sizes = {"task_size": (32, 48), "max_boxes": 4, "limit": 2, "num_pictures": 0}
+  method = toy.method(task=None)
+  measured, _ = validate(method, toy.state(toy.adams(), np.float32).params, wrapped, **sizes)
+  masks = np.stack([world.scene(i)["ir_only"] for i in range(2)])
+  (pair,) = val_batches(world, batch_size=2, task_size=(32, 48))
+  weights = toy.weigh(toy.state(toy.adams(), np.float32).params.g, pair.ir, pair.vi)
+  expected = np.asarray(weights)[..., 0][masks].mean()
+  assert masks.any() and abs(expected - 0.5) > 0.01
+  np.testing.assert_allclose(measured["val/w_a_ir_only"], expected, rtol=1e-5)
