@@ -1,6 +1,8 @@
 """Settings that contradict each other."""
 
+from collections.abc import Iterable
 from functools import reduce
+from typing import Any
 
 from tdfusion_jax.config import Config, ConfigError
 from tdfusion_jax.data.loader import AUGMENTS
@@ -8,14 +10,15 @@ from tdfusion_jax.data.readers.fused import IMAGES
 from tdfusion_jax.data.skipping import BAD_SAMPLES
 from tdfusion_jax.files import is_plugin
 from tdfusion_jax.meta import RULES
+from tdfusion_jax.meta.derivative import DERIVATIVES
 
-# What labels a kind of task needs.
 LABELS = {
   "detection": "detection",
   "segmentation": "segmentation",
   "scenic": "segmentation",
   "none": None,
 }
+"""What labels a kind of task needs."""
 
 _LEAST = {
   "data.batch_size": 1,
@@ -40,6 +43,7 @@ _LEAST = {
   "train.epochs": 0,
   "train.pretrain_steps": 0,
 }
+"""The least value of numbers that have one."""
 
 
 def labels_needed(kind: str) -> str | None:
@@ -49,122 +53,172 @@ def labels_needed(kind: str) -> str | None:
 
 def check(config: Config) -> None:
   """Raises ConfigError, naming the field, for settings that contradict each other."""
-  rules = [
-    (config.stage not in ("fusion", "task"), f"stage={config.stage!r}: fusion or task."),
-    (
-      config.fused.images not in IMAGES,
-      f"fused.images={config.fused.images!r}: one of {', '.join(IMAGES)}.",
-    ),
-    (
-      (config.fused.images == "folder") != bool(config.fused.folder),
-      f"fused.images={config.fused.images!r} with fused.folder={config.fused.folder!r}: give both or neither.",
-    ),
-    (config.stage == "task" and config.task.kind == "none", "stage='task' needs a task."),
-    (
-      config.data.augment not in AUGMENTS,
-      f"data.augment={config.data.augment!r}: one of {', '.join(AUGMENTS)}.",
-    ),
-    (
-      config.meta.rule not in RULES and not is_plugin(config.meta.rule),
-      f"meta.rule={config.meta.rule!r}: one of {', '.join(RULES)}, or your own as module:factory.",
-    ),
-    (
-      config.meta.anchor > 0 and config.meta.rule != "equilibrium",
-      f"meta.anchor={config.meta.anchor} needs meta.rule='equilibrium'.",
-    ),
-    (
-      not 0 < config.meta.anchor_to < 1,
-      f"meta.anchor_to={config.meta.anchor_to}: must be between 0 and 1.",
-    ),
-    (
-      config.meta.anchor_to != 0.5 and not config.meta.anchor > 0,
-      f"meta.anchor_to={config.meta.anchor_to} needs meta.anchor > 0.",
-    ),
-    (
-      config.meta.anchor_to != 0.5 and config.data.swap != "none",
-      "meta.anchor_to other than 0.5 needs data.swap='none': it would follow the exchanged images.",
-    ),
-    (
-      config.task.kind not in LABELS and not is_plugin(config.task.kind),
-      f"task.kind={config.task.kind!r}: one of {', '.join(LABELS)}, or your own as module:function.",
-    ),
-    (
-      config.loss.weights not in ("learned", "fixed", "truth"),
-      f"loss.weights={config.loss.weights!r}: learned, fixed or truth.",
-    ),
-    (
-      config.loss.weights == "truth" and bool(config.log.validate_every),
-      "loss.weights='truth' needs log.validate_every=0: it is known for training pairs only.",
-    ),
-    (
-      not 0 <= config.loss.fixed_w_a <= 1,
-      f"loss.fixed_w_a={config.loss.fixed_w_a}: must be in [0, 1].",
-    ),
-    (
-      config.loss.weights == "fixed"
-      and config.loss.fixed_w_a != 0.5
-      and config.data.swap != "none",
-      "loss.fixed_w_a other than 0.5 needs data.swap='none': a constant would follow the exchanged images.",
-    ),
-    (
-      config.meta.steps > 0 and (config.loss.weights != "learned" or config.task.kind == "none"),
-      "meta.steps > 0 needs loss.weights='learned' and a task: nothing else can teach G. Set meta.steps=0.",
-    ),
-    (
-      config.loss.weights == "learned" and config.task.kind == "none",
-      "task.kind='none' leaves G without a teacher: set loss.weights='fixed'.",
-    ),
-    (
-      config.task.frozen and not config.init.t,
-      "task.frozen needs a pretrained T: give its weights as init.t.",
-    ),
-    (
-      config.stage == "task" and config.task.frozen,
-      "task.frozen does not go with stage='task', which trains T; init.t alone is where it starts.",
-    ),
-    (
-      config.loss.none and not config.meta.fuse_in_outer,
-      "loss.none needs meta.fuse_in_outer: without a fusion loss only the task can teach.",
-    ),
-    (
-      config.stage == "fusion" and config.meta.fuse_in_outer and not config.meta.steps > 0,
-      "meta.fuse_in_outer with meta.steps=0 never trains F: it learns in the G-steps only.",
-    ),
-    (
-      config.meta.fuse_in_outer and config.meta.rule != "lookahead",
-      f"meta.fuse_in_outer needs meta.rule='lookahead', not {config.meta.rule!r}: F steps along dL_t/dF'.",
-    ),
-    (
-      config.loss.task_weight > 0 and config.task.kind == "none",
-      f"loss.task_weight={config.loss.task_weight} needs a task.",
-    ),
-    (
-      config.meta.inner_task not in ("sgd", "adam"),
-      f"meta.inner_task={config.meta.inner_task!r}: sgd or adam.",
-    ),
-    (
-      config.data.bad_samples not in BAD_SAMPLES,
-      f"data.bad_samples={config.data.bad_samples!r}: one of {', '.join(BAD_SAMPLES)}.",
-    ),
-  ]
   for field, least in _LEAST.items():
-    *above, name = field.split(".")
-    value = reduce(getattr, above, config)[name]
-    rules.append((not value >= least, f"{field}={value}: at least {least}."))
-  for field in ("crop_size", "task_size"):
-    size = config.data[field]
-    fits = (size is None and field == "crop_size") or (
-      isinstance(size, (tuple, list))
-      and len(size) == 2
-      and all(isinstance(s, int) and s >= 1 for s in size)
+    # Not `value < least`: a rate that is no number at all must not pass.
+    _require(config, _value(config, field) >= least, field, f"at least {least}.")
+  _check_stage(config)
+  _check_data(config)
+  _check_task(config)
+  _check_loss(config)
+  _check_teacher(config)
+
+
+def _require(config: Config, ok: bool, field: str, why: str) -> None:
+  """ConfigError `config.FIELD=VALUE: WHY` unless `ok`."""
+  if not ok:
+    raise ConfigError(f"config.{field}={_value(config, field)!r}: {why}")
+
+
+def _value(config: Config, field: str) -> Any:
+  return reduce(lambda place, name: place[name], field.split("."), config)
+
+
+def _one_of(config: Config, field: str, known: Iterable[str], own: str = "") -> None:
+  """Requires one of the known names, or with `own` ("module:function") something of the user's."""
+  names = ", ".join(known)
+  value = _value(config, field)
+  if not own:
+    _require(config, value in known, field, f"one of {names}.")
+  else:
+    _require(
+      config, value in known or is_plugin(value), field, f"one of {names}, or your own as {own}."
     )
-    rules.append(
-      (not fits, f"data.{field}={size!r}: (height, width) is needed, such as '(256, 320)'.")
+
+
+def _check_stage(config: Config) -> None:
+  _one_of(config, "stage", ("fusion", "task"))
+  _one_of(config, "fused.images", IMAGES)
+  _require(
+    config,
+    (config.fused.images == "folder") == bool(config.fused.folder),
+    "fused.images",
+    f"and fused.folder={config.fused.folder!r} contradict each other; a folder of images needs "
+    "fused.images='folder', and the other way round.",
+  )
+  if config.stage == "task":
+    _require(config, config.task.kind != "none", "stage", "needs a task; set task.kind.")
+    _require(
+      config,
+      not config.task.frozen,
+      "task.frozen",
+      "does not go with stage='task', which trains T; init.t alone is where it starts.",
     )
-  for broken, message in rules:
-    if broken:
-      raise ConfigError("config." + message)
-  if config.task.kind == "detection" and any(s % 32 for s in config.data.task_size):
-    raise ConfigError(
-      f"config.data.task_size={tuple(config.data.task_size)}: detection needs multiples of 32."
+
+
+def _check_data(config: Config) -> None:
+  data = config.data
+  _one_of(config, "data.augment", AUGMENTS)
+  _one_of(config, "data.bad_samples", BAD_SAMPLES)
+  needed = "(height, width) is needed, such as '(256, 320)'."
+  _require(config, _is_size(data.task_size), "data.task_size", needed)
+  _require(config, data.crop_size is None or _is_size(data.crop_size), "data.crop_size", needed)
+  if config.task.kind == "detection":
+    fits = not any(side % 32 for side in data.task_size)
+    _require(config, fits, "data.task_size", "detection needs multiples of 32.")
+
+
+def _is_size(size: Any) -> bool:
+  if not isinstance(size, (tuple, list)) or len(size) != 2:
+    return False
+  return all(isinstance(side, int) and side >= 1 for side in size)
+
+
+def _check_task(config: Config) -> None:
+  _one_of(config, "task.kind", LABELS, own="module:function")
+  _require(
+    config,
+    bool(config.init.t) or not config.task.frozen,
+    "task.frozen",
+    "needs a pretrained T; give its weights as init.t.",
+  )
+
+
+def _check_loss(config: Config) -> None:
+  loss, without_task = config.loss, config.task.kind == "none"
+  _one_of(config, "loss.weights", ("learned", "fixed", "truth"))
+  _require(config, 0 <= loss.fixed_w_a <= 1, "loss.fixed_w_a", "must be in [0, 1].")
+  if loss.weights == "learned":
+    _require(
+      config,
+      not without_task,
+      "loss.weights",
+      "task.kind='none' leaves G without a teacher; set loss.weights='fixed'.",
+    )
+  if loss.weights == "fixed" and loss.fixed_w_a != 0.5:
+    _require(
+      config,
+      config.data.swap == "none",
+      "loss.fixed_w_a",
+      "needs data.swap='none': a constant would follow the exchanged images.",
+    )
+  if loss.weights == "truth":
+    _require(
+      config,
+      not config.log.validate_every,
+      "loss.weights",
+      "needs log.validate_every=0: the truth is known for training pairs only.",
+    )
+    _require(
+      config,
+      config.data.augment == "none" or config.data.crop_size is not None,
+      "loss.weights",
+      "needs data.augment='none' or crops: the truth does not follow scaled images.",
+    )
+  if loss.none:
+    _require(
+      config,
+      config.meta.fuse_in_outer,
+      "loss.none",
+      "needs meta.fuse_in_outer: without a fusion loss only the task can teach F.",
+    )
+  if loss.task_weight > 0:
+    _require(config, not without_task, "loss.task_weight", "needs a task; set task.kind.")
+
+
+def _check_teacher(config: Config) -> None:
+  how = config.meta
+  _one_of(config, "meta.rule", RULES, own="module:factory")
+  _one_of(config, "meta.inner_task", ("sgd", "adam"))
+  _one_of(config, "meta.derivative", DERIVATIVES)
+  _require(
+    config,
+    not how.rule_options or is_plugin(how.rule),
+    "meta.rule_options",
+    f"{how.rule} has fields of its own; these are arguments of a rule of your own.",
+  )
+  if how.steps > 0:
+    _require(
+      config,
+      config.loss.weights == "learned" and config.task.kind != "none",
+      "meta.steps",
+      "needs loss.weights='learned' and a task: nothing else can teach G. Set meta.steps=0.",
+    )
+  if how.fuse_in_outer:
+    _require(
+      config,
+      how.rule != "equilibrium",
+      "meta.fuse_in_outer",
+      f"needs meta.rule='lookahead', not {how.rule!r}: F steps along dL_t/dF'.",
+    )
+    _require(
+      config,
+      config.stage == "task" or how.steps > 0,
+      "meta.fuse_in_outer",
+      "meta.steps=0 never trains F: it learns in the G-steps only.",
+    )
+  _check_anchor(config)
+
+
+def _check_anchor(config: Config) -> None:
+  how = config.meta
+  if how.anchor > 0:
+    _require(config, how.rule == "equilibrium", "meta.anchor", "needs meta.rule='equilibrium'.")
+  _require(config, 0 < how.anchor_to < 1, "meta.anchor_to", "must be between 0 and 1.")
+  if how.anchor_to != 0.5:
+    _require(config, how.anchor > 0, "meta.anchor_to", "needs meta.anchor > 0.")
+    _require(
+      config,
+      config.data.swap == "none",
+      "meta.anchor_to",
+      "needs data.swap='none': it would follow the exchanged images.",
     )

@@ -122,6 +122,18 @@ def test_unknown_fields_are_errors():
       {"task.kind": "none", "loss.weights": "fixed", "meta.steps": 0, "loss.task_weight": 1.0},
       "loss.task_weight",
     ),
+    ({"meta.rule_options": {"strength": 2}}, "meta.rule_options="),
+    ({"meta.derivative": "magic"}, "meta.derivative='magic': one of forward_over_reverse"),
+    (
+      {
+        "loss.weights": "truth",
+        "meta.steps": 0,
+        "log.validate_every": 0,
+        "data.augment": "task",
+        "data.crop_size": None,
+      },
+      "data.augment='none' or crops",
+    ),
     ({"log.checkpoint_every": 0}, "log.checkpoint_every"),
     ({"train.epochs": -1}, "train.epochs"),
     ({"optim.f.learning_rate": -1.0}, "optim.f.learning_rate"),

@@ -127,11 +127,14 @@ def test_mosaics_have_room_for_the_boxes_of_four_images(tmp_path, monkeypatch):
   [
     ({"stage": "other"}, "config.stage"),
     ({"fused.images": "folder"}, "config.fused.images='folder'"),
-    ({"fused.folder": "there"}, "config.fused.images='fusion' with"),
+    ({"fused.folder": "there"}, "config.fused.images='fusion': .*fused.folder='there'"),
     ({"data.augment": "some"}, "config.data.augment"),
     ({"meta.rule": "other"}, "config.meta.rule"),
     ({"loss.weights": "truth"}, "log.validate_every=0"),
-    ({"task.frozen": True, "init.t": "t.safetensors"}, "task.frozen does not go with stage='task'"),
+    (
+      {"task.frozen": True, "init.t": "t.safetensors"},
+      "task.frozen=True: does not go with stage='task'",
+    ),
     ({"task.kind": "none"}, "needs a task"),
   ],
 )
