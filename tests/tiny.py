@@ -6,6 +6,9 @@ import jax.numpy as jnp
 from tdfusion_jax import fusers
 from tdfusion_jax.ops import compiling
 
+NETWORKS = {"fusion.network": "tiny:fuser", "loss.network": "tiny:weigher"}
+"""Fields of a config that trains them."""
+
 
 class One(nn.Module):
   """A convolution in the place of F (one channel, sigmoid) or G (two, softmax)."""
@@ -18,13 +21,14 @@ class One(nn.Module):
     return nn.sigmoid(x) if self.features == 1 else nn.softmax(x)
 
 
-def install(monkeypatch):
-  """Has configs build them; nothing is optimised, which takes longer than to run it."""
+def fuser() -> fusers.Fuser:
+  return fusers.from_module("one", One(1))
 
-  def run(params, ir, vi):
-    features = params["only"]["bias"].size
-    return One(features).apply({"params": params}, ir, vi)
 
-  monkeypatch.setattr(fusers, "fusion_network", lambda _=None: fusers.Fuser("fusion", One(1), run))
-  monkeypatch.setattr(fusers, "loss_network", lambda _=None: fusers.Weigher("lossgen", One(2), run))
+def weigher() -> fusers.Weigher:
+  return fusers.weigher_from_module("one", One(2))
+
+
+def compile_quickly(monkeypatch):
+  """Nothing is optimised, which takes longer than to run it."""
   monkeypatch.setattr(compiling, "settings", lambda: {"xla_backend_optimization_level": 0})

@@ -29,6 +29,10 @@ def base() -> Config:
         # train/NAME.png and test/NAME.png of any method, splits named as in data.*_split
         "folder": "",
       },
+      "fusion": {  # F, or a network of your own in its place
+        "network": "",  # package.module:factory, which returns a fusers.Fuser
+        "options": {},  # arguments of the factory
+      },
       "data": {
         # llvip, m3fd, msrs, fmb, folder, synthetic_det, synthetic_seg, or your own, module:function
         "name": "",
@@ -72,6 +76,9 @@ def base() -> Config:
         "weights": "learned",
         "fixed_w_a": 0.5,
         "task_weight": 0.0,  # of L_t in F's own loss (ablation III)
+        # in the place of G: package.module:factory, which returns a fusers.Weigher
+        "network": "",
+        "network_options": {},  # arguments of the factory
         "none": False,  # no L_f, I_f = w_a a + w_b b from G itself (ablation V)
       },
       "meta": {

@@ -26,13 +26,13 @@ from tdfusion_jax.meta import Method, Optimisers, Params, Rates, Teacher, TrainS
 from tdfusion_jax.meta.equilibrium import equilibrium
 from tdfusion_jax.meta.lookahead import lookahead
 from tdfusion_jax.ops import compiling
-from tdfusion_jax.ops.strips import Tiling
 from tdfusion_jax.tasks import Task
 from tdfusion_jax.tasks.detection import detection
 from tdfusion_jax.tasks.own import own_task
 from tdfusion_jax.tasks.segmentation import segmentation
 from tdfusion_jax.train import controls, optimisers
 from tdfusion_jax.train.checks import check, labels_needed
+from tdfusion_jax.train.networks import Networks, networks
 
 TASKS = {"detection": detection, "segmentation": segmentation, "scenic": scenic.task_from_names}
 
@@ -40,6 +40,7 @@ TASKS = {"detection": detection, "segmentation": segmentation, "scenic": scenic.
 class Experiment(NamedTuple):
   """A config made real: what `train` needs, and nothing that needs training."""
 
+  networks: Networks
   method: Method
   g_step: Any
   """(state, {"mtr", "mts"}) -> (state, {name: scalar}), jitted, state donated."""
@@ -66,20 +67,14 @@ def task(config: Config, num_classes: int) -> Task | None:
     raise ConfigError(f"config.task: {error}") from error
 
 
-def weigher(config: Config) -> fusers.Weigher:
-  """What this config trains as G."""
-  return fusers.loss_network(Tiling(remat=config.train.remat))
+def method(config: Config, judge: Task | None, used: Networks | None = None) -> Method:
+  """The functions and switches of the learning steps.
 
-
-def fuser(config: Config) -> fusers.Fuser:
-  """What this config trains as F: ablation V trains G's network to average both images."""
-  if config.loss.none:
-    return fusers.average(weigher(config))
-  return fusers.fusion_network(Tiling(remat=config.train.remat))
-
-
-def method(config: Config, judge: Task | None) -> Method:
-  """The functions and switches of the learning steps."""
+  Args:
+    config: checked.
+    judge: T, or None.
+    used: networks in the places of F and G; None makes those that `config` names.
+  """
   loss = None
   if config.stage == "task":
     fuse = controls.two_channels if config.fused.images == "both" else controls.finished
@@ -87,10 +82,11 @@ def method(config: Config, judge: Task | None) -> Method:
     return Method(fuse, halves, None, judge, fuse_in_outer=True, dropout=config.task.dropout)
   if not config.loss.none:
     loss = partial(fusion_loss, alpha=config.loss.alpha, intensity=config.loss.intensity)
-  fuse = fuser(config).fuse
+  used = networks(config) if used is None else used
+  fuse = used.fuser.fuse
   weigh = partial(controls.weigh_constant, w_a=config.loss.fixed_w_a)
   if config.loss.weights == "learned":
-    weigh = weigher(config).weigh
+    weigh = used.weigher.weigh
   return Method(
     fuse=fuse,
     weigh=weigh,
@@ -200,7 +196,12 @@ def _step_source(config: Config, pairs: Source) -> StepSource:
 
 
 def experiment(
-  config: Config, judge: Task | None = None, pairs: tuple[Source, Source] | None = None
+  config: Config,
+  judge: Task | None = None,
+  pairs: tuple[Source, Source] | None = None,
+  *,
+  fuser: fusers.Fuser | None = None,
+  weigher: fusers.Weigher | None = None,
 ) -> Experiment:
   """Everything a training run needs.
 
@@ -209,12 +210,15 @@ def experiment(
     judge: a task of your own in place of `config.task`; it gets the targets that the data source
       hands out.
     pairs: sources for training and validation in place of those that `config.data` names.
+    fuser: a network of your own in place of `config.fusion.network`.
+    weigher: likewise of `config.loss.network`.
 
   Raises:
     ConfigError, DatasetError: contradicting fields, missing or unfitting data, naming the field or
       file.
   """
   check(config)
+  used = networks(config, fuser, weigher)
   train, val = pairs or (
     source(config, split, own_task=judge is not None) for split in ("train", "val")
   )
@@ -224,7 +228,7 @@ def experiment(
       f"{list(val.classes)}; a class would be taken for another."
     )
   steps = _step_source(config, train)
-  how = method(config, judge or task(config, len(train.classes)))
+  how = method(config, judge or task(config, len(train.classes)), used)
   # Each optimiser counts its own steps; pre-training moves the clocks of F and T on a little.
   optimisers = Optimisers(
     f=optimiser(config, "f", steps.ft_steps),
@@ -234,12 +238,13 @@ def experiment(
   taught_by = teacher(config, _inner_rates(config, steps), optimisers.t)
   g_step, ft_step = meta.make_steps(how, taught_by, optimisers)
   return Experiment(
+    networks=used,
     method=how,
     g_step=compiling.jit(g_step, donate_argnums=0),
     ft_step=compiling.jit(ft_step, donate_argnums=0),
     steps=steps,
     val=val,
-    init=partial(init_state, config, how, optimisers, steps.task_size),
+    init=partial(init_state, config, how, optimisers, steps.task_size, used),
   )
 
 
@@ -257,7 +262,11 @@ def _inner_rates(config: Config, steps: StepSource) -> Callable[[Any], Rates]:
 
 
 def init_state(
-  config: Config, how: Method, rules: Optimisers, task_size: tuple[int, int]
+  config: Config,
+  how: Method,
+  rules: Optimisers,
+  task_size: tuple[int, int],
+  used: Networks | None = None,
 ) -> TrainState:
   """Where training starts: fresh or given weights, optimisers at rest.
 
@@ -266,18 +275,20 @@ def init_state(
     how: functions and switches, of `method`.
     rules: update rules of F, G and T.
     task_size: (H, W) of what T sees.
+    used: networks in the places of F and G; None makes those that `config` names.
   """
+  used = networks(config) if used is None else used
   key, f_key, g_key, t_key = jax.random.split(jax.random.key(config.seed), 4)
   image = jnp.zeros((1, *task_size, 1))
   if config.stage == "task":
     f_params, image = {}, how.fuse({}, image, image)
   else:
-    f_params = _start(config, "f", partial(fusers.init_variables, fuser(config).network, f_key))[
+    f_params = _start(config, "f", partial(fusers.init_variables, used.fuser.network, f_key))[
       "params"
     ]
   g_params: Any = {}
   if config.loss.weights == "learned":
-    g_params = _start(config, "g", partial(fusers.init_variables, weigher(config).network, g_key))[
+    g_params = _start(config, "g", partial(fusers.init_variables, used.weigher.network, g_key))[
       "params"
     ]
   t_params, t_stats = {}, {}

@@ -7,8 +7,9 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -16,6 +17,7 @@ from tdfusion_jax import weightfiles
 from tdfusion_jax.config import Config
 from tdfusion_jax.data import Source, make_dataset, skipping
 from tdfusion_jax.files import UsageError
+from tdfusion_jax.fusers import Fuser, Weigher
 from tdfusion_jax.images import pictures
 from tdfusion_jax.meta import Params, TrainState
 from tdfusion_jax.ops import compiling
@@ -23,6 +25,7 @@ from tdfusion_jax.progress import Progress
 from tdfusion_jax.tasks import Task
 from tdfusion_jax.train import build, curves, runfolder
 from tdfusion_jax.train.checkpoints import Checkpoints
+from tdfusion_jax.train.networks import Networks, notes_f, notes_g, with_names
 from tdfusion_jax.train.runfolder import RunFolder
 from tdfusion_jax.train.validate import validate
 
@@ -40,6 +43,9 @@ def train(
   workdir: str | Path,
   task: Task | None = None,
   pairs: tuple[Source, Source] | None = None,
+  *,
+  fuser: Fuser | None = None,
+  weigher: Weigher | None = None,
 ) -> TrainState:
   """Trains F, G and T, or goes on where an earlier run in `workdir` stopped.
 
@@ -53,6 +59,9 @@ def train(
     workdir: the run folder, new or of an earlier run with the same config.
     task: your own T in place of the one that `config.task` names.
     pairs: your own sources for training and validation in place of those that `config.data` names.
+    fuser: your own network in the place of F. Named by `config.fusion.network` instead, as
+      `package.module:factory`, the run folder can be used by name alone.
+    weigher: your own in the place of G, or named by `config.loss.network`.
 
   Returns:
     The final state.
@@ -63,11 +72,11 @@ def train(
     DivergedError: a loss or norm is not finite.
   """
   compiling.use_cache(config.train.compile_cache)
-  experiment = build.experiment(config, task, pairs)
+  experiment = build.experiment(config, task, pairs, fuser=fuser, weigher=weigher)
   shapes = jax.eval_shape(
     experiment.init
   )  # a wrong init.* ends here, before it can mark the folder
-  folder = RunFolder(workdir, build.config_to_json(config))
+  folder = RunFolder(workdir, with_names(build.config_to_json(config), fuser, weigher))
   checkpoints = Checkpoints(folder.path / "checkpoints", keep=config.log.keep)
   state = checkpoints.restore(shapes) if checkpoints.steps() else None
   resumed = state is not None
@@ -138,7 +147,8 @@ def train(
       log.warning("%s", told)
   checkpoints.save(state)
   checkpoints.close()
-  export_weights(config, state.params, int(state.step), folder.path / "weights")
+  about = {"config": config.name, "step": int(state.step)}
+  export_weights(config, experiment.networks, state.params, folder.path / "weights", about)
   curves.curves(folder.path / "curves.png", runfolder.read_metrics(folder.path / "metrics.jsonl"))
   log.info("done: %s", folder.path)
   return state
@@ -176,23 +186,25 @@ def _interrupts_between_steps() -> Iterator[threading.Event]:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def export_weights(config: Config, params: Params, step: int, folder: Path) -> None:
+def export_weights(
+  config: Config, used: Networks, params: Params, folder: Path, about: Mapping[str, Any]
+) -> None:
   """Writes F, G and T, each as one `.safetensors` file that `init.*` and `--weights` accept.
 
   Args:
-    config: what the networks are.
+    config: of the run.
+    used: networks in the places of F and G, which the files name.
     params: of F, G and T; one that is empty has no file.
-    step: of the run, for the files' metadata.
     folder: where to write.
+    about: the run and its step, for the files' metadata.
   """
-  about = {"config": config.name, "step": step}
   task = {"arch": config.task.kind, "kind": config.task.kind, "variant": config.task.variant}
-  networks = {
-    "f": ({"params": params.f}, {"arch": build.fuser(config).name}),
-    "g": ({"params": params.g}, {"arch": build.weigher(config).name}),
+  files = {
+    "f": ({"params": params.f}, notes_f(config, used)),
+    "g": ({"params": params.g}, notes_g(config, used)),
     "t": ({"params": params.t, "batch_stats": params.t_stats}, task),
   }
-  for letter, (variables, what) in networks.items():
+  for letter, (variables, what) in files.items():
     if variables["params"]:
       weightfiles.save_weights(folder / f"{letter}.safetensors", variables, {**what, **about})
 

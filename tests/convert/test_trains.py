@@ -22,6 +22,7 @@ CASES = {
   "synthetic_det": (published.yolov8(classes=20), 64),
 }
 SMALL = {
+  **tiny.NETWORKS,
   "data.crop_size": (16, 16),
   "data.batch_size": 2,
   "data.train_options.count": 4,
@@ -37,7 +38,7 @@ SMALL = {
 
 @pytest.fixture(autouse=True)
 def small_networks(monkeypatch):
-  tiny.install(monkeypatch)
+  tiny.compile_quickly(monkeypatch)
 
 
 def weights(shapes):

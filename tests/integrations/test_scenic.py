@@ -136,12 +136,18 @@ OF_A_WHOLE_NETWORK = pytest.mark.slow  # two passes through SegFormer take long 
 @pytest.mark.parametrize("name", [NAME, pytest.param(f"{__name__}:OURS", marks=OF_A_WHOLE_NETWORK)])
 def test_a_scenic_model_teaches_g_through_the_meta_step(name, monkeypatch):
   """Eq. 6 from a config: G moves by a gradient that went through the Scenic model, which stays as it is."""
-  tiny.install(monkeypatch)
+  tiny.compile_quickly(monkeypatch)
   made = load("synthetic_seg")
   with made.unlocked():
     made.task.options = {"model": name}
   made.update_from_flattened_dict(
-    {**TINY, "task.kind": "scenic", "train.pretrain_steps": 0, "meta.steps": 1}
+    {
+      **TINY,
+      **tiny.NETWORKS,
+      "task.kind": "scenic",
+      "train.pretrain_steps": 0,
+      "meta.steps": 1,
+    }
   )
   experiment = build.experiment(made)
   state = experiment.init()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny
 from PIL import Image
 
 from configs import load
@@ -21,9 +22,9 @@ from tdfusion_jax.report import page as report_page
 from tdfusion_jax.report.page import Gallery
 from tdfusion_jax.train import build
 from tdfusion_jax.train.loop import train
-from tests import tiny
 
 WORLD = {
+  **tiny.NETWORKS,
   "data.task_size": (32, 64),
   "data.train_options.size": (32, 64),
   "data.train_options.count": 8,
@@ -45,7 +46,7 @@ def flat(color, size=(60, 120)):
 @pytest.fixture
 def runs(tmp_path, monkeypatch):
   """Two short trainings with a fixed loss."""
-  tiny.install(monkeypatch)
+  tiny.compile_quickly(monkeypatch)
   for name, w in (("even", 0.5), ("warm", 0.9)):
     config = load("synthetic_seg", f"weights={w}")
     config.update_from_flattened_dict({**WORLD, "train.compile_cache": ""})

@@ -1,0 +1,104 @@
+"""Which networks a config trains in the places of F and G, and what its files note about them."""
+
+from typing import Any, NamedTuple
+
+from tdfusion_jax import fusers
+from tdfusion_jax.config import Config, ConfigError
+from tdfusion_jax.files import is_plugin
+from tdfusion_jax.ops.strips import Tiling
+
+
+class Networks(NamedTuple):
+  """What is trained in the places of F and G."""
+
+  fuser: fusers.Fuser
+  weigher: fusers.Weigher
+
+
+def networks(
+  config: Config, fuser: fusers.Fuser | None = None, weigher: fusers.Weigher | None = None
+) -> Networks:
+  """The networks that `config` names, or those that are given in their place.
+
+  Args:
+    config: `fusion.network` and `loss.network` with their options; empty for F and G of the paper.
+    fuser: a network of your own in place of `fusion.network`.
+    weigher: likewise of `loss.network`.
+
+  Raises:
+    ConfigError: named and given, options without a network, or a network that `loss.none` would
+      not use.
+    UsageError: a factory that cannot be found or called.
+  """
+  _check("fusion.network", config.fusion.network, "options", config.fusion.options, fuser)
+  _check(
+    "loss.network", config.loss.network, "network_options", config.loss.network_options, weigher
+  )
+  if config.loss.none and (config.fusion.network or fuser):
+    raise ConfigError(
+      "config.loss.none averages the images by G's network, and no other F is trained: set "
+      "loss.network in place of fusion.network."
+    )
+  tiling = Tiling(remat=config.train.remat)
+  if weigher is None and config.loss.network:
+    weigher = _own(fusers.Weigher, config.loss.network, config.loss.network_options, "loss.network")
+  weigher = weigher or fusers.loss_network(tiling)
+  if config.loss.none:
+    return Networks(fusers.average(weigher), weigher)
+  if fuser is None and config.fusion.network:
+    fuser = _own(fusers.Fuser, config.fusion.network, config.fusion.options, "fusion.network")
+  return Networks(fuser or fusers.fusion_network(tiling), weigher)
+
+
+def _check(field: str, name: str, options_name: str, options: Config, given: Any) -> None:
+  if name and given is not None:
+    raise ConfigError(f"config.{field}={name!r}, and a network is given in Python; choose one.")
+  if options and not name:
+    section = field.partition(".")[0]
+    raise ConfigError(
+      f"config.{section}.{options_name} needs config.{field}, whose options they are."
+    )
+  if name and not is_plugin(name):
+    raise ConfigError(
+      f"config.{field}={name!r}: write package.module:factory, or nothing for the paper's network. "
+      "A name without a colon in a run's config.json is of a network given to train() in Python."
+    )
+
+
+def _own(kind: type, name: str, options: Config, field: str) -> Any:
+  return fusers.own_network(kind, name, options.to_dict(), f"config.{field}")
+
+
+def with_names(
+  said: dict[str, Any], fuser: fusers.Fuser | None, weigher: fusers.Weigher | None
+) -> dict[str, Any]:
+  """A config as JSON values with the names of networks that were given in Python.
+
+  So that a run folder refuses to go on with another one.
+  """
+  said = {**said, "fusion": dict(said["fusion"]), "loss": dict(said["loss"])}
+  for section, given in (("fusion", fuser), ("loss", weigher)):
+    if given is None:
+      continue
+    if is_plugin(given.name):
+      raise ConfigError(f"a network is called {given.name!r}; choose a name without a colon.")
+    said[section]["network"] = given.name
+  return said
+
+
+def notes_f(config: Config, used: Networks) -> dict[str, Any]:
+  """What the weight file of F notes about its network."""
+  if config.loss.none:
+    return _notes(used.fuser.name, config.loss.network, config.loss.network_options)
+  return _notes(used.fuser.name, config.fusion.network, config.fusion.options)
+
+
+def notes_g(config: Config, used: Networks) -> dict[str, Any]:
+  """What the weight file of G notes about its network."""
+  return _notes(used.weigher.name, config.loss.network, config.loss.network_options)
+
+
+def _notes(arch: str, network: str, options: Config) -> dict[str, Any]:
+  if not network:
+    return {"arch": arch}
+  return {"arch": arch, "network": network, "network_options": options.to_dict()}
