@@ -42,7 +42,7 @@ class Fuser:
   """`F_ARCHITECTURE` if `fuse` returns what F returns for F's parameters: engines may then compute
   it their own way. Empty for any other network, which runs in JAX as it is."""
 
-  def __call__(self, params: Any, ir: jax.Array, vi: jax.Array) -> Any:
+  def __call__(self, params: Any, ir: Any, vi: Any) -> Any:
     """See `fuse`."""
     return self.fuse(params, ir, vi)
 
@@ -58,7 +58,7 @@ class Weigher:
   weigh: Callable[..., Any]
   """(params, ir, vi) -> (w_a, w_b) [B, H, W, 2], positive with w_a + w_b = 1."""
 
-  def __call__(self, params: Any, ir: jax.Array, vi: jax.Array) -> Any:
+  def __call__(self, params: Any, ir: Any, vi: Any) -> Any:
     """See `weigh`."""
     return self.weigh(params, ir, vi)
 

@@ -17,6 +17,7 @@ from tdfusion_jax.fusing.arrays import make_fuse_fn
 from tdfusion_jax.images.files import write_image
 from tdfusion_jax.train import build, checks, controls
 from tdfusion_jax.train.loop import train
+from tdfusion_jax.train.networks import networks
 
 log = logging.getLogger(__name__)
 
@@ -155,7 +156,7 @@ def _fuse_all(config: Config, pairs: dict[str, Source], folder: Path) -> str:
   weights = (
     Path(run) / "weights" / "f.safetensors" if run else Path(file or fusers.shipped_weights())
   )
-  fuse_fn, params = fusers.load_fusion(weights=weights)
+  fuse_fn, params = _load(config, run, weights)
   digest = hashlib.sha256(weights.read_bytes()).hexdigest()
   mark, made = folder / "weights.sha256", digest + (" stretched" if config.fused.stretch else "")
   if mark.is_file() and mark.read_text().strip() != made:
@@ -184,6 +185,15 @@ def _fuse_all(config: Config, pairs: dict[str, Source], folder: Path) -> str:
       if position % 500 == 0:
         log.info("fused %d of %d", position, len(todo))
   return digest
+
+
+def _load(config: Config, run: str, weights: Path) -> tuple:
+  """F: a run's config names its network; for a weight file the config of the task stage does."""
+  if run:
+    return fusers.load_fusion(run=run)
+  if config.fusion.network:
+    return fusers.load_fusion(weights=weights, network=networks(config).fuser)
+  return fusers.load_fusion(weights=weights)
 
 
 def _write(fuse, samples: list, out: Path) -> None:
