@@ -14,6 +14,7 @@ from typing import Any
 import jax
 
 from tdfusion_jax import weightfiles
+from tdfusion_jax.batch import Views
 from tdfusion_jax.config import Config
 from tdfusion_jax.data import Source, make_dataset, skipping
 from tdfusion_jax.files import UsageError
@@ -73,85 +74,132 @@ def train(
   """
   compiling.use_cache(config.train.compile_cache)
   experiment = build.experiment(config, task, pairs, fuser=fuser, weigher=weigher)
-  shapes = jax.eval_shape(
-    experiment.init
-  )  # a wrong init.* ends here, before it can mark the folder
+  # A wrong init.* ends here, before it can mark the folder.
+  shapes = jax.eval_shape(experiment.init)
   folder = RunFolder(workdir, with_names(build.config_to_json(config), fuser, weigher))
-  checkpoints = Checkpoints(folder.path / "checkpoints", keep=config.log.keep)
-  state = checkpoints.restore(shapes) if checkpoints.steps() else None
-  resumed = state is not None
-  state = experiment.init() if state is None else state
-  start, total = int(state.step), len(experiment.steps)
-  if resumed:
-    log.info("resuming %s at step %d of %d", folder.path, start, total)
-  folder.open_metrics(start)
+  run = _Run(config, experiment, folder)
+  run.start(shapes)
   skipped = folder.path / "skipped.jsonl"
   skipping.report_skipped(experiment.steps.source, skipped)
-
-  def look(state: TrainState, done: int) -> bool:
-    epoch = _validation_due(config, experiment, done)
-    if epoch is None or folder.has_validation(done):
-      return False
-    _validate(config, experiment, folder, state, epoch)
-    return True
-
-  measured, since, kind = {}, (start, time.perf_counter()), ""
   try:
-    with (
-      Progress(total, "starting", start=start, end=True) as progress,
-      _interrupts_between_steps() as asked,
-    ):
-      batches = make_dataset(
-        experiment.steps,
-        start_step=start,
-        num_workers=config.data.workers,
-        prefetch=config.data.prefetch,
-      )
-      if look(
-        state, start
-      ):  # before the first step, or where a run was stopped within a validation
-        since = (start, time.perf_counter())
-      for step, batch in enumerate(batches, start=start):
-        kind, epoch, _ = experiment.steps.phase(step)
-        run_step = experiment.g_step if kind == "g" else experiment.ft_step
-        state, measured = run_step(state, build.to_device(batch))
-        done = step + 1
-        if done % config.log.every == 0 or done == total:
-          values = _finite(jax.device_get(measured), done, kind)
-          now = time.perf_counter()
-          seconds, since = (now - since[1]) / (done - since[0]), (done, now)
-          folder.write({"step": done, "phase": kind, "epoch": epoch, **values, "seconds": seconds})
-          progress.update(done, label=_label(kind, epoch), text=_losses(values))
-        else:
-          progress.update(done)
-        if look(state, done):
-          since = (done, time.perf_counter())
-        if done % config.log.checkpoint_every == 0:
-          _finite(jax.device_get(measured), done, kind)  # a checkpoint is something to go back to
-          checkpoints.save(state)
-        if asked.is_set():
-          raise KeyboardInterrupt
+    run.train()
   except KeyboardInterrupt:
-    if (
-      not state.step.is_deleted()
-    ):  # else a second Ctrl-C came within a step, which the last checkpoint outlives
-      _finite(jax.device_get(measured), int(state.step), kind)
-      log.warning(
-        "interrupted; saving step %d, start the same command again to go on", int(state.step)
-      )
-      checkpoints.save(state)
+    run.save_interrupted()
     raise
   finally:
     folder.close()
-    if told := skipping.summary(skipped, len(experiment.steps.source)):
-      log.warning("%s", told)
-  checkpoints.save(state)
-  checkpoints.close()
+    if summary := skipping.summary(skipped, len(experiment.steps.source)):
+      log.warning("%s", summary)
+  run.checkpoints.save(run.state)
+  run.checkpoints.close()
+  state = run.state
   about = {"config": config.name, "step": int(state.step)}
   export_weights(config, experiment.networks, state.params, folder.path / "weights", about)
   curves.curves(folder.path / "curves.png", runfolder.read_metrics(folder.path / "metrics.jsonl"))
   log.info("done: %s", folder.path)
   return state
+
+
+class _Run:
+  """A run on its way: where F, G and T stand, and what is due after a step."""
+
+  def __init__(self, config: Config, experiment: build.Experiment, folder: RunFolder):
+    self._config, self._experiment, self._folder = config, experiment, folder
+    self._total = len(experiment.steps)
+    self._measured: dict[str, jax.Array] = {}  # by the newest step, still on the device
+    self._kind = ""  # of the newest step: "pretrain", "g" or "ft"
+    self.checkpoints = Checkpoints(folder.path / "checkpoints", keep=config.log.keep)
+    self.state: TrainState
+
+  def start(self, shapes: TrainState) -> None:
+    """From the newest checkpoint, or from the first step; `shapes` as of a fresh state."""
+    restored = self.checkpoints.restore(shapes) if self.checkpoints.steps() else None
+    self.state = self._experiment.init() if restored is None else restored
+    step = int(self.state.step)
+    if restored is not None:
+      log.info("resuming %s at step %d of %d", self._folder.path, step, self._total)
+    self._folder.open_metrics(step)
+
+  def train(self) -> None:
+    """All steps that are left; KeyboardInterrupt between two of them if Ctrl-C asked for it."""
+    start = int(self.state.step)
+    data = self._config.data
+    with (
+      Progress(self._total, "starting", start=start, end=True) as progress,
+      _interrupts_between_steps() as asked,
+    ):
+      batches = make_dataset(
+        self._experiment.steps,
+        start_step=start,
+        num_workers=data.workers,
+        prefetch=data.prefetch,
+      )
+      # Before the first step, or where a run was stopped within a validation.
+      self._validate_if_due(start)
+      self._time_from(start)
+      for step, batch in enumerate(batches, start=start):
+        self._take_step(step, batch)
+        self._report(step, progress)
+        self._validate_if_due(step + 1)
+        if (step + 1) % self._config.log.checkpoint_every == 0:
+          self._save()
+        if asked.is_set():
+          raise KeyboardInterrupt
+
+  def save_interrupted(self) -> None:
+    """Saves what an interrupted run has reached."""
+    if self.state.step.is_deleted():
+      return  # a second Ctrl-C came within a step, which the last checkpoint outlives
+    step = int(self.state.step)
+    self._finite(step)
+    log.warning("interrupted; saving step %d, start the same command again to go on", step)
+    self.checkpoints.save(self.state)
+
+  def _take_step(self, step: int, batch: dict[str, Views]) -> None:
+    self._kind, _, _ = self._experiment.steps.phase(step)
+    run_step = self._experiment.g_step if self._kind == "g" else self._experiment.ft_step
+    self.state, self._measured = run_step(self.state, build.to_device(batch))
+
+  def _report(self, step: int, progress: Progress) -> None:
+    """A metric line now and then, and where the run is after `step`."""
+    done = step + 1
+    if done % self._config.log.every and done != self._total:
+      progress.update(done)
+      return
+    values = self._finite(done)
+    since_step, since = self._since
+    seconds = (time.perf_counter() - since) / (done - since_step)
+    kind, epoch, _ = self._experiment.steps.phase(step)
+    row = {"step": done, "phase": kind, "epoch": epoch, **values, "seconds": seconds}
+    self._folder.write(row)
+    progress.update(done, label=_label(kind, epoch), text=_losses(values))
+    self._time_from(done)
+
+  def _time_from(self, done: int) -> None:
+    """Seconds per step are measured from here: they hold no validation."""
+    self._since = (done, time.perf_counter())
+
+  def _save(self) -> None:
+    self._finite(int(self.state.step))  # a checkpoint is something to go back to
+    self.checkpoints.save(self.state)
+
+  def _finite(self, done: int) -> dict[str, float]:
+    """What the newest step measured; DivergedError if a number is not finite."""
+    values = {name: float(value) for name, value in jax.device_get(self._measured).items()}
+    broken = [name for name, value in values.items() if not math.isfinite(value)]
+    if broken:
+      raise DivergedError(
+        f"step {done} ({self._kind}): {', '.join(broken)} not finite. The last checkpoint is from "
+        "before; lower the learning rates (optim.*.learning_rate, meta.eta_*) or check the data."
+      )
+    return values
+
+  def _validate_if_due(self, done: int) -> None:
+    epoch = _epoch_to_validate(self._config, self._experiment, done)
+    if epoch is None or self._folder.has_validation(done):
+      return
+    _validate(self._config, self._experiment, self._folder, self.state, epoch)
+    self._time_from(done)
 
 
 def _label(kind: str, epoch: int) -> str:
@@ -165,7 +213,10 @@ def _losses(values: dict[str, float]) -> str:
 
 @contextlib.contextmanager
 def _interrupts_between_steps() -> Iterator[threading.Event]:
-  """Ctrl-C sets the event: a step gives its state away and must come to its end first. A second one does not wait."""
+  """Ctrl-C sets the event: a step gives its state away and must come to its end first.
+
+  A second one does not wait.
+  """
   asked = threading.Event()
 
   def ask(number, frame):
@@ -209,22 +260,26 @@ def export_weights(
       weightfiles.save_weights(folder / f"{letter}.safetensors", variables, {**what, **about})
 
 
-def _validation_due(config: Config, experiment: build.Experiment, done: int) -> int | None:
-  """The epoch to validate after `done` steps; 0 after pre-training."""
-  every = config.log.validate_every
+def _epoch_to_validate(config: Config, experiment: build.Experiment, done: int) -> int | None:
+  """The epoch whose validation is due after `done` steps, 0 for pre-training; None if none is."""
+  every, epochs = config.log.validate_every, config.train.epochs
   if not every or done < config.train.pretrain_steps:
     return None
   if done == config.train.pretrain_steps:
     return 0
   kind, epoch, position = experiment.steps.phase(done - 1)
-  ends = kind == "ft" and position == experiment.steps.ft_steps - 1
-  return (
-    epoch + 1 if ends and ((epoch + 1) % every == 0 or epoch + 1 == config.train.epochs) else None
-  )
+  if kind != "ft" or position != experiment.steps.ft_steps - 1:
+    return None
+  finished = epoch + 1
+  return finished if finished % every == 0 or finished == epochs else None
 
 
 def _validate(
-  config, experiment: build.Experiment, folder: RunFolder, state: TrainState, epoch: int
+  config: Config,
+  experiment: build.Experiment,
+  folder: RunFolder,
+  state: TrainState,
+  epoch: int,
 ) -> None:
   measured, sheet = validate(
     experiment.method,
@@ -238,18 +293,6 @@ def _validate(
   if sheet is not None:
     pictures.save(folder.path / "pictures" / f"epoch_{epoch:03d}.png", sheet)
     folder.picture("validation", sheet, int(state.step))
-  folder.write(
-    {"step": int(state.step), "phase": "val", "epoch": epoch, **measured}
-  )  # last: it says all is there
+  # Last: a run that goes on takes this line for the whole validation.
+  folder.write({"step": int(state.step), "phase": "val", "epoch": epoch, **measured})
   log.info("epoch %d: %s", epoch, json.dumps({k: round(v, 4) for k, v in measured.items()}))
-
-
-def _finite(measured: dict, step: int, kind: str) -> dict[str, float]:
-  values = {name: float(value) for name, value in measured.items()}
-  broken = [name for name, value in values.items() if not math.isfinite(value)]
-  if broken:
-    raise DivergedError(
-      f"step {step} ({kind}): {', '.join(broken)} not finite. The last checkpoint is from before; "
-      "lower the learning rates (optim.*.learning_rate, meta.eta_*) or look at the data."
-    )
-  return values

@@ -24,9 +24,11 @@ def schedule(
   Args:
     learning_rate: the rate that the rest multiplies.
     steps_per_epoch: for `decay_every`.
-    decay_every, decay_rate: times `decay_rate` after every `decay_every` epochs (0: never).
+    decay_every: epochs after which the rate falls by `decay_rate`; 0 is never.
+    decay_rate: factor of such a fall.
     warmup_steps: rise linearly over so many steps.
-    final_rate, total_steps: fall linearly to this share of the rate over all steps (1: no fall).
+    final_rate: fall linearly to this share of the rate over all steps; 1 is no fall.
+    total_steps: all steps, for `final_rate`.
   """
   rate = optax.constant_schedule(learning_rate)
   if decay_every:
@@ -35,16 +37,24 @@ def schedule(
   if final_rate == 1 and not warmup_steps:
     return rate
   fall = optax.linear_schedule(1.0, final_rate, max(total_steps, 1))
-  rise = lambda step: jnp.minimum((step + 1) / max(warmup_steps, 1), 1)  # noqa: E731
+
+  def rise(step):
+    return jnp.minimum((step + 1) / max(warmup_steps, 1), 1)
+
   return lambda step: rate(step) * fall(step) * rise(step)
 
 
 def normalise_by_max() -> optax.GradientTransformation:
-  """Divides the whole gradient by its largest absolute entry (upstream's G-step); a zero gradient stays zero."""
+  """Divides the whole gradient by its largest absolute entry, as the public code does for G.
+
+  A zero gradient stays zero.
+  """
 
   def update(updates, state, params=None):
     del params
-    largest = jnp.stack([jnp.max(jnp.abs(leaf)) for leaf in jax.tree.leaves(updates)]).max()
+    of_each = [jnp.max(jnp.abs(leaf)) for leaf in jax.tree.leaves(updates)]
+    largest = jnp.stack(of_each).max()
+    # The inner `where` keeps 1 / 0 out of the branch that is not chosen.
     scale = jnp.where(largest > 0, 1 / jnp.where(largest > 0, largest, 1), 0)
     return jax.tree.map(lambda leaf: leaf * scale, updates), state
 
@@ -62,7 +72,7 @@ def optimiser(
       vectors: biases and norms.
     learning_rate: constant or schedule.
     eps: of Adam and AdamW. Meta-gradients at the paper's inner rate of 1e-4 have entries near 1e-8,
-      so G wants a small one.
+      so G needs a small one.
   """
   if rule == "adam":
     return optax.adam(learning_rate, eps=eps)
@@ -81,4 +91,5 @@ def optimiser(
 
 
 def _matrices(params):
+  """What weight decay is for: all but vectors and scalars."""
   return jax.tree.map(lambda leaf: leaf.ndim > 1, params)

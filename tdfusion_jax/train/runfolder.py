@@ -9,8 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from flax.traverse_util import flatten_dict
+
 from tdfusion_jax.config import ConfigError, base
-from tdfusion_jax.files import atomic_write
+from tdfusion_jax.files import write_json, write_text
 
 # What may differ between the run that made a folder and the one that goes on in it.
 _FREE = (
@@ -29,7 +31,7 @@ class RunFolder:
   """A run's folder; made for a new run, checked for one that goes on."""
 
   def __init__(self, path: str | Path, config: Mapping[str, Any]):
-    """Raises ConfigError if `path` holds a run of another config, naming the fields, is in use, or cannot be made."""
+    """ConfigError if `path` holds a run of another config, is in use, or cannot be made."""
     self.path = Path(path).absolute()
     try:
       self.path.mkdir(parents=True, exist_ok=True)
@@ -42,18 +44,20 @@ class RunFolder:
     if file.is_file():
       require_same(config, self.path)
     else:
-      _write(file, config)
-      _write(self.path / "versions.json", versions())
+      write_json(file, dict(config))
+      write_json(self.path / "versions.json", versions())
     self._lock = _alone(file)
 
   def open_metrics(self, step: int) -> None:
-    """Starts `metrics.jsonl`, or goes on in it after `step`: later lines of a killed run are dropped."""
+    """Starts `metrics.jsonl`, or goes on in it after `step`.
+
+    Later lines of a killed run are dropped: its steps are run again.
+    """
     from tensorboardX import SummaryWriter
 
     file = self.path / "metrics.jsonl"
     kept = [row for row in read_metrics(file) if row["step"] <= step] if step else []
-    with atomic_write(file) as temporary:
-      temporary.write_text("".join(json.dumps(row) + "\n" for row in kept))
+    write_text(file, "".join(json.dumps(row) + "\n" for row in kept))
     self._validated = {row["step"] for row in kept if row["phase"] == "val"}
     self._metrics = file.open("a")
     self._board = SummaryWriter(
@@ -117,19 +121,27 @@ def versions() -> dict[str, str]:
 
 
 def require_same(config: Mapping[str, Any], folder: Path, *, free: Sequence[str] = ()) -> None:
-  """Raises ConfigError if `folder` holds a run of another config, naming the fields; whatever may change may differ.
+  """ConfigError, naming the fields, if `folder` holds a run of another config.
 
-  Fields that are newer than the run had their defaults. `free`: further fields that may differ.
+  Fields that are newer than the run had their defaults then.
+
+  Args:
+    config: as plain values.
+    folder: of a run, or of none.
+    free: fields that may differ, beside those that never change a result.
   """
   file = folder / "config.json"
   if not file.is_file():
     return
-  said, new = _flat(_read(file)), _flat(json.loads(json.dumps(config)))
-  defaults = _flat(json.loads(base().to_json()))
-  old = {key: value for key, value in defaults.items() if key in new} | said
-  changed = [k for k in sorted(old.keys() | new.keys()) if old.get(k) != new.get(k)]
+  written = flatten_dict(_read(file), sep=".")
+  new = flatten_dict(json.loads(json.dumps(config)), sep=".")
+  defaults = flatten_dict(json.loads(base().to_json()), sep=".")
+  old = {key: value for key, value in defaults.items() if key in new} | written
+  may_differ = (*_FREE, *free)
   changed = [
-    k for k in changed if not any(k == f or k.startswith(f + ".") for f in (*_FREE, *free))
+    key
+    for key in sorted(old.keys() | new.keys())
+    if old.get(key) != new.get(key) and not _is_within(key, may_differ)
   ]
   if changed:
     lines = [f"{k}: {old.get(k)!r} there, {new.get(k)!r} now" for k in changed]
@@ -139,11 +151,8 @@ def require_same(config: Mapping[str, Any], folder: Path, *, free: Sequence[str]
     )
 
 
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-  flat: dict[str, Any] = {}
-  for key, value in tree.items():
-    flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
-  return flat
+def _is_within(key: str, fields: Sequence[str]) -> bool:
+  return any(key == field or key.startswith(f"{field}.") for field in fields)
 
 
 def _read(file: Path) -> dict:
@@ -151,11 +160,6 @@ def _read(file: Path) -> dict:
     return json.loads(file.read_text())
   except (OSError, json.JSONDecodeError) as error:
     raise ConfigError(f"{file} cannot be read: {error}") from error
-
-
-def _write(file: Path, value: Mapping[str, Any]) -> None:
-  with atomic_write(file) as temporary:
-    temporary.write_text(json.dumps(value, indent=2) + "\n")
 
 
 def read_metrics(path: Path) -> list[dict]:
