@@ -8,24 +8,15 @@ Time: 50 epochs of 200 G-steps and 602 F/T-steps; made for a GPU. `:runlocal` en
 CPU cores.
 """
 
-from tdfusion_jax.config import base, finish
+from tdfusion_jax.config import base, finish, shared
 
 RUNLOCAL = {
-  "data.crop_size": (96, 96),
+  **shared.REAL_RUNLOCAL,
   "data.task_size": (128, 160),
   "data.train_options.every": 1,
   "data.val_options.every": 1,
-  "meta.pairs": 8,
-  "meta.steps": 8,
-  # A few minutes at the paper's rates leave F gray: ten times the rate, and first some steps
-  # without G.
-  "optim.f.learning_rate": 1e-3,
-  "optim.t.learning_rate": 1e-3,
-  "task.options.assigner_eps": 1e-30,  # objects are small at this size and T is fresh
-  "train.pretrain_steps": 120,
+  "task.options.assigner_eps": shared.SMALL_OBJECTS,
   "train.epochs": 2,
-  "log.every": 4,
-  "log.validate_pairs": 6,
 }
 
 
@@ -37,6 +28,5 @@ def get_config(options=""):
   config.data.train_options.update({"every": 10, "split_file": ""})
   config.data.val_options.update({"every": 10, "split_file": ""})
   config.data.cache_mb = 4096
-  config.task.kind, config.task.variant = "detection", "n"
-  config.task.options.assigner_eps = 1e-9
+  shared.use_yolo(config)
   return finish(config, options, RUNLOCAL)

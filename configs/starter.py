@@ -1,10 +1,10 @@
-"""The weights of F that come with the package: built-in scenes, fixed weights of one half, no task. No download.
+"""The weights of F that come with the package: built-in scenes, no task. No download.
 
   python -m tdfusion_jax.main --config=configs/starter.py --workdir=runs/starter
 
-Takes about 15 minutes on two idle CPU cores; `runs/starter/weights/f.safetensors` is the file.
-Scenes are larger than those of the other synthetic configs, so that edges are as sharp beside the
-crops as in photographs.
+Takes about 15 minutes on two idle CPU cores; `runs/starter/weights/f.safetensors` is the file. The
+loss's weights are one half everywhere. Scenes are larger than those of the other synthetic configs,
+so that edges are as sharp beside the crops as in photographs.
 """
 
 from tdfusion_jax.config import base, finish

@@ -1,10 +1,10 @@
-"""The weights of G that come with the package: built-in scenes, segmentation, F from `starter.py`. No download.
+"""The weights of G that come with the package: built-in scenes, segmentation. No download.
 
   python -m tdfusion_jax.main --config=configs/starter_g.py --workdir=runs/starter_g
 
 Takes about ten minutes on two idle CPU cores; `runs/starter_g/weights/g.safetensors` is the file. F
-stays nearly as it is; T learns to segment its images, and G learns what would serve T
-(`meta.rule=equilibrium`, see docs/method/rules.md).
+starts from the weights of `starter.py` and stays nearly as it is; T learns to segment its images,
+and G learns what would serve T (`meta.rule=equilibrium`, see docs/method/rules.md).
 """
 
 from tdfusion_jax.config import base, finish

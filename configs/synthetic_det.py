@@ -1,4 +1,4 @@
-"""TDFusion on the built-in synthetic road scenes, detection of people, cars and signs. No download.
+"""TDFusion on the built-in road scenes: detection of people, cars and signs. No download.
 
   python -m tdfusion_jax.main --config=configs/synthetic_det.py:runlocal --workdir=runs/first
 
@@ -11,19 +11,11 @@ within ten minutes on two CPU cores, the whole within half an hour. More than fo
 many at this rate: G then ends at infrared everywhere.
 """
 
-from tdfusion_jax.config import base, finish
+from tdfusion_jax.config import base, finish, shared
 
 RUNLOCAL = {
+  **shared.SYNTHETIC_RUNLOCAL,
   "data.batch_size": 2,
-  "data.train_options.count": 64,
-  "data.val_options.count": 16,
-  "meta.pairs": 32,
-  "meta.steps": 8,
-  "optim.g.learning_rate": 1e-4,  # T has seen too little yet to be followed in large steps
-  "train.pretrain_steps": 60,
-  "train.epochs": 3,
-  "log.every": 4,
-  "log.validate_pairs": 16,
 }
 
 
@@ -43,8 +35,7 @@ def get_config(options=""):
   config.data.max_boxes = 24
   config.data.flip = True
   config.data.cache_mb = 512
-  config.task.kind, config.task.variant = "detection", "n"
-  config.task.options.assigner_eps = 1e-30  # objects are small and T is fresh
+  shared.use_yolo(config, shared.SMALL_OBJECTS)
   config.loss.alpha = 0.02
   config.meta.pairs, config.meta.steps = 200, 50
   config.meta.eta_f = config.meta.eta_t = 0.1

@@ -1,27 +1,15 @@
-"""TDFusion on the built-in synthetic road scenes, segmentation of people, cars, signs and lane marks. No download.
+"""TDFusion on the built-in road scenes: segmentation of people, cars, signs and lane marks.
 
   python -m tdfusion_jax.main --config=configs/synthetic_seg.py:runlocal --workdir=runs/first
 
-People in the dark show in infrared only, signs and lane marks in the visible image only, so what G
-learns can be seen: `val/w_a_ir_only` and `val/w_a_vi_only` in metrics.jsonl and curves.png are its
-infrared weight inside both. At the paper's alpha of 1 the gradient term leaves the weights nearly
-without effect in such a world; a small alpha, short pre-training and faster rates let them move.
-`:runlocal` ends within ten minutes on two CPU cores.
+No download. People in the dark show in infrared only, signs and lane marks in the visible image
+only, so what G learns can be seen: `val/w_a_ir_only` and `val/w_a_vi_only` in metrics.jsonl and
+curves.png are its infrared weight inside both. At the paper's alpha of 1 the gradient term
+leaves the weights nearly without effect in such a world; a small alpha, short pre-training and
+faster rates let them move. `:runlocal` ends within ten minutes on two CPU cores.
 """
 
-from tdfusion_jax.config import base, finish
-
-RUNLOCAL = {
-  "data.train_options.count": 64,
-  "data.val_options.count": 16,
-  "meta.pairs": 32,
-  "meta.steps": 8,
-  "optim.g.learning_rate": 1e-4,  # T has seen too little yet to be followed in large steps
-  "train.pretrain_steps": 60,
-  "train.epochs": 3,
-  "log.every": 4,
-  "log.validate_pairs": 16,
-}
+from tdfusion_jax.config import base, finish, shared
 
 
 def get_config(options=""):
@@ -35,10 +23,7 @@ def get_config(options=""):
   config.data.batch_size = 2
   config.data.flip = True
   config.data.cache_mb = 512
-  config.task.kind, config.task.variant = "segmentation", "b0"
-  config.task.options.update(
-    {"gelu": "erf", "head_eps": 1e-5, "align_corners": False, "norm_eps": 1e-6}
-  )
+  shared.use_segformer(config)
   config.loss.alpha = 0.02
   config.meta.pairs, config.meta.steps = 80, 40
   config.meta.eta_f = config.meta.eta_t = 0.1
@@ -47,4 +32,4 @@ def get_config(options=""):
   config.train.epochs = 8
   config.log.validate_pairs = 32
   config.log.checkpoint_every = 50
-  return finish(config, options, RUNLOCAL)
+  return finish(config, options, shared.SYNTHETIC_RUNLOCAL)

@@ -1,4 +1,8 @@
-"""Trains: `python -m tdfusion_jax.main --config=configs/llvip_det.py[:options] --workdir=DIR [--config.a.b=value]`."""
+"""Trains.
+
+python -m tdfusion_jax.main --config=configs/llvip_det.py[:options] --workdir=DIR
+[--config.a.b=value]
+"""
 
 import logging
 import sys
@@ -24,10 +28,10 @@ def _run(argv: list[str]) -> int:
   if len(argv) > 1:
     print(f"error: unexpected argument {argv[1]!r}", file=sys.stderr)
     return 2
-  _speak()
+  _show_messages()
   try:
     config = _CONFIG.value
-    _ = config.name  # a config file that failed to load says so at the first look
+    _ = config.name  # the flag library reports a file that failed to load at its first use
   except (OSError, ValueError) as error:
     return _refuse(error)
   try:
@@ -40,8 +44,8 @@ def _run(argv: list[str]) -> int:
   return 0
 
 
-def _speak() -> None:
-  """Our own messages as plain lines; the libraries speak up for warnings only."""
+def _show_messages() -> None:
+  """Our own messages as plain lines; of the libraries' only warnings."""
   absl_logging.set_verbosity(absl_logging.WARNING)
   handler = logging.StreamHandler()
   handler.setFormatter(logging.Formatter("%(message)s"))

@@ -119,6 +119,7 @@ def measure(
 
 
 def main() -> None:
+  """Prints the table."""
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )

@@ -11,7 +11,16 @@ from tdfusion_jax.config.fields import Config, ConfigError
 
 
 def read_config(file: str, options: str, changes: Mapping[str, Any]) -> Config:
-  """The config of a file in `configs/` with `changes` {"a.b": value}; ConfigError names an unknown field."""
+  """The config of a file like those in `configs/`, with changes to single fields.
+
+  Args:
+    file: path of the file; its `get_config(options)` makes the config.
+    options: what would stand after the colon.
+    changes: {"a.b": value}.
+
+  Raises:
+    ConfigError: no such file, or a field that is unknown or does not accept its value.
+  """
   path = Path(file)
   spec = importlib.util.spec_from_file_location(f"tdfusion_config_{path.stem}", path)
   if spec is None or spec.loader is None or not path.is_file():
@@ -29,7 +38,8 @@ def _change(config: Config, field: str, value: Any) -> None:
   place = config
   for part in above:
     place = place.get(part) if isinstance(place, ConfigDict) else None
-  free = above and above[-1].endswith("options")
+  # A factory's arguments are not known here, so any name is accepted among its options.
+  free = bool(above) and above[-1].endswith("options")
   if not isinstance(place, ConfigDict) or (name not in place and not free):
     raise ConfigError(f"config.{field}: there is no such field.")
   if value == "none" and name == "crop_size":

@@ -24,14 +24,7 @@ def finish(config: Config, options: str | None, runlocal: dict) -> Config:
     ConfigError: unknown option.
   """
   config.lock()
-  given: dict[str, str] = {}
-  for option in filter(None, (options or "").split(",")):
-    name, equals, value = option.partition("=")
-    fits = {"ablation": value in ABLATIONS, "weights": bool(value)}.get(name, not equals)
-    if name not in (known.partition("=")[0] for known in OPTIONS) or not fits:
-      raise ConfigError(f"config option {option!r} is not known; there are: {', '.join(OPTIONS)}.")
-    if given.setdefault(name, value) != value:
-      raise ConfigError(f"config option {name}: {given[name]} or {value}?")
+  given = _parsed(options or "")
   if "upstream" in given:
     _upstream(config)
   if "runlocal" in given:
@@ -45,6 +38,21 @@ def finish(config: Config, options: str | None, runlocal: dict) -> Config:
     if "runlocal" in given:
       config.update_from_flattened_dict(_SHORT_TASK)
   return config
+
+
+def _parsed(options: str) -> dict[str, str]:
+  """{name: value} of `upstream,ablation=I`; the value of an option without one is empty."""
+  names = [known.partition("=")[0] for known in OPTIONS]
+  given: dict[str, str] = {}
+  for option in filter(None, options.split(",")):
+    name, equals, value = option.partition("=")
+    # A value where there is one to give, and none elsewhere.
+    fits = {"ablation": value in ABLATIONS, "weights": bool(value)}.get(name, not equals)
+    if name not in names or not fits:
+      raise ConfigError(f"config option {option!r} is not known; there are: {', '.join(OPTIONS)}.")
+    if given.setdefault(name, value) != value:
+      raise ConfigError(f"config option {name}: {given[name]} or {value}?")
+  return given
 
 
 _SHORT_TASK = {
@@ -63,7 +71,10 @@ def _number(text: str) -> float:
 
 
 def _upstream(config: Config) -> None:
-  """The public code where it departs from the paper (its swapped box axes are a defect and not reproduced)."""
+  """The public code where it departs from the paper.
+
+  Its swapped box axes are a defect and not reproduced.
+  """
   config.loss.intensity = "upstream"
   config.meta.inner_task = "adam"
   config.optim.g.rule = "max_norm_sgd"
@@ -94,14 +105,11 @@ def _task_stage(config: Config) -> None:
   config.log.validate_every = 10
   config.optim.decay_every = 0
   config.optim.warmup_steps = 300
+  of_t = config.optim.t
   if config.task.kind == "detection":
-    config.optim.t.rule, config.optim.t.learning_rate, config.optim.final_rate = (
-      "nesterov",
-      1e-2,
-      0.01,
-    )
+    of_t.rule, of_t.learning_rate, config.optim.final_rate = "nesterov", 1e-2, 0.01
   else:
-    config.optim.t.rule, config.optim.t.learning_rate, config.optim.final_rate = "adamw", 1e-4, 0.0
+    of_t.rule, of_t.learning_rate, config.optim.final_rate = "adamw", 1e-4, 0.0
 
 
 def _ablation(config: Config, number: str) -> None:

@@ -8,7 +8,7 @@ import optax
 
 
 class Params(NamedTuple):
-  """What F, G and T have learned. Pytrees of arrays; `{}` for a network that a run does not have."""
+  """What F, G and T have learned: pytrees of arrays, `{}` of a network that a run does not have."""
 
   f: Any
   """Of the fusion network F."""

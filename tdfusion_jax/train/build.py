@@ -1,4 +1,7 @@
-"""From a config to functions: the one place where numbers and names become networks, losses and optimisers."""
+"""From a config to functions.
+
+The one place where numbers and names become networks, losses and optimisers.
+"""
 
 import json
 from collections.abc import Callable
@@ -10,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from tdfusion_jax import fusers, meta, weightfiles
+from tdfusion_jax import fusers, meta
 from tdfusion_jax.batch import Views
 from tdfusion_jax.config import Config, ConfigError
 from tdfusion_jax.data import DiskCachedSource, RecordSource, SkippingSource, get_source
@@ -22,7 +25,7 @@ from tdfusion_jax.data.truth import TruthSource
 from tdfusion_jax.files import is_plugin, made_by
 from tdfusion_jax.integrations import scenic
 from tdfusion_jax.losses.fusion import fusion_loss
-from tdfusion_jax.meta import Method, Optimisers, Params, Rates, Teacher, TrainState
+from tdfusion_jax.meta import Method, Optimisers, Rates, Teacher
 from tdfusion_jax.meta.equilibrium import equilibrium
 from tdfusion_jax.meta.lookahead import lookahead
 from tdfusion_jax.ops import compiling
@@ -32,6 +35,7 @@ from tdfusion_jax.tasks.own import own_task
 from tdfusion_jax.tasks.segmentation import segmentation
 from tdfusion_jax.train import controls, optimisers
 from tdfusion_jax.train.checks import check, labels_needed
+from tdfusion_jax.train.initial import init_state
 from tdfusion_jax.train.networks import Networks, networks
 
 TASKS = {"detection": detection, "segmentation": segmentation, "scenic": scenic.task_from_names}
@@ -126,30 +130,44 @@ def source(config: Config, split: str, *, own_task: bool = False) -> Source:
 
   Their labels must fit `config.task` unless the task is the user's own.
   """
+  pairs, options = _read(config, split)
+  kind = labels_needed(config.task.kind)
+  if kind is not None and pairs.kind != kind and not own_task:
+    raise ConfigError(
+      f"config.task.kind={kind!r} does not fit {config.data.name}, which holds labels for: "
+      f"{pairs.kind}."
+    )
+  # A validation score over other pairs would be another score, so only training skips.
+  if config.data.bad_samples == "skip" and split == "train":
+    pairs = SkippingSource(pairs)
+  return _cached(config, pairs, split, options)
+
+
+def _read(config: Config, split: str) -> tuple[Source, dict[str, Any]]:
+  """The pairs as they are on disk, and the options they were read with."""
   data = config.data
   chosen = data.train_options if split == "train" else data.val_options
   options = {k: v for k, v in chosen.items() if v not in ("", None)}
+  name_of_split = data[f"{split}_split"]
   if data.records_dir:
-    found: Source = RecordSource(data.records_dir, data.name, data[f"{split}_split"], **options)
-  else:
-    found = get_source(data.name, root=data.root or None, split=data[f"{split}_split"], **options)
-  kind = labels_needed(config.task.kind)
-  if kind is not None and found.kind != kind and not own_task:
-    raise ConfigError(
-      f"config.task.kind={kind!r} does not fit {data.name}, which holds labels for: {found.kind}."
-    )
-  if data.bad_samples == "skip" and split == "train":
-    found = SkippingSource(found)
+    return RecordSource(data.records_dir, data.name, name_of_split, **options), options
+  root = data.root or None
+  return get_source(data.name, root=root, split=name_of_split, **options), options
+
+
+def _cached(config: Config, pairs: Source, split: str, options: dict[str, Any]) -> Source:
+  """`pairs` behind the caches that are asked for: memory above disk."""
+  data = config.data
   if data.cache_dir:
-    where = str(Path(data.records_dir or data.root or "").expanduser().absolute())
+    where = Path(data.records_dir or data.root or "").expanduser().absolute()
     about = {
       "name": data.name,
-      "where": where,
+      "where": str(where),
       "split": data[f"{split}_split"],
       "options": plain_options(options),
     }
-    found = DiskCachedSource(found, data.cache_dir, data.cache_disk_mb << 20, about)
-  return CachedSource(found, data.cache_mb << 20) if data.cache_mb else found
+    pairs = DiskCachedSource(pairs, data.cache_dir, data.cache_disk_mb << 20, about)
+  return CachedSource(pairs, data.cache_mb << 20) if data.cache_mb else pairs
 
 
 def optimiser(config: Config, letter: str, steps_per_epoch: int) -> optax.GradientTransformation:
@@ -224,8 +242,8 @@ def experiment(
   )
   if pairs is None and judge is None and list(train.classes) != list(val.classes):
     raise ConfigError(
-      f"config.data: training and validation name their classes differently, {list(train.classes)} and "
-      f"{list(val.classes)}; a class would be taken for another."
+      "config.data: training and validation name their classes differently, "
+      f"{list(train.classes)} and {list(val.classes)}; a class would be taken for another."
     )
   steps = _step_source(config, train)
   how = method(config, judge or task(config, len(train.classes)), used)
@@ -259,55 +277,6 @@ def _inner_rates(config: Config, steps: StepSource) -> Callable[[Any], Rates]:
     return Rates(of_f(since_pretraining), of_t(since_pretraining))
 
   return rates
-
-
-def init_state(
-  config: Config,
-  how: Method,
-  rules: Optimisers,
-  task_size: tuple[int, int],
-  used: Networks | None = None,
-) -> TrainState:
-  """Where training starts: fresh or given weights, optimisers at rest.
-
-  Args:
-    config: its seed, and the weights that `init` names.
-    how: functions and switches, of `method`.
-    rules: update rules of F, G and T.
-    task_size: (H, W) of what T sees.
-    used: networks in the places of F and G; None makes those that `config` names.
-  """
-  used = networks(config) if used is None else used
-  key, f_key, g_key, t_key = jax.random.split(jax.random.key(config.seed), 4)
-  image = jnp.zeros((1, *task_size, 1))
-  if config.stage == "task":
-    f_params, image = {}, how.fuse({}, image, image)
-  else:
-    f_params = _start(config, "f", partial(fusers.init_variables, used.fuser.network, f_key))[
-      "params"
-    ]
-  g_params: Any = {}
-  if config.loss.weights == "learned":
-    g_params = _start(config, "g", partial(fusers.init_variables, used.weigher.network, g_key))[
-      "params"
-    ]
-  t_params, t_stats = {}, {}
-  if how.task:
-    judge, names = how.task, ("params", "batch_stats")
-    started = _start(config, "t", lambda: dict(zip(names, judge.init(t_key, image), strict=True)))
-    t_params, t_stats = (started.get(name, {}) for name in names)
-  return meta.init_state(Params(f_params, g_params, t_params, t_stats), rules, key)
-
-
-def _start(config: Config, letter: str, make: Callable[[], dict]) -> dict:
-  """What `make` makes, {"params": ...} and the like, or what the file in `init.<letter>` holds in its place."""
-  path = config.init[letter]
-  if not path:
-    return make()
-  loaded, _ = weightfiles.load_weights(path)
-  return jax.tree.map(
-    jnp.asarray, weightfiles.match(loaded, jax.eval_shape(make), f"{path} (init.{letter})")
-  )
 
 
 def config_to_json(config: Config) -> dict:

@@ -66,7 +66,7 @@ def test_g_steps_by_this_rule_lower_the_judged_loss_and_move_g_only():
 
 @pytest.mark.parametrize("to", [0.5, 0.7])
 def test_a_strong_anchor_holds(to):
-  """The departure is zero at the anchor, and only there; nothing else moves G beside a strong one."""
+  """The departure is zero at the anchor, and only there; a strong one leaves G nothing else."""
   rules = toy.all_by(optax.adam(0.05))
   g_step, _ = meta.make_steps(toy.method(), equilibrium(1e6, to), rules)
   step, state = jax.jit(g_step), toy.state(rules, np.float32)

@@ -193,7 +193,7 @@ def test_ctrl_c_around_a_validation_leaves_its_row_there_once(
 
 
 def test_no_checkpoint_is_kept_of_what_is_not_finite(tmp_path):
-  """A rate of infinity makes the first update infinite; nothing is logged before it would be saved."""
+  """A rate of infinity makes the first update infinite; no line is due before the checkpoint."""
   with pytest.raises(DivergedError, match="f_update_norm"):
     train(
       config(**{"optim.f.learning_rate": float("inf"), "log.every": 50, "log.validate_every": 0}),
