@@ -17,16 +17,17 @@ import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from tdfusion_jax import weightfiles
-from tdfusion_jax.batch import Views
+from tdfusion_jax.batch import Pair, Views
 from tdfusion_jax.config import ConfigError
 from tdfusion_jax.data import val_batches
+from tdfusion_jax.data.source import find
 from tdfusion_jax.meta import Method, Rates, Teacher, TrainState, teach
 from tdfusion_jax.meta.equilibrium import equilibrium
 from tdfusion_jax.meta.lookahead import lookahead
@@ -63,58 +64,88 @@ def push(
 
 def by_region(asked: np.ndarray, masks: list[dict[str, np.ndarray]]) -> np.ndarray:
   """Mean push of [B, H, W] in each of `REGIONS`, NaN in one that no image has."""
-  only = [np.stack([mask[name] for mask in masks]) for name in ("ir_only", "vi_only")]
-  return np.array([asked[m].mean() if m.any() else np.nan for m in (*only, ~(only[0] | only[1]))])
+  infrared = np.stack([mask["ir_only"] for mask in masks])
+  visible = np.stack([mask["vi_only"] for mask in masks])
+  regions = (infrared, visible, ~(infrared | visible))
+  return np.array([asked[region].mean() if region.any() else np.nan for region in regions])
+
+
+class _World(NamedTuple):
+  """A run's networks and the validation batches to ask about."""
+
+  method: Method
+  state: TrainState
+  rates: Rates
+  batches: list[Pair]
+  masks: list[list[dict[str, np.ndarray]]]
+  """Of each batch, what its images alone show."""
+
+
+def _open(run: Path, t: str | Path | None, batches: int) -> _World:
+  """The run's F and T (or `t`) and its first validation batches."""
+  config = open_run(run.name, run).config
+  if config.task.kind == "none" or not config.data.name.startswith("synthetic"):
+    raise ConfigError(f"{run}: a run with a task on the built-in world is needed.")
+  weights = run / "weights"
+  config.init.f, config.init.g = str(weights / "f.safetensors"), ""
+  config.init.t = str(t or weights / "t.safetensors")
+  experiment = build.experiment(config)
+  size, rows = tuple(config.data.task_size), config.data.batch_size
+  count = min(batches, len(experiment.val) // rows)
+  scene = find(experiment.val, "scene")
+  if count < 2 or scene(0)["ir_only"].shape != size:
+    raise ConfigError(
+      f"{run}: two validation batches and more, of scenes as large as data.task_size, are needed."
+    )
+  pairs = val_batches(
+    experiment.val,
+    batch_size=rows,
+    task_size=size,
+    max_boxes=config.data.max_boxes,
+    limit=count * rows,
+  )
+  return _World(
+    experiment.method,
+    experiment.init(),
+    Rates(config.meta.eta_f, config.meta.eta_t),
+    [jax.tree.map(jnp.asarray, pair) for pair in pairs],
+    [[scene(rows * batch + row) for row in range(rows)] for batch in range(count)],
+  )
 
 
 def measure(
   run: str | Path, t: str | Path | None = None, w_a: float = 0.5, batches: int = 25
-) -> Iterator[tuple]:
-  """Yields (rule, means, standard errors), arrays of three, `REGIONS`.
+) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+  """What each rule asks of the weights.
+
+  Args:
+    run: run folder.
+    t: weight file of a T in place of the run's.
+    w_a: where the weights stand.
+    batches: validation batches to average over, at most.
+
+  Yields:
+    (rule, means, standard errors), arrays of three, `REGIONS`.
 
   Raises:
     ConfigError: not a run with a task on the built-in world.
     CheckpointError: weights that do not fit.
   """
-  run = Path(run)
-  config = open_run(run.name, run).config
-  if config.task.kind == "none" or not config.data.name.startswith("synthetic"):
-    raise ConfigError(f"{run}: a run with a task on the built-in world is needed.")
-  weights = run / "weights"
-  config.init.f, config.init.g, config.init.t = (
-    str(weights / "f.safetensors"),
-    "",
-    str(t or weights / "t.safetensors"),
-  )
-  experiment = build.experiment(config)
-  state, method, source = experiment.init(), experiment.method, experiment.val
-  world: Any = getattr(source, "source", source)  # a cache holds it
-  size, rows = tuple(config.data.task_size), config.data.batch_size
-  count = min(batches, len(source) // rows)
-  pairs = list(
-    val_batches(
-      source, batch_size=rows, task_size=size, max_boxes=config.data.max_boxes, limit=count * rows
-    )
-  )
-  if count < 2 or world.scene(0)["ir_only"].shape != size:
-    raise ConfigError(
-      f"{run}: two validation batches and more, of scenes as large as data.task_size, are needed."
-    )
-  teachers = {
-    "lookahead": lookahead(Rates(config.meta.eta_f, config.meta.eta_t)),
-    "equilibrium": equilibrium(),
-  }
+  world = _open(Path(run), t, batches)
+  teachers = {"lookahead": lookahead(world.rates), "equilibrium": equilibrium()}
   for rule, teacher in teachers.items():
-    ask = jax.jit(partial(push, teacher, method, w_a=w_a))
+    ask = jax.jit(partial(push, teacher, world.method, w_a=w_a))
     means, sizes = [], []
-    for i, pair in enumerate(pairs):
-      other = pairs[(i + 1) % count]
-      mtr, mts = (pair, other) if rule == "lookahead" else (other, pair)  # asked of `pair`
-      asked = np.asarray(ask(state, *(jax.tree.map(jnp.asarray, Views(x, x)) for x in (mtr, mts))))
-      means.append(by_region(asked, [world.scene(rows * i + k) for k in range(rows)]))
+    others = world.batches[1:] + world.batches[:1]
+    for pair, other, masks in zip(world.batches, others, world.masks, strict=True):
+      # Both rules are asked about `pair`.
+      mtr, mts = (pair, other) if rule == "lookahead" else (other, pair)
+      asked = np.asarray(ask(world.state, Views(mtr, mtr), Views(mts, mts)))
+      means.append(by_region(asked, masks))
       sizes.append(np.abs(asked).mean())
     scaled = np.stack(means) / np.mean(sizes)
-    errors = np.nanstd(scaled, axis=0, ddof=1) / np.sqrt((~np.isnan(scaled)).sum(axis=0))
+    counts = (~np.isnan(scaled)).sum(axis=0)
+    errors = np.nanstd(scaled, axis=0, ddof=1) / np.sqrt(counts)
     yield rule, np.nanmean(scaled, axis=0), errors
 
 
