@@ -9,6 +9,8 @@ import json
 import os
 import sys
 import traceback
+import types
+import typing
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -49,7 +51,7 @@ def is_plugin(name: str) -> bool:
   return ":" in name
 
 
-def plugin(name: str, field: str) -> Callable[..., Any]:
+def plugin(name: str, field: str, returns: type | None = None) -> Callable[..., Any]:
   """The function of the user's that a setting names as `package.module:function`.
 
   The module is looked for in the current folder first, then among installed packages. The folder
@@ -58,10 +60,13 @@ def plugin(name: str, field: str) -> Callable[..., Any]:
   Args:
     name: such as "my_data:reader"; `a.b:C.d` names an attribute of an attribute.
     field: what named it, for messages: a config field or an option, such as "config.data.name".
+    returns: what the function must be annotated to return. Needed where the config of a run folder
+      from elsewhere may name it: without that mark such a file could have any installed function
+      called with arguments of its choice.
 
   Raises:
-    UsageError: the name is malformed, the module is missing or fails to be imported, or has no such
-      function.
+    UsageError: the name is malformed, the module is missing or fails to be imported, has no such
+      function, or the function is not annotated.
   """
   where = f"{field}={name!r}"
   module_name, _, path = name.partition(":")
@@ -74,7 +79,21 @@ def plugin(name: str, field: str) -> Callable[..., Any]:
     found = getattr(found, part)
   if not callable(found):
     raise UsageError(f"{where}: {path} is not a function but {type(found).__name__}.")
+  if returns is not None and _promised(found) is not returns:
+    what = f"{returns.__module__.removeprefix('tdfusion_jax.')}.{returns.__name__}"
+    raise UsageError(f"{where}: annotate what it returns: def {path}(...) -> {what}.")
   return found
+
+
+def _promised(function: Callable) -> Any:
+  """The annotation of what `function` returns; None without one that can be read."""
+  promised = getattr(function, "__annotations__", {}).get("return")
+  # Alone, since other annotations of a user's may name what only type checkers import.
+  alone = types.SimpleNamespace(__annotations__={"return": promised})
+  try:
+    return typing.get_type_hints(alone, getattr(function, "__globals__", {})).get("return")
+  except (AttributeError, NameError, SyntaxError, TypeError):
+    return None
 
 
 def made_by(name: str, field: str, *arguments: Any, **options: Any) -> Any:

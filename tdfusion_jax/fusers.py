@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import typing
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -128,9 +127,8 @@ def _applied(module: Any) -> Callable[..., Any]:
 def own_network(kind: type[_Kind], name: str, options: Mapping[str, Any], field: str) -> _Kind:
   """The network of the user's factory, called as `factory(**options)`.
 
-  The factory must be annotated with what it returns, `def factory(width=8) -> fusers.Fuser`. The
-  config of a run folder from elsewhere may name it: without that mark such a file could have any
-  installed function called with arguments of its choice.
+  The factory must be annotated with what it returns, `def factory(width=8) -> fusers.Fuser`, see
+  `files.plugin`.
 
   Args:
     kind: `Fuser` or `Weigher`.
@@ -142,22 +140,12 @@ def own_network(kind: type[_Kind], name: str, options: Mapping[str, Any], field:
     UsageError: there is no such function, it is not annotated, does not accept the options, or
       returns something else.
   """
-  where, wanted = f"{field}={name!r}", f"fusers.{kind.__name__}"
-  if _promised(plugin(name, field)) is not kind:
-    factory = name.rpartition(":")[2]
-    raise UsageError(f"{where}: annotate what it returns: def {factory}(...) -> {wanted}.")
+  plugin(name, field, kind)
   made = made_by(name, field, **options)
   if not isinstance(made, kind):
-    raise UsageError(f"{where}: a {wanted} is needed, not {type(made).__name__}.")
+    found = type(made).__name__
+    raise UsageError(f"{field}={name!r}: a fusers.{kind.__name__} is needed, not {found}.")
   return made
-
-
-def _promised(factory: Callable) -> Any:
-  """The annotation of what `factory` returns; None without one that can be read."""
-  try:
-    return typing.get_type_hints(factory).get("return")
-  except (AttributeError, NameError, SyntaxError, TypeError):
-    return None
 
 
 def init_variables(network: Any, key) -> dict:

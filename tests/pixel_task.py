@@ -24,7 +24,7 @@ QUICK = {
 }
 
 
-def pixel_task(num_classes, variant="b0", in_channels=1, **options):
+def pixel_task(num_classes, variant="b0", in_channels=1, **options) -> Task:
   """A linear classifier of single pixels: compiles at once, and brightness does tell classes apart."""
   del variant, options
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from tdfusion_jax.files import UsageError, made_by
+from tdfusion_jax.files import UsageError, made_by, plugin
 from tdfusion_jax.tasks import Task
 
 
@@ -16,6 +16,8 @@ def own_task(
 ) -> Task:
   """The task of the user's factory, called as `factory(num_classes, variant=variant, **options)`.
 
+  The factory must be annotated with what it returns, `-> tasks.Task`, see `files.plugin`.
+
   Args:
     name: `package.module:function`.
     num_classes: of the data set.
@@ -24,8 +26,10 @@ def own_task(
     field: what named it, for messages.
 
   Raises:
-    UsageError: there is no such function, it does not accept the options, or makes no `Task`.
+    UsageError: there is no such function, it is not annotated, does not accept the options, or
+      makes no `Task`.
   """
+  plugin(name, field, Task)
   made = made_by(name, field, num_classes, variant=variant, **options)
   if not isinstance(made, Task) or not all(map(callable, made)):
     found = type(made).__name__

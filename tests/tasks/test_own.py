@@ -15,7 +15,7 @@ CODE = """
 from tdfusion_jax.tasks import Task
 
 
-def factory(num_classes, variant="", *, width=3):
+def factory(num_classes, variant="", *, width=3) -> Task:
   def init(key, images):
     return {"sizes": (num_classes, variant, width)}, {}
 
@@ -25,15 +25,19 @@ def factory(num_classes, variant="", *, width=3):
   return Task(init, other, other, other)
 
 
-def list_of_four(num_classes, variant):
+def list_of_four(num_classes, variant) -> Task:
   return [1, 2, 3, 4]
 
 
-def unfinished(num_classes, variant):
+def unfinished(num_classes, variant) -> Task:
   return Task(None, None, None, None)
 
 
-def faulty(num_classes, variant):
+def unmarked(num_classes, variant):
+  raise SystemExit("called")
+
+
+def faulty(num_classes, variant) -> Task:
   return num_classes + variant
 """
 
@@ -80,6 +84,7 @@ def test_a_name_without_a_colon_is_one_of_ours():
   [
     ("plug_task:factroy", {}, "plug_task has no factroy. Is it factory?"),
     ("plug_task:factory", {"gelu": "erf"}, "does not accept what it is given: .* 'gelu'"),
+    ("plug_task:unmarked", {}, r"annotate what it returns: def unmarked\(...\) -> tasks.Task"),
     ("plug_task:list_of_four", {}, "a tasks.Task of four functions is needed, not list"),
     ("plug_task:unfinished", {}, "a tasks.Task of four functions is needed"),
   ],

@@ -29,6 +29,8 @@ SOURCES: dict[str, Callable[..., Source]] = {
 def find_reader(name: str, field: str = "config.data.name") -> Callable[..., Source]:
   """The reader `(root, split, **options) -> Source` of a data set: one of `SOURCES`, or the user's own.
 
+  The user's own must be annotated with what it returns, `-> data.Source`, see `files.plugin`.
+
   Args:
     name: a key of `SOURCES`, or `package.module:function`.
     field: what named it, for messages.
@@ -38,7 +40,7 @@ def find_reader(name: str, field: str = "config.data.name") -> Callable[..., Sou
     UsageError: the user's own cannot be found.
   """
   if is_plugin(name):
-    return plugin(name, field)
+    return plugin(name, field, Source)
   if name not in SOURCES:
     known = ", ".join(SOURCES)
     raise DatasetError(

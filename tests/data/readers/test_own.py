@@ -13,6 +13,7 @@ from tdfusion_jax.files import UsageError
 READER = """
 import numpy as np
 from tdfusion_jax.batch import Sample
+from tdfusion_jax.data import Source
 
 
 class Own:
@@ -32,15 +33,19 @@ class Own:
     return "two pairs"
 
 
-def reader(root, split="train", level: int = 7, *, more: "Nowhere" = None, many: list[int] = ()):
+def reader(root, split="train", level: int = 7, *, more: "Nowhere" = None, many: list[int] = ()) -> Source:
   return Own(root, split, level)
 
 
-def anything(root, split="train", **options):
+def anything(root, split="train", **options) -> Source:
   return Own(root, split, options["level"])
 
 
-def wrong(root, split="train"):
+def unmarked(root, split="train"):
+  raise SystemExit("called")
+
+
+def wrong(root, split="train") -> Source:
   return [1, 2]
 """
 
@@ -69,7 +74,8 @@ def test_its_options_are_checked_by_its_signature(mine):
 
 def test_an_annotated_option_of_another_type_is_named(mine, tmp_path):
   (tmp_path / "own_reader.py").write_text(
-    "def reader(root, split='train', level: int = 7, word: bytes = b''): ...\n"
+    "from tdfusion_jax.data import Source\n"
+    "def reader(root, split='train', level: int = 7, word: bytes = b'') -> Source: ...\n"
   )
   with pytest.raises(DatasetError, match="level='x' is not a whole number"):
     check_reader_options("own_reader:reader", {"level": "x"})
@@ -80,6 +86,8 @@ def test_an_annotated_option_of_another_type_is_named(mine, tmp_path):
 def test_what_is_no_reader_is_named(mine):
   with pytest.raises(UsageError, match="config.data.name='own_reader:raeder': .* Is it reader?"):
     get_source("own_reader:raeder")
+  with pytest.raises(UsageError, match="annotate what it returns: .* -> data.source.Source"):
+    get_source("own_reader:unmarked")
   with pytest.raises(UsageError, match="--dataset='nowhere:reader': there is no module nowhere"):
     find_reader("nowhere:reader", "--dataset")
   with pytest.raises(
