@@ -22,7 +22,9 @@ from tdfusion_jax import cli, fusers
 from tdfusion_jax.data import get_source
 from tdfusion_jax.data.transforms import luminance
 from tdfusion_jax.fusing.arrays import make_fuse_fn
+from tdfusion_jax.images.files import read_image
 from tdfusion_jax.train.runfolder import read_metrics
+from tdfusion_jax.weightfiles import load_weights
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text()
@@ -34,7 +36,9 @@ SMALL = [
   "--config.meta.steps=2",
   "--config.log.every=1",
   "--config.log.pictures=1",
+  "--config.loss.network=tiny:weigher",
 ]
+SIDES = ("photos/ir", "photos/vi", "fused")
 SMALL_SCENES = [
   "--config.data.train_options.count=8",
   "--config.data.val_options.count=2",
@@ -45,7 +49,7 @@ TRAIN = """
 import sys
 sys.path[1:1] = {paths!r}
 import pytest, tiny
-tiny.install(pytest.MonkeyPatch())
+tiny.compile_quickly(pytest.MonkeyPatch())
 from tdfusion_jax import main
 main.main(["main", *sys.argv[1:]])
 """
@@ -82,6 +86,8 @@ def run(command):
     subprocess.run([sys.executable, *words[1:]], check=True, env=environment)
   elif words[:2] == ["tdfusion", "train"]:
     more = SMALL + (SMALL_SCENES if "synthetic" in command else [])
+    if "fusion.network" not in command:
+      more = [*more, "--config.fusion.network=tiny:fuser"]
     code = TRAIN.format(paths=[str(ROOT), str(ROOT / "tests")])
     subprocess.run([sys.executable, "-c", code, *words[2:], *more], check=True, env=environment)
   else:
@@ -163,6 +169,30 @@ def test_a_metric(mine):
   assert "sharpness" in Path("scores.md").read_text()
 
 
+def convolved(image, kernel, bias):
+  """[H, W, C] with zeros around, 3x3, by definition."""
+  height, width, _ = image.shape
+  padded = np.pad(image, ((1, 1), (1, 1), (0, 0)))
+  parts = [padded[y : y + height, x : x + width] @ kernel[y, x] for y in range(3) for x in range(3)]
+  return sum(parts) + bias
+
+
+def test_a_fusion_network(mine):
+  follow("A fusion network")
+  f = load_weights("runs/my_net/weights/f.safetensors")[0]["params"]
+  one, two = ([f[f"Conv_{i}"][part] for part in ("kernel", "bias")] for i in (0, 1))
+  for file in sorted(Path("photos/ir").iterdir()):
+    ir, vi, fused = (read_image(folder / file.name) for folder in map(Path, SIDES))
+    images = np.concatenate([ir, luminance(np.uint8(np.round(vi * 255)))[..., None]], axis=-1)
+    expected = 1 / (1 + np.exp(-convolved(np.maximum(convolved(images, *one), 0), *two)))[..., 0]
+    # Colour is put back: where no channel is cut off, the luminance is the network's, by 8 bits.
+    whole = ((fused > 0.01) & (fused < 0.99)).all(axis=-1)
+    assert whole.mean() > 0.5
+    found = luminance(np.uint8(np.round(fused * 255)))
+    np.testing.assert_allclose(found[whole], expected[whole], atol=1.5 / 255)
+    assert expected.std() > 0.01  # not one gray
+
+
 def test_a_rule_for_g(mine):
   follow("A rule for G")
   config = json.loads(Path("runs/my_rule/config.json").read_text())
@@ -211,7 +241,7 @@ def test_every_recipe_is_followed():
   titles = re.findall(
     r"^### (.*)$", TEXT.partition("## Recipes")[2].partition("## Adding it here")[0], re.MULTILINE
   )
-  assert titles == ["A task", "A data set", "A metric", "A rule for G"]
+  assert titles == ["A task", "A data set", "A metric", "A fusion network", "A rule for G"]
 
 
 @pytest.mark.parametrize(
