@@ -58,9 +58,9 @@ class Views(NamedTuple):
   """The two views of the same scenes that one training step sees."""
 
   crop: Pair
-  """Random crops at full resolution without target: the fusion loss looks here."""
+  """Random crops at full resolution without target: what the fusion loss compares."""
   whole: Pair
-  """The whole pairs, resized for the task network, with their target: the task loss looks here."""
+  """The whole pairs, resized for the task network, with their target: what the task loss judges."""
 
 
 class Sample(NamedTuple):

@@ -2,7 +2,7 @@
 
   python tools/credit.py RUN [--t=FILE.safetensors] [--w=0.5] [--batches=25]
 
-RUN is a finished run on the synthetic world with a task; its F and T are taken, or with `--t`
+RUN is a finished run on the synthetic world with a task; its F and T are used, or with `--t`
 another T, one that has learned longer, say. Weights are `--w` everywhere, one number per pixel in
 the place of G: the gradient of G's objective with respect to them is what a rule asks of every
 pixel, before G's network has had its say.

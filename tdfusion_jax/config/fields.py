@@ -39,11 +39,11 @@ def base() -> Config:
         "root": "",  # the data set in its distributed layout
         # or records made by `tdfusion data build --data_dir`, with the same options
         "records_dir": "",
-        # at a training pair that cannot be read; or skip: take the next one, and say so
+        # at a training pair that cannot be read; or skip: go on with the next one, and report it
         "bad_samples": "stop",
         "train_split": "train",
         "val_split": "test",
-        "test_split": "",  # a further split that the task stage looks at once, at its end
+        "test_split": "",  # a further split that the task stage judges once, at its end
         "train_options": {},  # further arguments of the source, see tdfusion_jax/data
         "val_options": {},
         "batch_size": 2,

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 class Task(NamedTuple):
   """A task network and its loss as pure functions, made by a factory from plain arguments.
 
-  Write your own by filling the four fields; training needs nothing else. `params` and `stats` are
+  Write your own by filling the first four fields; training needs nothing else. `params` and `stats` are
   any pytrees (`stats` holds what training moves without a gradient, such as running statistics, or
   `{}`).
   """
@@ -21,3 +21,7 @@ class Task(NamedTuple):
   """(outputs, target) -> (scalar L_t, {part: scalar})."""
   predict: Callable[..., Any]
   """(params, stats, images) -> predictions of static shapes, for people and metrics."""
+  labels: str | None = None
+  """What targets `loss` reads: "segmentation" (`SegTarget`) or "detection" (`DetTarget`).
+
+  Other data is then refused before training begins. None accepts what the data source holds."""

@@ -31,7 +31,7 @@ def own_task(
   """
   plugin(name, field, Task)
   made = made_by(name, field, num_classes, variant=variant, **options)
-  if not isinstance(made, Task) or not all(map(callable, made)):
+  if not isinstance(made, Task) or not all(map(callable, made[:4])):
     found = type(made).__name__
     raise UsageError(f"{field}={name!r}: a tasks.Task of four functions is needed, not {found}.")
   return made

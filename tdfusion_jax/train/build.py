@@ -246,7 +246,10 @@ def experiment(
       f"{list(train.classes)} and {list(val.classes)}; a class would be taken for another."
     )
   steps = _step_source(config, train)
-  how = method(config, judge or task(config, len(train.classes)), used)
+  judge = judge or task(config, len(train.classes))
+  for of_split in (train, val):
+    _require_labels(judge, of_split)
+  how = method(config, judge, used)
   # Each optimiser counts its own steps; pre-training moves the clocks of F and T on a little.
   optimisers = Optimisers(
     f=optimiser(config, "f", steps.ft_steps),
@@ -264,6 +267,14 @@ def experiment(
     val=val,
     init=partial(init_state, config, how, optimisers, steps.task_size, used),
   )
+
+
+def _require_labels(judge: Task | None, pairs: Source) -> None:
+  if judge is not None and judge.labels not in (None, pairs.kind):
+    raise ConfigError(
+      f"config.task: this task reads labels for {judge.labels}, and they are for {pairs.kind} in "
+      f"{pairs.describe()}; choose other data, or another task."
+    )
 
 
 def _inner_rates(config: Config, steps: StepSource) -> Callable[[Any], Rates]:

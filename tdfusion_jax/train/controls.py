@@ -5,7 +5,17 @@ import jax.numpy as jnp
 
 
 def weigh_constant(g_params, ir: jax.Array, vi: jax.Array, *, w_a: float) -> jax.Array:
-  """The same (w_a, 1 - w_a) everywhere; `g_params` is empty."""
+  """The same weights everywhere.
+
+  Args:
+    g_params: `{}`, in the place of G's.
+    ir: [B, H, W, 1].
+    vi: [B, H, W, 1].
+    w_a: of infrared, in [0, 1].
+
+  Returns:
+    (w_a, 1 - w_a) [B, H, W, 2].
+  """
   del g_params, vi
   return jnp.concatenate([jnp.full_like(ir, w_a), jnp.full_like(ir, 1 - w_a)], axis=-1)
 

@@ -293,6 +293,6 @@ def _validate(
   if sheet is not None:
     pictures.save(folder.path / "pictures" / f"epoch_{epoch:03d}.png", sheet)
     folder.picture("validation", sheet, int(state.step))
-  # Last: a run that goes on takes this line for the whole validation.
+  # Last: a resumed run reads this line as: the whole validation is there.
   folder.write({"step": int(state.step), "phase": "val", "epoch": epoch, **measured})
   log.info("epoch %d: %s", epoch, json.dumps({k: round(v, 4) for k, v in measured.items()}))

@@ -1,4 +1,4 @@
-"""From a config to functions: what teaches G."""
+"""From a config to functions: what teaches G, and whether a task fits the data."""
 
 import sys
 
@@ -6,9 +6,11 @@ import jax
 import numpy as np
 import pytest
 import toy
+from pixel_task import pixel_task
 
 from configs import load
 from tdfusion_jax import meta
+from tdfusion_jax.config import ConfigError
 from tdfusion_jax.files import UsageError
 from tdfusion_jax.train import build, checks
 
@@ -58,3 +60,14 @@ def test_a_rule_of_ones_own_gets_its_options(mine):
 def test_options_that_a_rule_of_ones_own_does_not_have_are_an_error(mine):
   with pytest.raises(UsageError, match=r"config\.meta\.rule=.*'strengthh'"):
     build.teacher(config(strengthh=3.0), lambda step: meta.Rates(0, 0), toy.adams().t)
+
+
+def test_a_task_of_ones_own_names_the_labels_that_it_reads():
+  made = load("synthetic_seg", "weights=0.5")
+  task = pixel_task(5)._replace(labels="detection")
+  with pytest.raises(
+    ConfigError, match="reads labels for detection, and they are for segmentation"
+  ):
+    build.experiment(made, task)
+  assert build.experiment(made, task._replace(labels="segmentation")).method.task.labels
+  assert build.experiment(made, pixel_task(5)).method.task.labels is None  # whatever there is
