@@ -1,16 +1,27 @@
-"""Reading and writing image files for fusion: gray, RGB, RGBA and palette of 8 to 32 bits, paired by name."""
+"""Image files: listed and paired by name, opened under one limit, read for fusion, written whole.
 
+Read are gray, RGB, RGBA and palette files of 8 to 32 bits.
+"""
+
+import io
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from tdfusion_jax.files import UsageError, atomic_write
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
-_MAX_PIXELS = 150_000_000  # Pillow refuses on its own from 179 million
+"""Of image files, in lower case; nothing else in a folder is looked at."""
+MAX_PIXELS = 200_000_000
+MAX_SIDE = 65_536
 _ORIENTATION = 0x0112  # EXIF
+
+_open_lock = threading.Lock()
+_T = TypeVar("_T")
 
 
 class ImageError(UsageError):
@@ -21,8 +32,8 @@ class Scale(NamedTuple):
   """How a file's numbers become [0, 1]."""
 
   kind: str = "linear"
-  """linear: the whole range of the file's type; percentile: `low` and `high` percent of the image's values become 0
-  and 1; range: the values `low` and `high` do."""
+  """linear: the whole range of the file's type; percentile: `low` and `high` percent of the image's
+  values become 0 and 1; range: the values `low` and `high` do."""
   low: float = 0.0
   high: float = 100.0
 
@@ -47,7 +58,8 @@ def parse_scale(text: str) -> Scale:
     low = high = np.nan
   if name not in ("range", "percentile") or not (np.isfinite(low + high) and low < high):
     raise ImageError(
-      f"scale {text!r} is none of linear, percentile, percentile:LOW:HIGH, LOW:HIGH with LOW < HIGH."
+      f"scale {text!r} is none of linear, percentile, percentile:LOW:HIGH, "
+      "LOW:HIGH with LOW < HIGH."
     )
   if name == "percentile" and not 0 <= low < high <= 100:
     raise ImageError(f"scale {text!r}: percentages are from 0 to 100.")
@@ -81,9 +93,9 @@ class Pixels(NamedTuple):
 
 
 def read_image(path: str | Path, scale: Scale = LINEAR) -> np.ndarray:
-  """[H, W, 1] or [H, W, 3] float32 in [0, 1]: gray files stay gray, colour and palette become RGB, alpha is dropped.
+  """[H, W, 1] or [H, W, 3] float32 in [0, 1] from a file.
 
-  EXIF orientation is applied. Of a file with several images the first is read.
+  Gray files stay gray, colour and palette become RGB, alpha is dropped. EXIF orientation is applied. Of a file with several images the first is read.
 
   Args:
     path: 8 or 16 bits, or 32-bit whole or floating point numbers.
@@ -91,38 +103,88 @@ def read_image(path: str | Path, scale: Scale = LINEAR) -> np.ndarray:
       and floats must lie in [0, 1].
 
   Raises:
-    ImageError: missing, corrupt, larger than 150 megapixels, or values that `scale` does not fit.
+    ImageError: missing, corrupt, larger than 200 megapixels, or values that `scale` does not fit.
   """
   return read_pixels(path, scale).whole()
 
 
 def read_pixels(path: str | Path, scale: Scale = LINEAR) -> Pixels:
   """`read_image` without converting: a quarter of the memory for 8 bits."""
-  path = Path(path)
+  return decode(path, lambda image: _pixels_of(image, str(path), scale))
+
+
+def open_image(
+  path: str | Path, content: bytes | None = None, formats: Sequence[str] | None = None
+) -> Image.Image:
+  """The image, not yet decoded; the size that it claims is within `MAX_PIXELS` and `MAX_SIDE`.
+
+  Args:
+    path: the file, also for messages.
+    content: its bytes where they were read already.
+    formats: the only ones to try, as Pillow names them; None for all.
+
+  Raises:
+    ImageError: too large.
+    OSError: missing, or no image.
+  """
+  # Pillow's own limit is a process-wide setting and only warns: ours replaces it while the header
+  # is read.
+  with _open_lock:
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+      image = Image.open(path if content is None else io.BytesIO(content), formats=formats)
+    finally:
+      Image.MAX_IMAGE_PIXELS = limit
   try:
-    with Image.open(path) as image:
-      return _pixels_of(image, str(path), scale)
+    _check_size(image, str(path))
+  except ImageError:
+    image.close()
+    raise
+  return image
+
+
+def decode(
+  path: str | Path,
+  convert: Callable[[Image.Image], _T],
+  content: bytes | None = None,
+  formats: Sequence[str] | None = None,
+) -> _T:
+  """`convert(image)` of the opened image; every failure is an `ImageError` that names the file.
+
+  Args:
+    path: the file, also for messages.
+    convert: what to make of the image, which is closed afterwards.
+    content: see `open_image`.
+    formats: see `open_image`.
+  """
+  try:
+    with open_image(path, content, formats) as image:
+      return convert(image)
   except FileNotFoundError:
     raise ImageError(f"{path} does not exist.") from None
-  except (
-    OSError,
-    UnidentifiedImageError,
-    ValueError,
-    SyntaxError,
-    Image.DecompressionBombError,
-  ) as error:
-    if isinstance(error, ImageError):
-      raise
-    raise ImageError(f"{path} cannot be read as an image: {error}") from error
+  except UsageError:  # an own message of `open_image` or `convert`
+    raise
+  except Exception as error:  # decoders of damaged files raise nearly anything
+    raise ImageError(f"{path}: cannot be read as an image ({error})") from error
+
+
+def _check_size(image: Image.Image, name: str) -> None:
+  width, height = image.size
+  if width * height > MAX_PIXELS:
+    raise ImageError(
+      f"{name}: {width}x{height} pixels, more than the limit of {MAX_PIXELS // 10**6} million"
+    )
+  if max(width, height) > MAX_SIDE:
+    raise ImageError(f"{name}: {width}x{height} pixels, a side longer than the limit of {MAX_SIDE}")
 
 
 def image_size(path: str | Path) -> tuple[int, int] | None:
-  """(height, width) as the file's head says, upright; None if it cannot be read."""
+  """(height, width) as the file's head states, upright; None if it cannot be read."""
   try:
-    with Image.open(path) as image:
+    with open_image(path) as image:
       turned = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
       return (image.width, image.height) if turned else (image.height, image.width)
-  except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+  except (OSError, ValueError, SyntaxError):
     return None
 
 
@@ -134,13 +196,8 @@ def from_pil(image: Image.Image, name: str, scale: Scale = LINEAR) -> np.ndarray
 
 
 def _pixels_of(image: Image.Image, name: str, scale: Scale) -> Pixels:
-  if image.width * image.height > _MAX_PIXELS:
-    raise ImageError(
-      f"{name}: {image.width}x{image.height} pixels are more than {_MAX_PIXELS // 10**6} million."
-    )
-  ImageOps.exif_transpose(
-    image, in_place=True
-  )  # in place, since what it returns otherwise is a copy
+  _check_size(image, name)  # of an image that `open_image` did not open
+  ImageOps.exif_transpose(image, in_place=True)  # what it returns otherwise is a copy
   if image.mode not in ("I", "F") and not image.mode.startswith("I;16"):
     mode = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
     image = image if image.mode == mode else image.convert(mode)
@@ -148,16 +205,30 @@ def _pixels_of(image: Image.Image, name: str, scale: Scale) -> Pixels:
 
 
 def to_unit(array: np.ndarray, name: str, scale: Scale = LINEAR) -> np.ndarray:
-  """Numbers of any type as [H, W, C] float32 in [0, 1], see `read_image`; `name` is for errors.
+  """Numbers of any type as [H, W, C] float32 in [0, 1].
 
   Args:
     array: [H, W] or [H, W, C], uint8, uint16, int32 or floating point.
+    name: for errors.
+    scale: see `read_image`.
+
+  Raises:
+    ImageError: see `pixels`.
   """
   return pixels(array, name, scale).whole()
 
 
 def pixels(array: np.ndarray, name: str, scale: Scale = LINEAR) -> Pixels:
-  """Looks at the numbers of [H, W] or [H, W, C] and says what becomes 0 and 1; errors as in `read_image`."""
+  """An array with the numbers that become 0 and 1, found by looking at all of it.
+
+  Args:
+    array: [H, W] or [H, W, C], uint8, uint16, int32 or floating point.
+    name: for errors.
+    scale: see `read_image`.
+
+  Raises:
+    ImageError: no pixels, values that are not finite, or that `scale` does not fit.
+  """
   array = array if array.ndim == 3 else array[..., None]
   if 0 in array.shape:
     raise ImageError(f"{name} is empty.")
@@ -184,19 +255,23 @@ def pixels(array: np.ndarray, name: str, scale: Scale = LINEAR) -> Pixels:
 
 
 def write_image(path: str | Path, image: np.ndarray) -> None:
-  """Writes [H, W, 1] or [H, W, 3] as 8 bits, whole or not at all: uint8 as it is, [0, 1] rounded and clipped.
+  """Writes an image as 8 bits, whole or not at all.
+
+  Args:
+    path: its ending chooses the format.
+    image: [H, W, 1] or [H, W, 3]: uint8 as it is, or [0, 1] to be rounded and clipped.
 
   Raises:
     ImageError: it could not be written.
   """
   path = Path(path)
   byte = image if image.dtype == np.uint8 else to_bytes(image)
+  if byte.shape[-1] == 1:
+    byte = byte[..., 0]
   try:
     with atomic_write(path) as temporary:
       # Pillow's own level 6 takes three times as long for files 4 % smaller.
-      Image.fromarray(byte[..., 0] if byte.shape[-1] == 1 else byte).save(
-        temporary, compress_level=3
-      )
+      Image.fromarray(byte).save(temporary, compress_level=3)
   except OSError as error:
     raise ImageError(f"{path} cannot be written: {error.strerror or error}.") from error
 
@@ -206,6 +281,44 @@ def to_bytes(image: np.ndarray) -> np.ndarray:
   return np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
 
 
+class Listing(NamedTuple):
+  """Files of a folder."""
+
+  files: dict[str, Path]
+  """By stem, in name order."""
+  clashes: list[tuple[Path, Path]]
+  """(the file in `files`, a further file of the same stem)."""
+
+
+def list_files(folder: Path, extensions: Sequence[str] = EXTENSIONS) -> Listing:
+  """The files with one of `extensions` (lower case); hidden files are skipped."""
+  listing = Listing({}, [])
+  for path in sorted(folder.iterdir()):
+    if path.name.startswith(".") or path.suffix.lower() not in extensions or not path.is_file():
+      continue
+    first = listing.files.setdefault(path.stem, path)
+    if first is not path:
+      listing.clashes.append((first, path))
+  return listing
+
+
+def list_images(folder: str | Path) -> dict[str, Path]:
+  """The images of a folder by stem, in name order.
+
+  Raises:
+    ImageError: no such folder, no image in it, or two of one stem.
+  """
+  folder = Path(folder)
+  if not folder.is_dir():
+    raise ImageError(f"{folder} is not a folder.")
+  files, clashes = list_files(folder)
+  for first, second in clashes:
+    raise ImageError(f"{first} and {second} have the same name.")
+  if not files:
+    raise ImageError(f"{folder} holds no image ({', '.join(EXTENSIONS)}).")
+  return files
+
+
 def list_pairs(ir_dir: str | Path, vi_dir: str | Path) -> list[tuple[str, Path, Path]]:
   """(name, infrared file, visible file) of two folders, paired by equal file stems, in name order.
 
@@ -213,24 +326,10 @@ def list_pairs(ir_dir: str | Path, vi_dir: str | Path) -> list[tuple[str, Path, 
     ImageError: a folder is missing or empty, two files share a stem, or files have no partner
       (listed).
   """
-  ir, vi = _by_stem(Path(ir_dir)), _by_stem(Path(vi_dir))
-  lonely = [f"{ir[n]} has no partner in {vi_dir}" for n in sorted(ir.keys() - vi.keys())]
-  lonely += [f"{vi[n]} has no partner in {ir_dir}" for n in sorted(vi.keys() - ir.keys())]
+  ir, vi = list_images(ir_dir), list_images(vi_dir)
+  lonely = [f"{ir[name]} has no partner in {vi_dir}" for name in sorted(ir.keys() - vi.keys())]
+  lonely += [f"{vi[name]} has no partner in {ir_dir}" for name in sorted(vi.keys() - ir.keys())]
   if lonely:
     more = f"\n  and {len(lonely) - 10} more" if len(lonely) > 10 else ""
     raise ImageError("files are paired by equal names, but\n  " + "\n  ".join(lonely[:10]) + more)
   return [(name, ir[name], vi[name]) for name in sorted(ir)]
-
-
-def _by_stem(folder: Path) -> dict[str, Path]:
-  if not folder.is_dir():
-    raise ImageError(f"{folder} is not a folder.")
-  found: dict[str, Path] = {}
-  for path in sorted(folder.iterdir()):
-    if path.suffix.lower() in EXTENSIONS and not path.name.startswith("."):
-      if path.stem in found:
-        raise ImageError(f"{found[path.stem]} and {path} have the same name.")
-      found[path.stem] = path
-  if not found:
-    raise ImageError(f"{folder} holds no image ({', '.join(EXTENSIONS)}).")
-  return found

@@ -89,7 +89,7 @@ def test_what_does_not_fit_is_named(folders, capsys):
   (folder / "mean" / "n2.png").unlink()
   assert "no fused image for 1 of 3 pairs: n2" in refusal("--fused", folder / "mean")
   (folder / "odd" / "n0.png").write_bytes(b"no image")
-  assert "n0.png cannot be read" in refusal("--fused", folder / "odd")
+  assert "n0.png: cannot be read" in refusal("--fused", folder / "odd")
   Image.new("L", SIZE[::-1]).save(folder / "odd" / "n1.jpg")
   assert "n1.jpg and" in refusal("--fused", folder / "odd")
   Image.new("L", (12, 10), 9).save(folder / "vi" / "n2.png")

@@ -91,7 +91,7 @@ def test_a_folder_of_many_sizes_with_broken_files(tmp_path):
   )
   assert (
     len(report.failed) == 2
-    and "c.png cannot be read" in report.failed[0]
+    and "c.png: cannot be read" in report.failed[0]
     and "(4x4 and 6x4)" in report.failed[1]
   )
   expected = (
@@ -361,7 +361,7 @@ def test_the_command_fuses_reports_and_exits(tmp_path, weights, capsys):
   assert read_image(out / "a.png").shape == (16, 24, 3) and "2 written" in capsys.readouterr().out
   (ir / "a.png").write_bytes(b"broken")
   assert cli.main(command) == 1
-  assert "a.png cannot be read" in capsys.readouterr().err
+  assert "a.png: cannot be read" in capsys.readouterr().err
   (ir / "a.png").unlink()
   assert cli.main(command) == 2
   assert "has no partner" in capsys.readouterr().err

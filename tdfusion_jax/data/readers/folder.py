@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tdfusion_jax.data.fields import read_text
-from tdfusion_jax.data.images import EXTENSIONS, files_by_stem
+from tdfusion_jax.data.images import files_by_stem
 from tdfusion_jax.data.labels.annotations import Annotation, clip_boxes, read_coco, read_yolo
 from tdfusion_jax.data.readers.boxed import VocSource
 from tdfusion_jax.data.readers.paired import (
@@ -20,6 +20,7 @@ from tdfusion_jax.data.readers.paired import (
   shorten,
 )
 from tdfusion_jax.data.source import DatasetError
+from tdfusion_jax.images.files import EXTENSIONS
 
 log = logging.getLogger(__name__)
 

@@ -3,14 +3,13 @@
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from tdfusion_jax.batch import Sample
+from tdfusion_jax.data.images import files_by_stem, read_visible
 from tdfusion_jax.data.source import DatasetError, Kind, Source
 from tdfusion_jax.data.transforms import luminance
 
 IMAGES = ("fusion", "folder", "infrared", "visible", "both")
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
 
 class FusedSource:
@@ -38,11 +37,12 @@ class FusedSource:
       if folder is None or not Path(folder).is_dir():
         raise DatasetError(f"{folder}: no such folder of fused images")
       self.folder = Path(folder)
-      there = {p.stem: p for p in sorted(self.folder.iterdir()) if p.suffix.lower() in _SUFFIXES}
+      there = files_by_stem(self.folder)
       missing = [name for name in self.names if name not in there]
       if missing:
         raise DatasetError(
-          f"{folder}: no image for {len(missing)} of {len(self.names)} pairs, the first is {missing[0]}"
+          f"{folder}: no image for {len(missing)} of {len(self.names)} pairs, "
+          f"the first is {missing[0]}"
         )
       self._files = [there[name] for name in self.names]
 
@@ -58,7 +58,7 @@ class FusedSource:
     elif self.images == "visible":
       image = np.round(luminance(sample.vi) * 255).astype(np.uint8)
     else:
-      image = _read(self._files[index])
+      image = read_visible(self._files[index])
       if image.shape[:2] != sample.ir.shape:
         sizes = " and ".join(f"{shape[1]}x{shape[0]}" for shape in (image.shape, sample.ir.shape))
         raise DatasetError(f"{self._files[index]}: differs in size from its pair ({sizes})")
@@ -66,13 +66,6 @@ class FusedSource:
     return sample._replace(ir=image, vi=image)
 
   def describe(self) -> str:
+    """The pairs, and where their images come from."""
     where = f" from {self.folder}" if self.folder else ""
     return f"{self.source.describe()}; images: {self.images}{where}"
-
-
-def _read(file: Path) -> np.ndarray:
-  try:
-    with Image.open(file) as image:
-      return np.asarray(image if image.mode == "L" else image.convert("RGB"))
-  except (OSError, UnidentifiedImageError, ValueError) as error:
-    raise DatasetError(f"{file}: cannot be read as an image ({error})") from error

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tdfusion_jax.data.images import EXTENSIONS
 from tdfusion_jax.data.readers.fmb import CLASSES as FMB_CLASSES
 from tdfusion_jax.data.readers.fmb import LAYOUT as FMB_LAYOUT
 from tdfusion_jax.data.readers.folder import LAYOUT as FOLDER_LAYOUT
@@ -17,6 +16,7 @@ from tdfusion_jax.data.readers.msrs import CLASSES as MSRS_CLASSES
 from tdfusion_jax.data.readers.msrs import LAYOUT as MSRS_LAYOUT
 from tdfusion_jax.data.readers.paired import Layout, require_root
 from tdfusion_jax.data.source import DatasetError
+from tdfusion_jax.images.files import EXTENSIONS
 
 
 class Place(NamedTuple):

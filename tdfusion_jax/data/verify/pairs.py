@@ -7,13 +7,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tdfusion_jax.data.images import EXTENSIONS, open_image
+from tdfusion_jax.data.images import open_image
 from tdfusion_jax.data.labels.annotations import Annotation, read_coco, read_split_file
 from tdfusion_jax.data.readers.paired import shorten
 from tdfusion_jax.data.source import DatasetError
 from tdfusion_jax.data.verify.images import COLOUR, Look, displacement, look_at, names_digest
 from tdfusion_jax.data.verify.labels import HINTS, Finding, Level, error, verify_label
 from tdfusion_jax.data.verify.layout import Place, Shape, shape_of
+from tdfusion_jax.images.files import EXTENSIONS, list_files
 
 PAPER_LISTS = {
   "4f530d64902eb4c26bfc4b022d120a9d8dbca22d7bac81120328481b70f738fa": "the paper's LLVIP training list",
@@ -107,24 +108,16 @@ def verify(
 def _list(
   folder: Path, extensions: tuple[str, ...], split: str
 ) -> tuple[dict[str, Path], list[Finding]]:
-  found: dict[str, Path] = {}
-  said = []
-  for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-    if (
-      path.name.startswith(".")
-      or path.suffix.lower() not in extensions
-      or path.name == "classes.txt"
-    ):
-      continue
-    if path.stem in found:
-      said.append(
-        error(
-          "same-name", split, path.stem, f"two files share a name: {found[path.stem]} and {path}"
-        )
-      )
-    else:
-      found[path.stem] = path
-  return found, said
+  """(files by stem, findings about stems that two files have)."""
+  if not folder.is_dir():
+    return {}, []
+  files, clashes = list_files(folder, extensions)
+  files = {stem: path for stem, path in files.items() if path.name != "classes.txt"}
+  said = [
+    error("same-name", split, first.stem, f"two files share a name: {first} and {second}")
+    for first, second in clashes
+  ]
+  return files, said
 
 
 _SUFFIXES = {"mask": EXTENSIONS, "voc": (".xml",), "yolo": (".txt",), "coco": (".json",)}

@@ -167,7 +167,7 @@ def test_image_errors_name_the_files(llvip_root):
   with pytest.raises(DatasetError, match="more than 8 bits"):
     source[0]
   ir.unlink()
-  with pytest.raises(DatasetError, match="not found"):
+  with pytest.raises(DatasetError, match="does not exist"):
     source[0]
 
 
