@@ -1,4 +1,4 @@
-"""Files written whole or not at all, functions in files of the user's own, the root of our errors."""
+"""Files written whole or not at all, functions of the user's own, the root of our errors."""
 
 import contextlib
 import difflib
@@ -19,12 +19,12 @@ _COUNT = itertools.count()
 
 
 class UsageError(ValueError):
-  """What a user can mend: the message names the file or field, and the remedy; no traceback is shown for it."""
+  """What a user can mend: the message names the file or field and the remedy; no traceback."""
 
 
 @contextlib.contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
-  """A file beside `path`, to be written in the block; it takes `path`'s place at the end of the block.
+  """A file beside `path`, to be written in the block; it replaces `path` at the block's end.
 
   An error in the block leaves `path` as it was, and nothing beside it. The folder is made if
   needed. The file has the ending of `path` and a short name, so that any `path` that is allowed can
@@ -174,7 +174,9 @@ def write_json(path: str | Path, value: Any) -> None:
 
 
 def cache_folder() -> Path:
-  """Where compiled programs and kernels are kept: `tdfusion_jax` in `$XDG_CACHE_HOME`, or else in `~/.cache`.
+  """Where compiled programs and kernels are kept.
+
+  `tdfusion_jax` in `$XDG_CACHE_HOME`, or else in `~/.cache`.
 
   A relative `$XDG_CACHE_HOME` is ignored, as its specification demands.
 

@@ -59,7 +59,9 @@ def test_the_current_folder_comes_first(mine, monkeypatch):
 
 
 def test_a_function_without_the_mark_is_not_returned(mine):
-  (mine / "plug_mark.py").write_text("def a(x: 'Nowhere') -> 'int': ...\n\n\ndef b(): ...\n\n\nclass C: ...\n")
+  (mine / "plug_mark.py").write_text(
+    "def a(x: 'Nowhere') -> 'int': ...\n\n\ndef b(): ...\n\n\nclass C: ...\n"
+  )
   assert plugin("plug_mark:a", "x", int).__name__ == "a"
   for name in ("plug_mark:b", "plug_mark:C", "os:system", "os:getcwd"):
     with pytest.raises(UsageError, match=r"annotate what it returns: def \w+\(...\) -> "):
