@@ -11,20 +11,22 @@ def fuse(
   vi: Any,
   *,
   weights: str | Path | None = None,
+  run: str | Path | None = None,
   checkpoint: str | Path | None = None,
   scale: str = "linear",
   stretch: bool = False,
 ) -> Any:
-  """Fuses one infrared and one visible image, with the weights that ship with the package or with your own.
+  """Fuses one infrared and one visible image, with the shipped weights or with your own.
 
   The first call loads JAX and compiles; what it compiled is kept for the next ones.
 
   Args:
-    ir, vi: of equal size, each a path, a PIL image, or a NumPy array [H, W], [H, W, 1], [H, W, 3]
-      or [H, W, 4] of uint8, uint16 (the whole range of the type) or floats in [0, 1]. Alpha is
-      dropped.
+    ir: infrared, a path, a PIL image, or a NumPy array [H, W], [H, W, 1], [H, W, 3] or [H, W, 4] of
+      uint8, uint16 (the whole range of the type) or floats in [0, 1]. Alpha is dropped.
+    vi: visible, likewise and of equal size.
     weights: a `.safetensors` file of F.
-    checkpoint: a training's run folder. Not both.
+    run: a training's run folder. Not both.
+    checkpoint: the earlier name of `run`.
     scale: for infrared values of another range: "percentile", "percentile:LOW:HIGH", or "LOW:HIGH"
       in their own units.
     stretch: stretch the fused brightness to the full range, as published numbers are made.
@@ -39,4 +41,6 @@ def fuse(
   """
   from tdfusion_jax.fusing import single  # JAX is loaded on first use, not on import
 
-  return single.fuse(ir, vi, weights=weights, checkpoint=checkpoint, scale=scale, stretch=stretch)
+  return single.fuse(
+    ir, vi, weights=weights, run=run, checkpoint=checkpoint, scale=scale, stretch=stretch
+  )

@@ -186,7 +186,7 @@ def fusion_file(
   Raises:
     CheckpointError: no such run, or a run and a file.
   """
-  run = _one_run(run, checkpoint_dir)
+  run = run_folder(run, checkpoint_dir)
   if run is None:
     return shipped_weights() if weights is None else Path(weights)
   if weights is not None:
@@ -196,7 +196,8 @@ def fusion_file(
   return run / _WEIGHTS
 
 
-def _one_run(run: str | Path | None, checkpoint_dir: str | Path | None) -> Path | None:
+def run_folder(run: str | Path | None, checkpoint_dir: str | Path | None = None) -> Path | None:
+  """The run folder by either of its names; CheckpointError if both are given."""
   if run is not None and checkpoint_dir is not None:
     raise CheckpointError("give run or checkpoint_dir, which is its earlier name, not both.")
   found = checkpoint_dir if run is None else run
@@ -230,7 +231,7 @@ def load_fusion(
     CheckpointError: no such run or file, it holds something else, or it needs `network`.
     UsageError: `network`, or the one that the run names, cannot be made.
   """
-  run = _one_run(run, checkpoint_dir)
+  run = run_folder(run, checkpoint_dir)
   file = fusion_file(run=run, weights=weights)
   loaded, metadata = load_weights(file)
   fuser = network if isinstance(network, Fuser) else _fuser_of(file, metadata, run, network)
@@ -279,6 +280,6 @@ def _named_by(run: Path, averages: bool) -> tuple[str, dict[str, Any], str]:
   if network and not is_plugin(network):
     raise CheckpointError(
       f"{run} was trained with the network {network!r}, given to train() in Python; give it again, "
-      "load_fusion(run=..., network=my_fuser), or name its factory, --network package.module:factory."
+      "load_fusion(run=..., network=my_fuser), or name its factory: --network my_module:factory."
     )
   return network, said.get(options, {}), f"{file}: {section}.{name}"

@@ -1,5 +1,6 @@
 """Progress of a long run: a bar with the time left in a terminal, plain lines elsewhere."""
 
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
@@ -101,6 +102,20 @@ class Progress:
       left = seconds / done * (self._total - self._done)
       parts.append(f"{left / 60:.1f} min left")
     return ", ".join(parts)
+
+
+class Lines:
+  """Prints a line to standard error, every `LINE_EVERY` seconds at most; those between are lost."""
+
+  def __init__(self):
+    self._last = time.monotonic()
+
+  def __call__(self, line: str) -> None:
+    """Prints `line`, or not."""
+    now = time.monotonic()
+    if now - self._last >= LINE_EVERY:
+      self._last = now
+      print(line, file=sys.stderr)
 
 
 class _Speed(bars.ProgressColumn):

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from tdfusion_jax import cli, fusers
+from tdfusion_jax import cli, fusers, progress
 from tdfusion_jax.commands import fuse as fuse_command
 from tdfusion_jax.images.files import read_image, write_image
 
@@ -46,11 +46,11 @@ def test_results_never_replace_inputs(folders, side, capsys):
 
 
 def test_progress_without_a_terminal_is_plain_lines(folders, capsys, monkeypatch):
-  monkeypatch.setattr(fuse_command, "_LINE_EVERY", 0.0)
+  monkeypatch.setattr(progress, "LINE_EVERY", 0.0)
   assert fuse(folders) == 0
   lines = capsys.readouterr().err.splitlines()
-  assert [line.split(",")[0] for line in lines] == ["fused 1/2", "fused 2/2"]
-  assert all(line.endswith(" images/s") for line in lines)
+  assert [line.split(",")[0] for line in lines] == ["fusing 1/2", "fusing 2/2"]
+  assert all(line.split(",")[1].endswith(" images/s") for line in lines)
 
 
 def test_an_interrupted_fusing_ends_without_a_traceback(folders, capsys, monkeypatch):

@@ -5,18 +5,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
+from tdfusion_jax.fusing.finish import finish
 from tdfusion_jax.ops import compiling
-from tdfusion_jax.ops.image import (
-  fuse_chroma,
-  luminance,
-  min_max_stretch,
-  rgb_to_ycbcr,
-  ycbcr_to_rgb,
-)
-
-LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
+from tdfusion_jax.ops.image import luminance
 
 
 def make_fuse_fn(
@@ -28,7 +20,7 @@ def make_fuse_fn(
   each pixel's chroma is weighed by its distance from gray. Two gray images give a gray one.
 
   Args:
-    fuse_fn: (params, ir, vi) -> fused, on [B, H, W, 1].
+    fuse_fn: (params, ir, vi) -> fused, on [B, H, W, 1]; a `fusers.Fuser` or any function.
     params: of `fuse_fn`.
     stretch: stretch each fused luminance to [0, 1], as the published numbers are made; it flickers
       in video.
@@ -43,8 +35,9 @@ def make_fuse_fn(
 
   @compiling.jit
   def fuse(params, ir, vi):
-    fused = fuse_fn(params, *(cast(dtype, luminance(image)) for image in (ir, vi))).astype(ir.dtype)
-    return coloured(min_max_stretch(fused) if stretch else fused, ir, vi)
+    a, b = (cast(dtype, luminance(image)) for image in (ir, vi))
+    fused = fuse_fn(params, a, b).astype(ir.dtype)
+    return finish(fused, ir, vi, stretch=stretch)
 
   def checked(ir, vi):
     if ir.ndim != 4 or vi.ndim != 4 or ir.shape[:3] != vi.shape[:3]:
@@ -61,14 +54,6 @@ def make_fuse_fn(
   return checked
 
 
-def cast(dtype: Any, x: jax.Array) -> jax.Array:
+def cast(dtype: Any, x: Any) -> Any:
+  """`x` in `dtype`, or as it is for None."""
   return x if dtype is None else x.astype(dtype)
-
-
-def coloured(fused: jax.Array, ir: jax.Array, vi: jax.Array) -> jax.Array:
-  """`fused` [..., 1] with the colour of the inputs [..., 1 or 3]; itself if neither has any."""
-  colours = [rgb_to_ycbcr(image)[..., 1:] for image in (ir, vi) if image.shape[-1] == 3]
-  if not colours:
-    return fused
-  chroma = colours[0] if len(colours) == 1 else fuse_chroma(*colours)
-  return jnp.clip(ycbcr_to_rgb(jnp.concatenate([fused, chroma], axis=-1)), 0, 1)

@@ -10,7 +10,7 @@ import numpy as np
 
 from tdfusion_jax import fusers
 from tdfusion_jax.engines.onnx import EngineError, fusion_model, onnx_session
-from tdfusion_jax.fusing.pairs import AnySizeFuser, PairFuser, make_pair_fuser
+from tdfusion_jax.fusing.pairs import EngineFuser, PairFuser, make_pair_fuser
 
 BACKENDS = ("auto", "jax", "onnx")
 _TURNS = 2  # of each, the faster counts
@@ -46,9 +46,10 @@ def make_fuser(
   Args:
     backend: "jax", "onnx", or "auto": on a CPU both are timed on the first pair, if ONNX Runtime is
       installed.
-    fuse_fn, params: from `fusers.load_fusion`; anything but F runs in JAX, and so does another
-      dtype than float32.
-    stretch, dtype: as for `fusing.make_fuse_fn`.
+    fuse_fn: from `fusers.load_fusion`; anything but F runs in JAX.
+    params: of `fuse_fn`.
+    stretch: as for `fusing.make_fuse_fn`.
+    dtype: as for `fusing.make_fuse_fn`; another than float32 runs in JAX.
 
   Raises:
     EngineError: "onnx" is asked for and cannot be had.
@@ -56,11 +57,14 @@ def make_fuser(
   ours = make_pair_fuser(fuse_fn, params, stretch=stretch, dtype=dtype)
   fits = fusers.is_f(fuse_fn) and dtype is None
   if backend == "onnx" and not fits:
-    raise EngineError("the onnx backend computes F alone, and in float32.")
+    name = getattr(fuse_fn, "name", "a network of your own")
+    raise EngineError(
+      f"the onnx backend computes F alone, and in float32; --backend jax computes {name} too."
+    )
   if backend == "jax" or not fits or (backend == "auto" and jax.default_backend() != "cpu"):
     return ours
   try:
-    theirs = AnySizeFuser(params, stretch=stretch, infer=onnx_infer(params))
+    theirs = EngineFuser(onnx_infer(params), stretch=stretch)
   except EngineError:
     if backend == "onnx":
       raise

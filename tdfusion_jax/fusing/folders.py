@@ -1,70 +1,77 @@
-"""Fusing folders: decoding, computing and encoding overlap, and a broken file does not stop the rest."""
+"""Fusing folders: reading, computing and writing overlap; a broken file does not stop the rest."""
 
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from tdfusion_jax.fusing.huge import HugePairs
+from tdfusion_jax.fusing.outcome import Report
 from tdfusion_jax.fusing.pairs import PairFuser
-from tdfusion_jax.images.files import (
-  LINEAR,
-  ImageError,
-  Scale,
-  image_size,
-  list_pairs,
-  read_image,
-  write_image,
-)
+from tdfusion_jax.fusing.reading import Reading, read_whole
+from tdfusion_jax.images.files import ImageError, image_size, list_pairs, write_image
 
 _AHEAD = 6  # pairs decoded ahead of the one being fused
-_BEHIND = 3  # results computed and not yet written: enough to keep the processor busy, few enough for memory
+_BEHIND = 3  # results not yet written: enough to keep the processor busy, few enough for memory
 _PLANNED = 2000  # files whose sizes are looked up before the first is fused
 
 
-class Reading(NamedTuple):
-  """How a pair of files becomes a pair of images."""
+class FolderOptions(NamedTuple):
+  """How a folder is fused."""
 
-  scale: Scale = LINEAR
-  """Of the infrared file."""
-  vi_scale: Scale = LINEAR
-  align: Callable | None = None
-  """(ir, vi) -> the same in equal size, for pairs that differ; None makes that an error."""
-  check: Callable | None = None
-  """(ir, vi) -> what looks wrong with the pair, or an empty string."""
-
-
-AS_IT_IS = Reading()
-
-
-class Huge(NamedTuple):
-  """What is done with pairs that would not fit the memory whole."""
-
-  pixels: int
-  """From how many pixels on a pair counts as huge."""
-  fuse: Callable[[Path, Path, Reading], np.ndarray]
-  """(infrared file, visible file, reading) -> [H, W, 1 or 3] uint8; raises ImageError. One pair at a time."""
-
-
-class Report(NamedTuple):
-  """What became of a folder."""
-
-  written: list[Path]
-  skipped: list[Path]
-  """Outputs that existed already."""
-  failed: list[str]
-  """One line per pair that could not be fused, naming the file."""
-  warnings: list[str]
-  """One line per pair that was fused and looks wrong."""
+  skip_existing: bool = False
+  """Keep outputs that are there."""
+  reading: Reading = Reading()
+  """Scaling, aligning, checking."""
+  batch: int = 1
+  """Pairs of equal size that `fuse_batch` fuses at once; the rest go one by one."""
+  fuse_batch: Callable | None = None
+  """From `fusing.make_fuse_fn`."""
+  huge: HugePairs | None = None
+  """For pairs of very many pixels, which the fuser of single pairs then does not get."""
 
 
 class _Job(NamedTuple):
+  """Files of a pair, and of its result."""
+
   ir: Path
   vi: Path
   out: Path
+
+
+class Pair(NamedTuple):
+  """A pair that was read."""
+
+  job: _Job
+  ir: np.ndarray
+  vi: np.ndarray
+  warning: str
+
+
+class Huge(NamedTuple):
+  """A pair whose files are read when its turn comes."""
+
+  job: _Job
+  fuse: Callable[[], np.ndarray]
+
+
+class Failed(NamedTuple):
+  """A pair that cannot be fused."""
+
+  job: _Job
+  error: ImageError
+
+
+class _Outcome(NamedTuple):
+  """A job that has ended."""
+
+  job: _Job
+  warning: str = ""
+  error: ImageError | None = None
 
 
 def fuse_folder(
@@ -72,25 +79,18 @@ def fuse_folder(
   ir_dir: str | Path,
   vi_dir: str | Path,
   out_dir: str | Path,
+  options: FolderOptions = FolderOptions(),  # noqa: B008 (a named tuple does not change)
   *,
-  skip_existing: bool = False,
-  reading: Reading = AS_IT_IS,
-  fuse_batch: Callable | None = None,
-  batch: int = 1,
-  huge: Huge | None = None,
   track: Callable[[Iterable, int], Iterable] = lambda outs, total: outs,
 ) -> Report:
   """Fuses all pairs of two folders into PNG files of the same names.
 
   Args:
     fuser: from `fusing.make_pair_fuser`.
-    ir_dir, vi_dir: folders with equal file names.
+    ir_dir: infrared images.
+    vi_dir: visible images of the same names.
     out_dir: made if needed.
-    skip_existing: leave outputs that are there.
-    reading: scaling, aligning, checking.
-    fuse_batch: from `fusing.make_fuse_fn`; fuses `batch` pairs of equal size at once, the rest go
-      one by one.
-    huge: for pairs of very many pixels, which are then not read by `fuser`.
+    options: reading, batches, huge pairs.
     track: wraps the outputs, as they are finished, for a progress display.
 
   Raises:
@@ -108,145 +108,143 @@ def fuse_folder(
   jobs = []
   for name, ir, vi in list_pairs(ir_dir, vi_dir):
     out = Path(out_dir) / f"{name}.png"
-    if skip_existing and out.is_file():
+    if options.skip_existing and out.is_file():
       report.skipped.append(out)
     else:
       jobs.append(_Job(ir, vi, out))
   with ThreadPoolExecutor(2) as readers, ThreadPoolExecutor(2) as writers:
-    groups = _groups(jobs, readers, fuser, batch if fuse_batch else 1, huge)
-    finished = _finished(
-      groups, partial(_read, reading=reading, huge=huge), readers, writers, fuser, fuse_batch
-    )
+    groups = _groups(jobs, readers, fuser, options)
+    finished = _Work(fuser, options, readers, writers).run(groups)
     try:
-      for job, warning, error in track(finished, len(jobs)):
-        if error is None:
-          report.written.append(job.out)
-          report.warnings.extend([f"{job.out.stem}: {warning}"] if warning else [])
-        else:
-          report.failed.append(str(error))
+      for outcome in track(finished, len(jobs)):
+        _note(report, outcome)
     finally:
       readers.shutdown(cancel_futures=True)  # on Ctrl-C nothing more is begun
       writers.shutdown(cancel_futures=True)
   return report
 
 
+def _note(report: Report, outcome: _Outcome) -> None:
+  if outcome.error is not None:
+    report.failed.append(str(outcome.error))
+    return
+  report.written.append(outcome.job.out)
+  if outcome.warning:
+    report.warnings.append(f"{outcome.job.out.stem}: {outcome.warning}")
+
+
 def _groups(
-  jobs: list[_Job], pool: ThreadPoolExecutor, fuser: PairFuser, batch: int, huge: Huge | None
+  jobs: list[_Job], pool: ThreadPoolExecutor, fuser: PairFuser, options: FolderOptions
 ) -> list[list[_Job]]:
-  """Jobs in the order of work: neighbours in size follow each other, `batch` of one size go together."""
+  """Jobs in the order of work: one by one, or `batch` of one size together."""
+  batch = options.batch if options.fuse_batch else 1
   known = jobs if batch > 1 else jobs[:_PLANNED]
   sizes = dict(zip(known, pool.map(lambda job: image_size(job.vi), known), strict=True))
-  fuser.plan([size for size in sizes.values() if size and not _is_huge(size, huge)])
+  fuser.plan([size for size in sizes.values() if size and not _is_huge(size, options.huge)])
   if batch == 1:
     return [[job] for job in jobs]
   by_size = defaultdict(list)
   for job, size in sizes.items():
     by_size[size].append(job)
-  whole = [same[i : i + batch] for same in by_size.values() for i in range(0, len(same), batch)]
-  return [
-    part
-    for group in whole
-    for part in ([group] if len(group) == batch else [[job] for job in group])
-  ]
+  groups = []
+  for same in by_size.values():
+    whole = len(same) - len(same) % batch
+    groups.extend(same[i : i + batch] for i in range(0, whole, batch))
+    groups.extend([job] for job in same[whole:])
+  return groups
 
 
-def _is_huge(size: tuple[int, int] | None, huge: Huge | None) -> bool:
+def _is_huge(size: tuple[int, int] | None, huge: HugePairs | None) -> bool:
   return huge is not None and size is not None and size[0] * size[1] >= huge.pixels
 
 
-class _Later(NamedTuple):
-  """A pair whose files are read when its turn comes."""
-
-  fuse: Callable[[], np.ndarray]
-
-
-def _read(
-  job: _Job, reading: Reading, huge: Huge | None
-) -> tuple[np.ndarray, np.ndarray, str] | _Later | ImageError:
-  """(ir, vi, warning)."""
+def _read(job: _Job, options: FolderOptions) -> Pair | Huge | Failed:
+  huge = options.huge
   if huge is not None and _is_huge(image_size(job.vi), huge):
-    return _Later(partial(huge.fuse, job.ir, job.vi, reading))
+    return Huge(job, partial(huge.fuse, job.ir, job.vi, options.reading))
   try:
-    ir, vi = read_image(job.ir, reading.scale), read_image(job.vi, reading.vi_scale)
-    if reading.align is not None:
-      ir, vi = reading.align(ir, vi)
-    if ir.shape[:2] != vi.shape[:2]:
-      return unequal(job.ir, job.vi, ir.shape, vi.shape)
-    return ir, vi, reading.check(ir, vi) if reading.check else ""
-  except (ImageError, MemoryError) as error:
-    named = isinstance(error, ImageError) and job.ir.stem in str(error)
-    return ImageError(str(error) if named else f"{job.ir} and {job.vi}: {error or 'out of memory'}")
+    return Pair(job, *read_whole(job.ir, job.vi, options.reading))
+  except ImageError as error:
+    return Failed(job, error)
 
 
-def unequal(ir: Path, vi: Path, ir_shape: tuple[int, ...], vi_shape: tuple[int, ...]) -> ImageError:
-  """The error for two files of unequal sizes."""
-  sizes = " and ".join(f"{shape[1]}x{shape[0]}" for shape in (ir_shape, vi_shape))
-  return ImageError(f"{ir} and {vi} differ in size ({sizes}); register them first, or see --align.")
+class _Work:
+  """The line from files to files: readers, the fuser, writers."""
 
+  def __init__(
+    self,
+    fuser: PairFuser,
+    options: FolderOptions,
+    readers: ThreadPoolExecutor,
+    writers: ThreadPoolExecutor,
+  ):
+    self._fuser, self._options = fuser, options
+    self._readers, self._writers = readers, writers
+    self._writing: deque[tuple[_Job, str, Future]] = deque()
 
-def _decoded(
-  groups: Iterable, read: Callable, pool: ThreadPoolExecutor
-) -> Iterator[list[tuple[_Job, Any]]]:
-  """[(job, what `_read` gives)] of each group in order, decoding a few pairs ahead."""
-  running: deque[list[tuple[_Job, Future]]] = deque()
-  waiting = iter(groups)
-  while True:
-    while sum(map(len, running)) < _AHEAD or len(running) < 2:
-      group = next(waiting, None)
-      if group is None:
-        break
-      running.append([(job, pool.submit(read, job)) for job in group])
-    if not running:
-      return
-    yield [(job, future.result()) for job, future in running.popleft()]
+  def run(self, groups: Iterable[list[_Job]]) -> Iterator[_Outcome]:
+    """The jobs as their outputs are written, or fail."""
+    for group in self._decoded(groups):
+      pairs = [found for found in group if isinstance(found, Pair)]
+      for pair, result in zip(pairs, self._start(pairs), strict=True):
+        self._write(pair.job, pair.warning, result)
+      for found in group:
+        if isinstance(found, Failed):
+          yield _Outcome(found.job, error=found.error)
+        elif isinstance(found, Huge):
+          yield from self._settled(0)  # the memory is its own
+          self._write(found.job, "", found.fuse)
+          yield from self._settled(0)
+      yield from self._settled(_BEHIND)
+    yield from self._settled(0)
 
+  def _decoded(self, groups: Iterable[list[_Job]]) -> Iterator[list[Pair | Huge | Failed]]:
+    """What was read of each group in order, a few pairs ahead."""
+    running: deque[list[Future]] = deque()
+    waiting = iter(groups)
+    while True:
+      while sum(map(len, running)) < _AHEAD or len(running) < 2:
+        group = next(waiting, None)
+        if group is None:
+          break
+        running.append([self._readers.submit(_read, job, self._options) for job in group])
+      if not running:
+        return
+      yield [future.result() for future in running.popleft()]
 
-def _finished(
-  groups: Iterable,
-  read: Callable,
-  readers: ThreadPoolExecutor,
-  writers: ThreadPoolExecutor,
-  fuser: PairFuser,
-  fuse_batch: Callable | None,
-) -> Iterator[tuple[_Job, str, ImageError | None]]:
-  """(job, warning, error) as outputs are written, or fail."""
-  writing: deque[tuple[_Job, str, Future]] = deque()
+  def _start(self, pairs: list[Pair]) -> list[Callable[[], np.ndarray]]:
+    """Begins to fuse: in one batch where the sizes that were read allow it, else one by one."""
+    shapes = {(pair.ir.shape, pair.vi.shape) for pair in pairs}
+    fuse_batch = self._options.fuse_batch
+    if fuse_batch is None or len(pairs) < 2 or len(shapes) > 1:
+      return [_start(self._fuser, pair) for pair in pairs]
+    ir, vi = np.stack([pair.ir for pair in pairs]), np.stack([pair.vi for pair in pairs])
+    fused = fuse_batch(ir, vi)
+    return [partial(_row, fused, i) for i in range(len(pairs))]
 
-  def settle(most):
-    while len(writing) > most:
-      job, warning, future = writing.popleft()
+  def _write(self, job: _Job, warning: str, result: Callable[[], np.ndarray]) -> None:
+    self._writing.append((job, warning, self._writers.submit(_write, job, result)))
+
+  def _settled(self, most: int) -> Iterator[_Outcome]:
+    """Waits until at most so many outputs are being written."""
+    while len(self._writing) > most:
+      job, warning, future = self._writing.popleft()
       try:
         future.result()
-        yield job, warning, None
       except ImageError as error:
-        yield job, warning, error
-
-  for group in _decoded(groups, read, readers):
-    yield from ((job, "", pair) for job, pair in group if isinstance(pair, ImageError))
-    good = [
-      (job, pair) for job, pair in group if isinstance(pair, tuple) and not isinstance(pair, _Later)
-    ]
-    shapes = {(ir.shape, vi.shape) for _, (ir, vi, _) in good}
-    if fuse_batch and len(good) > 1 and len(shapes) == 1:
-      fused = fuse_batch(*(np.stack([pair[side] for _, pair in good]) for side in (0, 1)))
-      results = [lambda i=i, fused=fused: np.asarray(fused)[i] for i in range(len(good))]
-    else:
-      results = [_start(fuser, ir, vi) for _, (ir, vi, _) in good]
-    for (job, pair), result in zip(good, results, strict=True):
-      writing.append((job, pair[2], writers.submit(_write, job, result)))
-    for job, pair in group:
-      if isinstance(pair, _Later):
-        yield from settle(0)  # the memory is its own
-        writing.append((job, "", writers.submit(_write, job, pair.fuse)))
-        yield from settle(0)
-    yield from settle(_BEHIND)
-  yield from settle(0)
+        yield _Outcome(job, warning, error)
+      else:
+        yield _Outcome(job, warning)
 
 
-def _start(fuser: PairFuser, ir: np.ndarray, vi: np.ndarray) -> Callable[[], np.ndarray]:
+def _row(fused, i: int) -> np.ndarray:
+  return np.asarray(fused)[i]
+
+
+def _start(fuser: PairFuser, pair: Pair) -> Callable[[], np.ndarray]:
   """A pair too large for the memory fails when its result is asked for, as any other."""
   try:
-    return fuser.start(ir, vi)
+    return fuser.start(pair.ir, pair.vi)
   except (MemoryError, RuntimeError) as error:  # XLA's errors are RuntimeErrors
     caught = error
 

@@ -1,4 +1,7 @@
-"""Video files, folders of frames and cameras, to be read; video files, to be written. Needs PyAV (FFmpeg)."""
+"""Video files, folders of frames and cameras, to be read; video files, to be written.
+
+Needs PyAV (FFmpeg).
+"""
 
 import re
 from collections.abc import Iterator
@@ -45,7 +48,7 @@ class Frame(NamedTuple):
 
 
 class Footage:
-  """Frames of a video file, of a folder of images in the order of names and numbers in them, or of a camera.
+  """Frames of a video file, of a camera, or of a folder of images by names and numbers in them.
 
   Args:
     source: a file, a folder, or a camera's number (as text).
@@ -173,7 +176,7 @@ class Writer:
     self._sound = _Sound(self._av, self._out, [vi, ir], notes)
 
   def add(self, image: np.ndarray, seconds: float) -> None:
-    """The next frame, [H, W, 1 or 3] uint8, shown from `seconds` on, and the sound up to its end."""
+    """The next frame, [H, W, 1 or 3] uint8, shown from `seconds` on, and the sound meanwhile."""
     height, width = image.shape[:2]
     if height % 2 or width % 2:
       image = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")

@@ -1,4 +1,4 @@
-"""Fusing arrays: batches of one size, and single pairs of any size; gray and colour."""
+"""Fusing single pairs of any size, one after another, gray and colour."""
 
 import threading
 import time
@@ -13,7 +13,8 @@ import numpy as np
 from tdfusion_jax import fusers
 from tdfusion_jax.engines import host
 from tdfusion_jax.engines.anysize import Room, fuse_flat, ground_of, lay_out, room_for, take_up
-from tdfusion_jax.fusing.arrays import LUMINANCE, cast, coloured, make_fuse_fn
+from tdfusion_jax.fusing.arrays import cast, make_fuse_fn
+from tdfusion_jax.fusing.finish import finish
 from tdfusion_jax.ops import compiling, native
 from tdfusion_jax.ops.image import luminance
 
@@ -28,29 +29,39 @@ class PairFuser(Protocol):
     ...
 
   def start(self, ir: np.ndarray, vi: np.ndarray) -> Callable[[], np.ndarray]:
-    """Begins with [H, W, 1 or 3] in [0, 1] each; what comes back waits for the result, [H, W, 1 or 3] in [0, 1]."""
+    """Begins with [H, W, 1 or 3] float32 in [0, 1] each.
+
+    Returns:
+      A function that waits for the result, [H, W, 1 or 3] in [0, 1].
+    """
     ...
 
   def plan(self, sizes: list[tuple[int, int]]) -> None:
-    """Tells (height, width) of pairs to come, so that few programs serve all."""
+    """Announces (height, width) of pairs to come, so that few programs serve all."""
     ...
 
 
 def make_pair_fuser(
   fuse_fn: Callable, params: Any, *, stretch: bool = False, dtype: Any = None
 ) -> PairFuser:
-  """A fuser of single pairs: one program for all sizes for F, else one a size. See `make_fuse_fn`.
+  """A fuser of single pairs; F in float32 on a CPU is computed by machine code where it can be.
 
-  F in float32 on a CPU is computed by machine code where that is to be had (`networks.host`).
+  Args:
+    fuse_fn: from `fusers.load_fusion`, or any function as for `make_fuse_fn`. For F one program
+      serves all sizes; anything else compiles for each size.
+    params: of `fuse_fn`.
+    stretch: as for `make_fuse_fn`.
+    dtype: as for `make_fuse_fn`.
   """
-  if fusers.is_f(fuse_fn):
-    by_machine = dtype is None and jax.default_backend() == "cpu" and native.ready()
-    infer = _machine_infer(params) if by_machine else None
-    return AnySizeFuser(params, stretch=stretch, dtype=dtype, infer=infer)
-  return _ExactFuser(make_fuse_fn(fuse_fn, params, stretch=stretch, dtype=dtype))
+  if not fusers.is_f(fuse_fn):
+    return ExactFuser(make_fuse_fn(fuse_fn, params, stretch=stretch, dtype=dtype))
+  if dtype is None and jax.default_backend() == "cpu" and native.ready():
+    return EngineFuser(machine_code(params), stretch=stretch)
+  return AnySizeFuser(params, stretch=stretch, dtype=dtype)
 
 
-def _machine_infer(params: Any) -> Callable:
+def machine_code(params: Any) -> Callable:
+  """F by `engines.host`: two luminances [1, H, W, 1] float32 -> the fused one."""
   weights, one_at_a_time = host.weights_of(params), threading.Lock()
 
   def infer(ir, vi):
@@ -60,8 +71,12 @@ def _machine_infer(params: Any) -> Callable:
   return infer
 
 
-class _ExactFuser:
-  """Compiles for every size."""
+class ExactFuser:
+  """Any network, compiled for every size.
+
+  Args:
+    fuse: from `make_fuse_fn`.
+  """
 
   def __init__(self, fuse: Callable):
     self._fuse, self._seen = fuse, set()
@@ -71,6 +86,7 @@ class _ExactFuser:
     """Sizes stay what they are."""
 
   def start(self, ir: np.ndarray, vi: np.ndarray) -> Callable[[], np.ndarray]:
+    """See `PairFuser`."""
     began = time.monotonic()
     fused = self._fuse(ir[None], vi[None])
     if (shapes := (ir.shape, vi.shape)) not in self._seen:
@@ -79,27 +95,50 @@ class _ExactFuser:
     return lambda: np.asarray(fused)[0]
 
 
+class EngineFuser:
+  """F by an engine that takes sizes as they come and needs no XLA: machine code, ONNX Runtime.
+
+  Args:
+    infer: two luminances [1, H, W, 1] float32 -> the fused one.
+    stretch: as for `make_fuse_fn`.
+  """
+
+  def __init__(self, infer: Callable, *, stretch: bool = False):
+    self._infer, self._stretch = infer, stretch
+    self.compiled: list[float] = []
+
+  def plan(self, sizes: list[tuple[int, int]]) -> None:
+    """There is nothing to prepare."""
+
+  def start(self, ir: np.ndarray, vi: np.ndarray) -> Callable[[], np.ndarray]:
+    """See `PairFuser`; the work is done when the result is asked for."""
+
+    def result() -> np.ndarray:
+      fused = self._infer(luminance(ir)[None], luminance(vi)[None])[0]
+      return finish(fused, ir, vi, stretch=self._stretch)
+
+    return result
+
+
 class AnySizeFuser:
-  """F by `networks.anysize`: pairs of many sizes share a program, gray and colour alike.
+  """F by `engines.anysize`: pairs of many sizes share a program.
 
   Args:
     params: of F.
-    stretch, dtype: as for `make_fuse_fn`.
-    infer: computes F in place of JAX: two luminances [1, H, W, 1] float32 -> the fused one.
+    stretch: as for `make_fuse_fn`.
+    dtype: as for `make_fuse_fn`.
   """
 
-  def __init__(
-    self, params: Any, *, stretch: bool = False, dtype: Any = None, infer: Callable | None = None
-  ):
+  def __init__(self, params: Any, *, stretch: bool = False, dtype: Any = None):
     self._params = jax.tree.map(lambda x: cast(dtype, jnp.asarray(x)), params)
-    self._stretch, self._dtype, self._infer = stretch, dtype, infer
+    self._stretch, self._dtype = stretch, dtype
     self._programs: dict[Room, Callable] = {}
     self._rooms: list[Room] = []
     self._lock = threading.Lock()
     self.compiled: list[float] = []
 
   def plan(self, sizes: list[tuple[int, int]]) -> None:
-    """Chooses rooms for these sizes, as wide as the widest needs; an image takes up at least a quarter of its own."""
+    """Chooses rooms for these sizes, as wide as the widest needs and at least a quarter full."""
     needs = sorted({room_for(*size) for size in sizes}, reverse=True)
     stride = max((need.stride for need in needs), default=0)
     for need in needs:
@@ -111,21 +150,14 @@ class AnySizeFuser:
     height, width, _ = ir.shape
     fitting = [room for room in self._rooms if room.fits(height, width)]
     room = fitting[-1] if fitting else room_for(height, width)
-    channels = max(ir.shape[-1], vi.shape[-1])
-    rgb = [np.broadcast_to(image, (height, width, 3)) for image in (ir, vi)]
-    images = [lay_out(image, room) for image in rgb]
-    size = (np.int32(height), np.int32(width))
-    if self._infer is None:
-      fused = self._program(room, self._params, *images, *size)
-      return lambda: take_up(np.asarray(fused), room, height, width)[..., :channels]
-    infer = self._infer
+    a, b = (lay_out(np.asarray(luminance(x)), room) for x in (ir, vi))
+    flat = self._program(room, self._params, a, b, np.int32(height), np.int32(width))
 
-    def elsewhere():
-      grays = [(image @ LUMINANCE)[None, ..., None] for image in rgb]
-      fused = self._program(room, lay_out(infer(*grays)[0], room), *images, *size)
-      return take_up(np.asarray(fused), room, height, width)[..., :channels]
+    def result() -> np.ndarray:
+      fused = take_up(np.asarray(flat), room, height, width)
+      return finish(fused, ir, vi, stretch=self._stretch)
 
-    return elsewhere
+    return result
 
   def _program(self, room: Room, *arguments: Any) -> jax.Array:
     with self._lock:
@@ -136,15 +168,8 @@ class AnySizeFuser:
     return self._programs[room](*arguments)
 
   def _fuse(
-    self, room: Room, source: Any, ir: jax.Array, vi: jax.Array, height: jax.Array, width: jax.Array
-  ):
-    """`source`: parameters of F, or what F returned."""
-    fused = source
-    if self._infer is None:
-      a, b = (cast(self._dtype, luminance(image)) for image in (ir, vi))
-      fused = fuse_flat(source, a, b, ground_of(room, height, width, a.dtype)).astype(ir.dtype)
-    if self._stretch:
-      inside = ground_of(room, height, width, fused.dtype).mask > 0
-      low, high = (f(jnp.where(inside, fused, fused[room.margin])) for f in (jnp.min, jnp.max))
-      fused = jnp.where(high > low, (fused - low) / jnp.where(high > low, high - low, 1), fused)
-    return coloured(fused, ir, vi)
+    self, room: Room, params: Any, ir: jax.Array, vi: jax.Array, height: jax.Array, width: jax.Array
+  ) -> jax.Array:
+    a, b = cast(self._dtype, ir), cast(self._dtype, vi)
+    ground = ground_of(room, height, width, a.dtype)
+    return fuse_flat(params, a, b, ground).astype(ir.dtype)

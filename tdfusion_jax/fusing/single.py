@@ -26,28 +26,32 @@ def fuse(
   vi: Any,
   *,
   weights: str | Path | None = None,
+  run: str | Path | None = None,
   checkpoint: str | Path | None = None,
   scale: str = "linear",
   stretch: bool = False,
 ) -> Any:
   """`tdfusion_jax.fuse`, which describes it."""
-  if weights is not None and checkpoint is not None:
-    raise ImageError("give weights or checkpoint, not both.")
+  if weights is not None and (run is not None or checkpoint is not None):
+    raise ImageError("give weights or run, not both.")
   a, b = _unit(ir, "ir", parse_scale(scale)), _unit(vi, "vi")
   if a.shape[:2] != b.shape[:2]:
     sizes = " and ".join(f"{x.shape[1]}x{x.shape[0]}" for x in (a, b))
     raise ImageError(f"ir and vi differ in size ({sizes}); register them first.")
-  file = fusers.fusion_file(checkpoint_dir=checkpoint, weights=weights)
-  fused = _fuser(file, file.stat().st_mtime if file.exists() else 0.0, stretch).start(a, b)()
+  folder = fusers.run_folder(run, checkpoint)
+  file = fusers.fusion_file(run=folder, weights=weights)
+  changed = file.stat().st_mtime if file.exists() else 0.0
+  fused = _fuser(file, folder, changed, stretch).start(a, b)()
   if not np.isfinite(fused).all():
     raise ImageError("the fused image is not finite; are the weights damaged?")
   return _like(fused, vi)
 
 
 @lru_cache(maxsize=4)
-def _fuser(file: Path, changed: float, stretch: bool) -> PairFuser:
+def _fuser(file: Path, run: Path | None, changed: float, stretch: bool) -> PairFuser:
   del changed  # part of the key: a file may be replaced, and a run exports anew
-  return make_pair_fuser(*fusers.load_fusion(weights=file), stretch=stretch)
+  which = {"run": run} if run else {"weights": file}
+  return make_pair_fuser(*fusers.load_fusion(**which), stretch=stretch)
 
 
 def _unit(image: Any, name: str, scale: Scale = LINEAR) -> np.ndarray:

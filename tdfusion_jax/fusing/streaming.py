@@ -22,10 +22,10 @@ import jax
 import numpy as np
 
 from tdfusion_jax.engines.tiles import BORDER, FEATURES, make_stages
-from tdfusion_jax.fusing.arrays import LUMINANCE, coloured
+from tdfusion_jax.fusing.finish import coloured
 from tdfusion_jax.images.files import ImageError, Pixels, to_bytes
-
-Told = Callable[[float], None]
+from tdfusion_jax.ops.image import luminance
+from tdfusion_jax.ops.image import stretch as stretched
 
 
 class Tile(NamedTuple):
@@ -42,7 +42,7 @@ def fuse_streamed(
   *,
   folder: str | Path | None = None,
   tile: Tile = Tile(),  # noqa: B008
-  told: Told = lambda done: None,
+  told: Callable[[float], None] = lambda done: None,
 ) -> np.ndarray:
   """The fused luminance of one pair in bounded memory; equals F of the whole images to rounding.
 
@@ -51,7 +51,8 @@ def fuse_streamed(
 
   Args:
     params: of F (`networks.fusion.FusionNet`), float32.
-    ir, vi: of equal height and width.
+    ir: infrared.
+    vi: visible, of equal height and width.
     folder: for the temporary file of 128 bytes a pixel, which goes when the work ends, however it
       ends; None: the system's.
     tile: what is computed at a time.
@@ -73,7 +74,10 @@ def fuse_streamed(
   stages = make_stages(params, (grid.rows, grid.columns))
   bands = -(-height // grid.rows)
   steps = iter(range(1, 6 * bands + 1))
-  tell = lambda: told(next(steps) / (6 * bands))  # noqa: E731
+
+  def tell():
+    told(next(steps) / (6 * bands))
+
   fused = np.empty((height, width, 1), np.float32)
   try:
     with tempfile.TemporaryFile(dir=folder, prefix="tdfusion-") as file:
@@ -103,17 +107,27 @@ def fuse_streamed(
 def finish(
   fused: np.ndarray, ir: Pixels, vi: Pixels, *, stretch: bool = False, rows: int = 64
 ) -> np.ndarray:
-  """A fused luminance [H, W, 1] with the inputs' colour, [H, W, 1 or 3] uint8; as `fusing.make_fuse_fn` has it."""
-  low, high = (float(fused.min()), float(fused.max())) if stretch else (0.0, 1.0)
-  if high <= low:
-    low, high = 0.0, 1.0
+  """`fusing.finish` in little memory.
+
+  Args:
+    fused: [H, W, 1] in [0, 1], of `fuse_streamed`.
+    ir: what was fused.
+    vi: likewise.
+    stretch: stretch the image to [0, 1].
+    rows: finished at a time.
+
+  Returns:
+    [H, W, 1 or 3] uint8.
+  """
+  low, high = fused.min(), fused.max()
   channels = max(ir.array.shape[-1], vi.array.shape[-1])
   out = np.empty((*fused.shape[:2], channels), np.uint8)
-  paint = jax.jit(coloured)
   for start in range(0, fused.shape[0], rows):
     stop = min(start + rows, fused.shape[0])
-    part = (fused[start:stop] - low) / (high - low)
-    out[start:stop] = to_bytes(np.asarray(paint(part, ir.rows(start, stop), vi.rows(start, stop))))
+    part = fused[start:stop]
+    if stretch:
+      part = stretched(part, low, high)
+    out[start:stop] = to_bytes(coloured(part, ir.rows(start, stop), vi.rows(start, stop)))
   return out
 
 
@@ -137,14 +151,15 @@ class _Images:
     self._sides = (ir, vi)
 
   def read(self, start: int, stop: int) -> np.ndarray:
-    grays = [side.rows(start, stop) for side in self._sides]
-    return np.concatenate(
-      [gray if gray.shape[-1] == 1 else (gray @ LUMINANCE)[..., None] for gray in grays], axis=-1
-    )
+    grays = [luminance(side.rows(start, stop)) for side in self._sides]
+    return np.concatenate(grays, axis=-1)
 
 
 class _Store:
-  """Features [H, W, 32] in a file, a row after another. Not memory-mapped, which would count as memory in use."""
+  """Features [H, W, 32] in a file, a row after another.
+
+  Not memory-mapped, which would count as memory in use.
+  """
 
   channels = FEATURES
 
@@ -210,7 +225,7 @@ def _sweep(
 
 
 def _bands(grid: _Grid, source: Any, disk: ThreadPoolExecutor) -> Iterator[tuple[int, np.ndarray]]:
-  """(first row, [rows + 2 borders, padded width, C]): each row of the source is read once, one band ahead."""
+  """(first row, [rows + 2 borders, padded width, C]): each row is read once, one band ahead."""
   shape = (grid.rows + 2 * BORDER, grid.padded_width, source.channels)
   edges = [
     0,

@@ -1,4 +1,6 @@
-"""Fusing videos: two files, two folders of frames, or two cameras into one file. Needs PyAV (FFmpeg).
+"""Fusing videos: two files, two folders of frames, or two cameras into one file.
+
+Needs PyAV (FFmpeg).
 
 F itself has no memory of earlier frames and none is needed: what flickers in fused videos is
 normalising every frame by itself. Here each range, of the thermal input and of the result, follows
@@ -9,10 +11,10 @@ import contextlib
 import itertools
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,7 +22,8 @@ from tdfusion_jax.fusing.footage import CODECS, Footage, VideoError, Writer
 from tdfusion_jax.images.files import ImageError, Pixels, Scale, pixels, to_bytes
 
 _SECONDS = 2.0  # after which a range has followed a sudden change by two thirds
-_OUTSIDE = 0.5  # percent of the pixels darker than black and brighter than white, so that single ones do not count
+# Percent of the pixels darker than black and brighter than white: single ones do not count.
+_OUTSIDE = 0.5
 
 
 class SteadyRange:
@@ -43,6 +46,20 @@ class SteadyRange:
     return self._ends  # pyright: ignore
 
 
+class VideoOptions(NamedTuple):
+  """How two videos become one."""
+
+  scale: Scale = Scale()
+  """Of infrared values; `percentile` follows the scene."""
+  stretch: bool = False
+  """Stretch the fused brightness to the full range but for half a percent at its ends, following
+  the scene."""
+  align: Callable | None = None
+  """(ir, vi) -> the same in equal size."""
+  frames: int | None = None
+  """Stop after so many."""
+
+
 class Done(NamedTuple):
   """What became of a video."""
 
@@ -57,34 +74,53 @@ def fuse_video(
   ir: Footage,
   vi: Footage,
   out: str | Path,
+  options: VideoOptions = VideoOptions(),  # noqa: B008 (a named tuple does not change)
   *,
-  scale: Scale = Scale(),  # noqa: B008
-  stretch: bool = False,
-  align: Callable | None = None,
-  frames: int | None = None,
   told: Callable[[int], None] = lambda done: None,
 ) -> Done:
-  """Fuses two videos frame by frame into one with the frame times and the sound of the visible one, else infrared's.
+  """Fuses two videos frame by frame into one.
 
-  A frame of the visible video meets the infrared frame nearest to it in time. Colour as in
+  The result has the frame times and the sound of the visible one, else infrared's sound. A frame of
+  the visible video meets the infrared frame nearest to it in time. Colour as in
   `fusing.make_fuse_fn`.
 
   Args:
     fuse: from `fusing.make_fuse_fn`, without stretch.
-    ir, vi: closed when done.
+    ir: infrared; closed when done.
+    vi: visible; closed when done.
     out: .mp4, .mkv, .mov, .avi or .webm; complete when it appears under this name.
-    scale: of infrared values; `percentile` follows the scene.
-    stretch: stretch the fused brightness to the full range but for half a percent at its ends,
-      following the scene.
-    align: (ir, vi) -> the same in equal size.
-    frames: stop after so many.
+    options: scaling, stretching, aligning, length.
     told: called with the number of finished frames.
 
   Raises:
     VideoError: `out` is a source; frames that cannot be read, written, or differ in size. What was
       fused before that is in `out`.
   """
-  out, notes = Path(out), []
+  out = Path(out)
+  _check_out(out, ir, vi)
+  _check_names(ir, vi)
+  output = _Output(out, ir, vi, options.stretch)
+  try:
+    with contextlib.closing(_fused(fuse, ir, vi, options)) as frames:
+      for fused, seconds in frames:
+        output.add(fused, seconds)
+        told(output.count)
+    if output.count == 0:
+      raise VideoError(f"{ir.name} and {vi.name} have no frames in common.")
+    output.finish()
+  except (KeyboardInterrupt, ImageError) as error:
+    if not output.salvage() or isinstance(error, KeyboardInterrupt):
+      raise
+    raise VideoError(f"{error} (The {output.count} frames before it are in {out}.)") from error
+  finally:
+    output.discard()
+    ir.close()
+    vi.close()
+  return Done(output.count, time.monotonic() - output.began, output.notes)
+
+
+def _check_out(out: Path, ir: Footage, vi: Footage) -> None:
+  """A name that can be written and is no source; its folder is made."""
   if out.suffix.lower() not in CODECS:
     raise VideoError(f"{out} should end in one of {', '.join(CODECS)}.")
   for source in (ir, vi):
@@ -92,73 +128,110 @@ def fuse_video(
       raise VideoError(
         f"{out} is part of {source.name}, which the result would replace; name another file."
       )
-  _check_names(ir, vi)
   try:
     out.parent.mkdir(parents=True, exist_ok=True)
   except OSError as error:
     raise VideoError(f"{out.parent} cannot be made: {error.strerror}.") from error
-  temporary = out.with_name(f".{os.getpid()}.tmp{out.suffix}")
-  unit = _Units(scale, float(vi.rate))
-  bright = SteadyRange(float(vi.rate)) if stretch else None
-  count, began = 0, time.monotonic()
-  writer: Writer | None = None
+
+
+def _fused(
+  fuse: Callable, ir: Footage, vi: Footage, options: VideoOptions
+) -> Generator[tuple[np.ndarray, float], None, None]:
+  """(fused frame [H, W, 1 or 3] in [0, 1], its time in seconds).
+
+  While one frame is computed, the next one is decoded and the one before it is handed on. A frame
+  that cannot be read raises its error when all frames before it have been handed on.
+  """
+  unit = _Units(options.scale, float(vi.rate))
+  first: tuple[int, ...] | None = None
+  waiting: tuple[Any, float] | None = None
   broken: ImageError | None = None
-  try:
-    with ThreadPoolExecutor(1) as decoder:
-      pairs = itertools.islice(_pairs(ir, vi), frames)
-      waiting, following = None, decoder.submit(next, pairs, None)
-      seconds = now = 0.0
-      while True:
-        try:
-          pair = following.result()
-        except ImageError as error:
-          pair, broken = None, error  # the frame before it is still to be written
+  with ThreadPoolExecutor(1) as decoder:
+    pairs = itertools.islice(_pairs(ir, vi), options.frames)
+    following = decoder.submit(next, pairs, None)
+    for number in itertools.count(1):
+      started = None
+      try:
+        pair = following.result()
         if pair is not None:
           following = decoder.submit(next, pairs, None)
-          a, b, now = unit(pair[0]), pixels(pair[1], vi.name).whole(), pair[2]
-          if align is not None:
-            a, b = align(a, b)
-          if a.shape[:2] != b.shape[:2]:
-            sizes = " and ".join(f"{x.shape[1]}x{x.shape[0]}" for x in (a, b))
-            raise VideoError(
-              f"{ir.name} and {vi.name} differ in size ({sizes}); register them first, or see --align."
-            )
-          if writer is not None and (b.shape[0], b.shape[1]) != writer.size:
-            raise VideoError(f"{vi.name}: frame {count + 1} has another size than the first.")
-          started = fuse(a[None], b[None])
-        if waiting is not None:
-          image = _bytes(np.asarray(waiting)[0], bright)
-          if writer is None:
-            writer, began = Writer(temporary, image.shape[:2], vi, ir, notes), time.monotonic()
-          writer.add(image, seconds)
-          count += 1
-          told(count)
-        if pair is None:
-          if broken is not None:
-            raise broken
-          break
-        waiting, seconds = started, now
-    if writer is None:
-      raise VideoError(f"{ir.name} and {vi.name} have no frames in common.")
-    writer.close()
-    os.replace(temporary, out)
-  except (KeyboardInterrupt, ImageError) as error:
-    if writer is None:
-      raise
-    try:  # what is done can be looked at
-      writer.close()
-      os.replace(temporary, out)
+          a, b = _prepared(pair, unit, ir, vi, options.align)
+          first = first or b.shape[:2]
+          if b.shape[:2] != first:
+            raise VideoError(f"{vi.name}: frame {number} has another size than the first.")
+          started = fuse(a[None], b[None]), pair[2]
+      except ImageError as error:
+        broken = error
+      if waiting is not None:
+        yield np.asarray(waiting[0])[0], waiting[1]
+      if broken is not None:
+        raise broken
+      if started is None:
+        return
+      waiting = started
+
+
+def _prepared(
+  pair: tuple[np.ndarray, np.ndarray, float],
+  unit: "_Units",
+  ir: Footage,
+  vi: Footage,
+  align: Callable | None,
+) -> tuple[np.ndarray, np.ndarray]:
+  """Both frames in [0, 1] and of equal size."""
+  a, b = unit(pair[0]), pixels(pair[1], vi.name).whole()
+  if align is not None:
+    a, b = align(a, b)
+  if a.shape[:2] != b.shape[:2]:
+    sizes = " and ".join(f"{x.shape[1]}x{x.shape[0]}" for x in (a, b))
+    raise VideoError(
+      f"{ir.name} and {vi.name} differ in size ({sizes}); register them first, or see --align."
+    )
+  return a, b
+
+
+class _Output:
+  """The file that is written, under another name until it is complete."""
+
+  def __init__(self, out: Path, ir: Footage, vi: Footage, stretch: bool):
+    self._out, self._ir, self._vi = out, ir, vi
+    self._temporary = out.with_name(f".{os.getpid()}.tmp{out.suffix}")
+    self._bright = SteadyRange(float(vi.rate)) if stretch else None
+    self._writer: Writer | None = None
+    self.notes: list[str] = []
+    self.count = 0
+    self.began = time.monotonic()
+    """When the first frame was fused, so that compilation does not count."""
+
+  def add(self, fused: np.ndarray, seconds: float) -> None:
+    """The next frame, [H, W, 1 or 3] in [0, 1], shown from `seconds` on."""
+    image = _bytes(fused, self._bright)
+    if self._writer is None:
+      self._writer = Writer(self._temporary, image.shape[:2], self._vi, self._ir, self.notes)
+      self.began = time.monotonic()
+    self._writer.add(image, seconds)
+    self.count += 1
+
+  def finish(self) -> None:
+    """Puts the complete file in its place."""
+    assert self._writer is not None, "add first"
+    self._writer.close()
+    os.replace(self._temporary, self._out)
+
+  def salvage(self) -> bool:
+    """Whether the frames so far could be put in place, to be looked at."""
+    if self._writer is None:
+      return False
+    try:
+      self.finish()
     except (VideoError, OSError):
-      raise error from None
-    if isinstance(error, KeyboardInterrupt):
-      raise
-    raise VideoError(f"{error} (The {count} frames before it are in {out}.)") from error
-  finally:
+      return False
+    return True
+
+  def discard(self) -> None:
+    """Removes what is not in its place."""
     with contextlib.suppress(OSError):
-      temporary.unlink(missing_ok=True)
-    ir.close()
-    vi.close()
-  return Done(count, time.monotonic() - began, notes)
+      self._temporary.unlink(missing_ok=True)
 
 
 class _Units:
@@ -183,7 +256,10 @@ def _bytes(fused: np.ndarray, bright: SteadyRange | None) -> np.ndarray:
 
 
 def _check_names(ir: Footage, vi: Footage) -> None:
-  """Frames in two folders belong together by place; where they share names, a missing one would shift all others."""
+  """Frames in two folders belong together by place.
+
+  Where they share names, a missing one would shift all others.
+  """
   names = [set(source.names) for source in (ir, vi)]
   shared, lonely = names[0] & names[1], sorted(names[0] ^ names[1])
   if shared and lonely:
@@ -197,7 +273,7 @@ def _check_names(ir: Footage, vi: Footage) -> None:
 
 
 def _pairs(ir: Footage, vi: Footage) -> Iterator[tuple[np.ndarray, np.ndarray, float]]:
-  """Of every visible frame, the infrared frame nearest in time, and the time; ends with the shorter of the two."""
+  """(infrared frame nearest in time, visible frame, its time); ends with the shorter of the two."""
   half = 0.5 / float(ir.rate)
   others = iter(ir)
   here = next(others, None)

@@ -1,43 +1,81 @@
-"""Colour spaces, range and gradients of images."""
+"""Colour spaces, range and gradients of images.
+
+Colour and range accept JAX arrays, within a compiled function too, or NumPy arrays, and return the
+same.
+"""
+
+from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
+from tdfusion_jax.batch import LUMA
 
-def rgb_to_ycbcr(rgb: Float[Array, "*n 3"]) -> Float[Array, "*n 3"]:
-  """BT.601 full range. RGB in [0, 1] -> Y, Cb, Cr in [0, 1], chroma centred at 1/2; gray has Cb = Cr = 1/2."""
+AnyArray = Array | np.ndarray
+
+# BT.601: the width of blue's and of red's difference from luminance, 2 (1 - its weight).
+_BLUE_SPAN, _RED_SPAN = 1.772, 1.402
+
+
+def rgb_to_ycbcr(rgb: Float[AnyArray, "*n 3"]) -> Float[AnyArray, "*n 3"]:
+  """RGB in [0, 1] -> Y, Cb, Cr in [0, 1] (BT.601, full range).
+
+  Chroma is centred at 1/2; gray has Cb = Cr = 1/2.
+  """
   y = luminance(rgb)[..., 0]
-  return jnp.stack([y, 0.5 + (rgb[..., 2] - y) / 1.772, 0.5 + (rgb[..., 0] - y) / 1.402], axis=-1)
+  cb = 0.5 + (rgb[..., 2] - y) / _BLUE_SPAN
+  cr = 0.5 + (rgb[..., 0] - y) / _RED_SPAN
+  return rgb.__array_namespace__().stack([y, cb, cr], axis=-1)
 
 
-def ycbcr_to_rgb(ycbcr: Float[Array, "*n 3"]) -> Float[Array, "*n 3"]:
+def ycbcr_to_rgb(ycbcr: Float[AnyArray, "*n 3"]) -> Float[AnyArray, "*n 3"]:
   """The inverse of `rgb_to_ycbcr`; values outside [0, 1] are left for the caller to clip."""
   y, cb, cr = (ycbcr[..., i] for i in range(3))
-  red, blue = y + 1.402 * (cr - 0.5), y + 1.772 * (cb - 0.5)
-  return jnp.stack([red, (y - 0.299 * red - 0.114 * blue) / 0.587, blue], axis=-1)
+  red = y + _RED_SPAN * (cr - 0.5)
+  blue = y + _BLUE_SPAN * (cb - 0.5)
+  green = (y - LUMA[0] * red - LUMA[2] * blue) / LUMA[1]
+  return ycbcr.__array_namespace__().stack([red, green, blue], axis=-1)
 
 
-def luminance(image: Float[Array, "*n c"]) -> Float[Array, "*n 1"]:
+def luminance(image: Float[AnyArray, "*n c"]) -> Float[AnyArray, "*n 1"]:
   """BT.601 luminance of RGB (C = 3), or the image itself (C = 1); in [0, 1]."""
   if image.shape[-1] == 1:
     return image
   if image.shape[-1] != 3:
     raise ValueError(f"an image has 1 or 3 channels, not {image.shape[-1]}.")
-  return (0.299 * image[..., 0] + 0.587 * image[..., 1] + 0.114 * image[..., 2])[..., None]
+  red, green, blue = (weight * image[..., i] for i, weight in enumerate(LUMA))
+  return (red + green + blue)[..., None]
 
 
-def fuse_chroma(a: Float[Array, "*n"], b: Float[Array, "*n"]) -> Float[Array, "*n"]:
-  """One chroma channel of two colour images, each weighed by its distance from gray; 1/2 where both are gray."""
-  from_a, from_b = jnp.abs(a - 0.5), jnp.abs(b - 0.5)
+def fuse_chroma(a: Float[AnyArray, "*n"], b: Float[AnyArray, "*n"]) -> Float[AnyArray, "*n"]:
+  """One chroma channel of two colour images, each weighed by its distance from gray.
+
+  1/2 where both are gray.
+  """
+  xp = a.__array_namespace__()
+  from_a, from_b = xp.abs(a - 0.5), xp.abs(b - 0.5)
   total = from_a + from_b
-  return jnp.where(total > 0, (a * from_a + b * from_b) / jnp.where(total > 0, total, 1), 0.5)
+  return xp.where(total > 0, (a * from_a + b * from_b) / xp.where(total > 0, total, 1), 0.5)
 
 
-def min_max_stretch(image: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+def min_max_stretch(image: Float[AnyArray, "*n h w c"]) -> Float[AnyArray, "*n h w c"]:
   """Stretches each image to [0, 1]; a flat image stays as it is."""
-  low = image.min(axis=(1, 2, 3), keepdims=True)
-  extent = image.max(axis=(1, 2, 3), keepdims=True) - low
-  return jnp.where(extent > 0, (image - low) / jnp.where(extent > 0, extent, 1), image)
+  inside = {"axis": (-3, -2, -1), "keepdims": True}
+  return stretch(image, image.min(**inside), image.max(**inside))
+
+
+def stretch(image: Float[AnyArray, "*n h w c"], low: Any, high: Any) -> Float[AnyArray, "*n h w c"]:
+  """`low` becomes 0 and `high` 1; where they are equal, the image stays as it is.
+
+  Args:
+    image: of whatever range.
+    low: a number for all images, or one for each, [*N, 1, 1, 1].
+    high: likewise, not below `low`.
+  """
+  xp = image.__array_namespace__()
+  extent = high - low
+  return xp.where(extent > 0, (image - low) / xp.where(extent > 0, extent, 1), image)
 
 
 def sobel(x: Float[Array, "b h w 1"]) -> tuple[Float[Array, "b h w 1"], Float[Array, "b h w 1"]]:

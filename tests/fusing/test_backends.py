@@ -11,7 +11,8 @@ from tdfusion_jax import fusers
 from tdfusion_jax.engines.onnx import EngineError
 from tdfusion_jax.fusing import backends
 from tdfusion_jax.fusing.arrays import make_fuse_fn
-from tdfusion_jax.fusing.pairs import AnySizeFuser
+from tdfusion_jax.fusing.pairs import AnySizeFuser, EngineFuser
+from tdfusion_jax.ops import native
 
 RNG = np.random.default_rng(0)
 
@@ -21,19 +22,25 @@ def params():
   return random_params()
 
 
-def test_both_backends_agree(params):
+def test_all_ways_agree(params):
   """With each other and with `make_fuse_fn`, one size at a time; one program for all kinds."""
   pytest.importorskip("onnxruntime")
-  both = [backends.make_fuser(name, fusers.fusion_network(), params) for name in ("jax", "onnx")]
+  f = fusers.fusion_network()
+  ways = [
+    *(backends.make_fuser(name, f, params) for name in ("jax", "onnx")),
+    AnySizeFuser(params),
+  ]
   for kinds in ((3, 3), (1, 1), (1, 3)):
     ir, vi = (RNG.random((19, 33, channels)).astype(np.float32) for channels in kinds)
-    ours, theirs = (fuser.start(ir, vi)() for fuser in both)
-    assert ours.shape == theirs.shape == (19, 33, max(kinds)) and np.ptp(ours) > 1e-2
-    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    ours, *theirs = (fuser.start(ir, vi)() for fuser in ways)
+    assert ours.shape == (19, 33, max(kinds)) and np.ptp(ours) > 1e-2
+    for other in theirs:
+      np.testing.assert_allclose(ours, other, atol=1e-5)
   np.testing.assert_allclose(
     ours, make_fuse_fn(fusers.fuse_net, params)(ir[None], vi[None])[0], atol=1e-5
   )
-  assert [len(fuser.compiled) for fuser in both] == [1, 1]
+  assert [len(fuser.compiled) for fuser in ways[1:]] == [0, 1]
+  assert len(ways[0].compiled) == (0 if native.ready() else 1)
 
 
 class Fake:
@@ -69,7 +76,8 @@ def test_the_faster_is_taken(monkeypatch):
 
 def test_without_onnx_runtime(params, monkeypatch):
   monkeypatch.setitem(sys.modules, "onnxruntime", None)
-  assert isinstance(backends.make_fuser("auto", fusers.fusion_network(), params), AnySizeFuser)
+  kind = EngineFuser if native.ready() else AnySizeFuser
+  assert isinstance(backends.make_fuser("auto", fusers.fusion_network(), params), kind)
   with pytest.raises(EngineError, match="pip install"):
     backends.make_fuser("onnx", fusers.fusion_network(), params)
   with pytest.raises(EngineError, match="F alone"):

@@ -8,8 +8,9 @@ from random_fusion import random_params
 
 from tdfusion_jax import cli
 from tdfusion_jax.fusing.arrays import make_fuse_fn
-from tdfusion_jax.fusing.folders import Reading, fuse_folder
-from tdfusion_jax.fusing.pairs import AnySizeFuser, make_pair_fuser
+from tdfusion_jax.fusing.folders import FolderOptions, fuse_folder
+from tdfusion_jax.fusing.pairs import AnySizeFuser, EngineFuser, make_pair_fuser
+from tdfusion_jax.fusing.reading import Reading
 from tdfusion_jax.images.files import ImageError, list_pairs, parse_scale, read_image, write_image
 from tdfusion_jax.images.registration import aligner
 from tdfusion_jax.weightfiles import save_weights
@@ -101,7 +102,7 @@ def test_a_folder_of_many_sizes_with_broken_files(tmp_path):
   assert (
     np.median(np.abs(fused - expected)) < 0.01
   )  # clipping of strong colours may move single pixels
-  again = fuse_folder(fuse, ir, vi, out, skip_existing=True)
+  again = fuse_folder(fuse, ir, vi, out, FolderOptions(skip_existing=True))
   assert len(again.skipped) == 2 and not again.written
 
 
@@ -150,7 +151,7 @@ def test_batches_are_of_one_size_and_the_rest_goes_alone(tmp_path):
     batches.append(ir.shape)
     return vi
 
-  report = fuse_folder(fuser, ir, vi, out, fuse_batch=fuse_batch, batch=2)
+  report = fuse_folder(fuser, ir, vi, out, FolderOptions(fuse_batch=fuse_batch, batch=2))
   assert sorted(path.stem for path in report.written) == ["a", "b", "c", "d", "f", "g"]
   assert batches == [(2, 6, 8, 1)] * 2 and sorted(fuser.started) == [(4, 4), (5, 7)]
   assert len(report.failed) == 1 and "e.png" in report.failed[0]
@@ -174,7 +175,7 @@ def test_sizes_are_known_beforehand_upright(tmp_path):
 def test_pairs_that_look_wrong_are_fused_and_named(tmp_path):
   ir, vi, out = folders(tmp_path, {"a": (6, 8), "b": (5, 7)})
   reading = Reading(check=lambda ir, vi: "looks odd" if ir.shape[0] == 5 else "")
-  report = fuse_folder(Recorder(), ir, vi, out, reading=reading)
+  report = fuse_folder(Recorder(), ir, vi, out, FolderOptions(reading=reading))
   assert report.warnings == ["b: looks odd"] and len(report.written) == 2
 
 
@@ -184,7 +185,8 @@ def test_unequal_sizes_can_be_made_equal(tmp_path):
   fuser = Recorder()
   report = fuse_folder(fuser, ir, vi, out)
   assert "(4x3 and 8x6)" in report.failed[0] and "--align" in report.failed[0]
-  assert not fuse_folder(fuser, ir, vi, out, reading=Reading(align=aligner("resize"))).failed
+  options = FolderOptions(reading=Reading(align=aligner("resize")))
+  assert not fuse_folder(fuser, ir, vi, out, options).failed
   assert fuser.started == [(6, 8)]
 
 
@@ -209,20 +211,20 @@ def test_a_pair_too_large_for_the_memory_does_not_stop_the_rest(tmp_path, late):
 
 def test_few_rooms_serve_many_sizes():
   """Plans without computing: the smallest, of 65536 cells at least, take up a quarter of their room."""
-  fuser = AnySizeFuser({}, infer=lambda ir, vi: ir)
+  fuser = AnySizeFuser({})
   fuser.plan([(300 + i, 500 + i) for i in range(0, 100, 7)] + [(40, 40), (1000, 1200)])
   assert len(fuser._rooms) == 2 and all(room.stride == 1536 for room in fuser._rooms)
 
 
 @pytest.mark.parametrize("stretch", [False, True])
-def test_any_size_and_colour_by_one_program(stretch):
+def test_any_size_and_colour_by_an_engine(stretch):
   """`make_fuse_fn` of the same luminance, which compiles for each size and kind."""
-  fuser = AnySizeFuser({}, stretch=stretch, infer=lambda ir, vi: 0.5 * ir + 0.25 * vi)
+  fuser = EngineFuser(lambda ir, vi: 0.5 * ir + 0.25 * vi, stretch=stretch)
   exact = make_fuse_fn(lambda params, ir, vi: 0.5 * ir + 0.25 * vi, {}, stretch=stretch)
   for height, width, *kinds in ((5, 7, 1, 3), (9, 4, 3, 3), (1, 6, 1, 1), (6, 5, 3, 1)):
     ir, vi = (images(height, width, channels) for channels in kinds)
     np.testing.assert_allclose(fuser.start(ir, vi)(), exact(ir[None], vi[None])[0], atol=2e-6)
-  assert len(fuser.compiled) == 1
+  assert fuser.compiled == []
 
 
 def test_missing_partners_are_listed(tmp_path):

@@ -10,7 +10,7 @@ from PIL import Image
 from tdfusion_jax import cli
 from tdfusion_jax.data import get_source
 from tdfusion_jax.fusing.footage import Footage, VideoError
-from tdfusion_jax.fusing.video import SteadyRange, fuse_video
+from tdfusion_jax.fusing.video import SteadyRange, VideoOptions, fuse_video
 from tdfusion_jax.images.files import Scale
 
 av = pytest.importorskip("av", reason="PyAV is not installed")
@@ -211,7 +211,7 @@ def test_thermal_frames_of_16_bits_get_a_range_that_follows_slowly(tmp_path):
     return ir
 
   footage = Footage(tmp_path / "ir", 25.0), Footage(tmp_path / "vi", 25.0)
-  fuse_video(keep, *footage, tmp_path / "out.avi", scale=Scale("percentile", 1, 99))
+  fuse_video(keep, *footage, tmp_path / "out.avi", VideoOptions(Scale("percentile", 1, 99)))
   assert abs(seen[0] - 0.5) < 0.05 and 0.35 < seen[2] < 0.5
 
 

@@ -1,0 +1,102 @@
+"""Options that several verbs share."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+
+from tdfusion_jax import files, fusers
+from tdfusion_jax.config import ConfigError
+from tdfusion_jax.ops import compiling
+
+
+def add_network(parser: argparse.ArgumentParser) -> None:
+  """`--run` or `--weights`, and `--network`: which F is used."""
+  which = parser.add_mutually_exclusive_group(required=not fusers.shipped_weights().is_file())
+  which.add_argument(
+    "--run", "--checkpoint", metavar="RUN", help="run folder of a training (or --checkpoint)"
+  )
+  which.add_argument("--weights", metavar="FILE", help=".safetensors file of F")
+  parser.add_argument(
+    "--network",
+    default="",
+    metavar="MODULE:FACTORY",
+    help="for --weights of a network of your own: what makes it, a function that returns a "
+    "fusers.Fuser (a run folder names its own)",
+  )
+
+
+def load_network(options: argparse.Namespace) -> tuple[Callable, Any]:
+  """(fuser, params) that the options of `add_network` name.
+
+  Raises:
+    CheckpointError, UsageError: see `fusers.load_fusion`.
+  """
+  return fusers.load_fusion(run=options.run, weights=options.weights, network=options.network)
+
+
+def add_scale(parser: argparse.ArgumentParser) -> None:
+  """`--scale`: the range of infrared values in files."""
+  parser.add_argument(
+    "--scale",
+    default="linear",
+    metavar="HOW",
+    help="range of infrared values: linear (of the file's type, the default), percentile (1 to "
+    "99), percentile:LOW:HIGH, or LOW:HIGH in the file's units, such as 29000:31500",
+  )
+
+
+def add_vi_scale(parser: argparse.ArgumentParser) -> None:
+  """`--vi-scale`: the range of visible values in files."""
+  parser.add_argument(
+    "--vi-scale", default="linear", metavar="HOW", help="the same for visible values"
+  )
+
+
+def add_computing(parser: argparse.ArgumentParser) -> None:
+  """`--dtype` and `--cache`."""
+  parser.add_argument(
+    "--dtype", choices=("float32", "bfloat16"), default="float32", help="what F computes in"
+  )
+  parser.add_argument(
+    "--cache",
+    metavar="DIR",
+    help="keeps compiled programs (default: tdfusion_jax in $XDG_CACHE_HOME or ~/.cache); '' keeps "
+    "none",
+  )
+
+
+def dtype(options: argparse.Namespace) -> Any:
+  """That `make_fuse_fn` accepts; None is the images' own."""
+  return jnp.bfloat16 if options.dtype == "bfloat16" else None
+
+
+def use_cache(options: argparse.Namespace) -> None:
+  """Starts the cache of compiled programs; without a home folder there is none, with a warning."""
+  folder = options.cache
+  if folder is None:
+    try:
+      folder = str(files.cache_folder())
+    except RuntimeError as error:
+      print(f"warning: no compiled programs are kept: {error} See --cache.", file=sys.stderr)
+      folder = ""
+  compiling.use_cache(folder)
+
+
+def named(text: str) -> tuple[str, str]:
+  """("NAME", "PATH") of "NAME=PATH".
+
+  A path alone goes by its last part, and so does one that exists and holds a "=".
+
+  Raises:
+    ConfigError: one of both is empty.
+  """
+  title, equals, value = text.partition("=")
+  alone = not equals or (Path(text).exists() and not Path(value).exists())
+  title, value = (Path(text).absolute().name, text) if alone else (title.strip(), value)
+  if not title or not value:
+    raise ConfigError(f"{text!r}: write NAME=PATH, or PATH alone.")
+  return title, value
