@@ -1,4 +1,4 @@
-"""F as a file that runs without this package: StableHLO for JAX, ONNX for everything else, each with a JSON card."""
+"""F as a file that runs without this package: StableHLO for JAX, ONNX for everything else."""
 
 import hashlib
 import importlib.metadata
@@ -45,38 +45,40 @@ def export_fusion(
   weights_file: str | Path,
   formats: tuple[str, ...] = FORMATS,
 ) -> list[Artifact]:
-  """Writes `fusion.stablehlo`, `fusion.onnx` and a card beside each, after comparing their numbers with F's.
+  """Writes `fusion.stablehlo`, `fusion.onnx` and a JSON card beside each.
 
-  All take `ir`, `vi` [batch, height, width, 1] float32 in [0, 1], any sizes, and return `fused`,
-  equally shaped.
+  All accept `ir`, `vi` [batch, height, width, 1] float32 in [0, 1], any sizes, and return `fused`,
+  equally shaped. Their numbers are compared with the network's before anything is written.
 
   Args:
-    fuse_fn, params: from `fusers.load_fusion`.
+    fuse_fn: from `fusers.load_fusion`.
+    params: of `fuse_fn`.
     out_dir: made if needed.
     weights_file: where `params` come from; its hash goes into the cards.
-    formats: of `FORMATS`.
+    formats: of `FORMATS`; ONNX is for F alone.
 
   Raises:
-    ExportError: not F, a missing package, or a difference above 1e-5; nothing of that format is
-      left then.
+    ExportError: a network that has no such form, a missing package, or a difference above 1e-5;
+      nothing of that format is left then.
   """
-  if not fusers.is_f(fuse_fn):
-    raise ExportError(f"{weights_file} does not hold F; only F can be exported.")
-  makers = {"stablehlo": (_stablehlo, _run_stablehlo), "onnx": (_onnx, _run_onnx)}
+  if "onnx" in formats and not fusers.is_f(fuse_fn):
+    raise ExportError(
+      f"ONNX is for F alone, and {weights_file} holds {_called(fuse_fn)}: --format stablehlo."
+    )
   references = _references(fuse_fn, params)
   artifacts = []
   for name in formats:
-    make, runner = makers[name]
-    data = make(params)
-    run = runner(data)
+    data = _onnx(params) if name == "onnx" else _stablehlo(fuse_fn, params)
+    run = _run_onnx(data) if name == "onnx" else _run_stablehlo(data)
     difference = max(float(np.abs(run(ir, vi) - fused).max()) for ir, vi, fused in references)
     if not difference <= TOLERANCE:
       raise ExportError(
-        f"{name}: differs from F by {difference:.1e}, more than {TOLERANCE:g}; nothing was written."
+        f"{name}: differs from {_called(fuse_fn)} by {difference:.1e}, more than {TOLERANCE:g}; "
+        "nothing was written."
       )
     path = Path(out_dir) / f"fusion.{name}"
     card = path.with_name(path.name + ".json")
-    about = _card(name, data, Path(weights_file), difference)
+    about = _card(name, data, Path(weights_file), difference, fuse_fn)
     _write(path, data)
     _write(card, (json.dumps(about, indent=2) + "\n").encode())
     artifacts.append(Artifact(path, card, difference))
@@ -89,21 +91,39 @@ def _references(fuse_fn: Callable, params: Any) -> list[tuple[np.ndarray, np.nda
   return [(ir, vi, np.asarray(fuse(params, ir, vi))) for ir, vi in pairs]
 
 
-def _stablehlo(params: Any) -> bytes:
+def _called(fuse_fn: Callable) -> str:
+  return "F" if fusers.is_f(fuse_fn) else getattr(fuse_fn, "name", "the network")
+
+
+def _stablehlo(fuse_fn: Callable, params: Any) -> bytes:
   shape = jax.ShapeDtypeStruct((*export.symbolic_shape("batch, height, width"), 1), jnp.float32)
   params = jax.tree.map(jnp.asarray, params)
 
+  def whole(ir, vi):
+    return fuse_fn(params, ir, vi)
+
+  def in_steps(ir, vi):
+    return jax.lax.map(lambda pair: _any_size(params, *pair), (ir, vi))
+
   def fuse(ir, vi):
-    """In steps that stay in cache on a CPU; in one piece on a GPU."""
-    whole = lambda ir, vi: fusers.fuse_net(params, ir, vi)  # noqa: E731
-    in_steps = lambda ir, vi: jax.lax.map(lambda pair: _any_size(params, *pair), (ir, vi))  # noqa: E731
+    """F in steps that stay in cache on a CPU, and in one piece on a GPU."""
     return jax.lax.platform_dependent(ir, vi, cpu=in_steps, default=whole)
 
-  return bytes(export.export(jax.jit(fuse), platforms=PLATFORMS)(shape, shape).serialize())
+  chosen = jax.jit(fuse if fusers.is_f(fuse_fn) else whole)
+  try:
+    return bytes(export.export(chosen, platforms=PLATFORMS)(shape, shape).serialize())
+  except Exception as error:  # whatever a network may do with a size that is a symbol
+    if fusers.is_f(fuse_fn):
+      raise
+    reason = str(error).strip().partition("\n")[0]
+    raise ExportError(
+      f"stablehlo: {_called(fuse_fn)} cannot be lowered for all sizes in one program: {reason} "
+      "Have it compute sizes by shapes and slices alone, or export it for one size with jax.export."
+    ) from error
 
 
 def _any_size(params: Any, ir: jax.Array, vi: jax.Array) -> jax.Array:
-  """F of [H, W, 1] by `networks.anysize`, H and W known or symbolic."""
+  """F of [H, W, 1] by `engines.anysize`, H and W known or symbolic."""
   height, width, _ = ir.shape
   cells = height * (width + 1)
   room = Room(cells, width + 1)
@@ -136,11 +156,18 @@ def _run_onnx(data: bytes) -> Callable:
   return lambda ir, vi: session.run(["fused"], {"ir": ir, "vi": vi})[0]
 
 
-def _card(name: str, data: bytes, weights_file: Path, difference: float) -> dict[str, Any]:
+def _card(
+  name: str, data: bytes, weights_file: Path, difference: float, fuse_fn: Callable
+) -> dict[str, Any]:
   image = {"shape": ["batch", "height", "width", 1], "dtype": "float32", "range": [0, 1]}
+  whose, against = "F of TDFusion (arXiv 2412.03240)", "networks.fusion.FusionNet in float32"
+  sizes = "any batch, height and width; never pad: every pixel depends on all pixels"
+  if not fusers.is_f(fuse_fn):
+    whose = f"{_called(fuse_fn)}, in the place of F of TDFusion (arXiv 2412.03240)"
+    against, sizes = f"{_called(fuse_fn)} in JAX, float32", "any batch, height and width"
   packages = {"stablehlo": ("jax", "jaxlib", "flax"), "onnx": ("onnx", "onnxruntime", "flax")}[name]
   return {
-    "model": "F of TDFusion (arXiv 2412.03240): fuses one infrared and one visible luminance",
+    "model": f"{whose}: fuses one infrared and one visible luminance",
     "format": name,
     "sha256": hashlib.sha256(data).hexdigest(),
     "weights": {
@@ -152,15 +179,16 @@ def _card(name: str, data: bytes, weights_file: Path, difference: float) -> dict
       "vi": {**image, "meaning": "visible luminance"},
     },
     "outputs": {"fused": {**image, "meaning": "fused luminance, not stretched"}},
-    "sizes": "any batch, height and width; never pad: every pixel depends on all pixels",
+    "sizes": sizes,
     "colour": {
       "luminance": "Y = 0.299 R + 0.587 G + 0.114 B (BT.601, full range)",
-      "result": "the visible image's Cb and Cr with the fused Y: RGB + (fused - Y), clipped to [0, 1]",
+      "result": "the visible image's Cb and Cr with the fused Y: RGB + (fused - Y), clipped to "
+      "[0, 1]",
       "loader": f"tools/load_{name}.py",
     },
     **({"platforms": list(PLATFORMS)} if name == "stablehlo" else {"opset": 20}),
     "check": {
-      "against": "networks.fusion.FusionNet in float32",
+      "against": against,
       "batch, height, width": [list(shape) for shape in _CHECKED],
       "largest difference": difference,
       "tolerance": TOLERANCE,
