@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -60,6 +61,36 @@ def test_an_interrupted_fusing_ends_without_a_traceback(folders, capsys, monkeyp
   monkeypatch.setattr(fuse_command, "fuse_folder", interrupt)
   assert fuse(folders) == 130
   assert "--skip-existing" in capsys.readouterr().err
+
+
+def test_a_run_goes_by_either_name(tmp_path, capsys):
+  sides = [part for side in ("ir", "vi", "out") for part in (f"--{side}", str(tmp_path / side))]
+  for name in ("--run", "--checkpoint"):
+    assert cli.main(["fuse", *sides, name, str(tmp_path / "none")]) == 2
+    assert f"{tmp_path / 'none'} is not a run folder" in capsys.readouterr().err
+
+
+def no_home():
+  raise RuntimeError("Could not determine home directory.")
+
+
+def test_without_a_home_folder_nothing_is_kept_and_all_else_works(folders, capsys, monkeypatch):
+  """As for a user id without an entry in the system's list, such as in a container."""
+  monkeypatch.setattr(Path, "home", no_home)
+  monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+  assert fuse(folders) == 0
+  said = capsys.readouterr()
+  assert "2 written" in said.out
+  assert "warning: no compiled programs are kept: Could not determine home" in said.err
+
+
+@pytest.mark.parametrize("verb", ["fuse", "video", "export"])
+def test_help_without_a_home_folder(verb):
+  code = "import pathlib, sys\ndef no_home(*_): raise RuntimeError('no home')\n"
+  code += "pathlib.Path.home = no_home\nfrom tdfusion_jax import cli\ncli.main(sys.argv[1:])"
+  command = [sys.executable, "-c", code, verb, "--help"]
+  ran = subprocess.run(command, capture_output=True, text=True, check=False)
+  assert ran.returncode == 0 and f"example: tdfusion {verb}" in ran.stdout, ran.stderr
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import half
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -154,5 +156,36 @@ def test_a_wrong_graph_is_not_written(params, tmp_path, monkeypatch):
       fusers.fusion_network(), params, tmp_path, weights_file=file, formats=("onnx",)
     )
   assert [p.name for p in tmp_path.iterdir()] == ["f.safetensors"]
-  with pytest.raises(export.ExportError, match="only F"):
+  with pytest.raises(export.ExportError, match="ONNX is for F alone, and .* holds average"):
     export.export_fusion(fusers.average(fusers.loss_network()), params, tmp_path, weights_file=file)
+
+
+def test_any_network_becomes_stablehlo(tmp_path):
+  """Expected: the network itself, at a size that the check of the export did not see."""
+  fuser = half.fuser()
+  params = fusers.init_variables(fuser.network, jax.random.key(0))["params"]
+  file = tmp_path / "f.safetensors"
+  save_weights(file, {"params": params}, {"arch": "half"})
+  options = {"weights_file": file, "formats": ("stablehlo",)}
+  (made,) = export.export_fusion(fuser, params, tmp_path, **options)
+  card = json.loads(made.card.read_text())
+  assert card["model"].startswith("half, in the place of F")
+  assert card["check"]["against"] == "half in JAX, float32"
+  (((ir, vi), out),) = run_elsewhere(tmp_path, tmp_path, "stablehlo", SIZES[1:])
+  assert np.ptp(out) > 0.1
+  np.testing.assert_allclose(out, fuser(params, ir, vi), atol=1e-6)
+
+
+def test_a_network_of_one_size_is_refused_with_the_reason(tmp_path):
+  def fuse(params, ir, vi):
+    return (ir + vi) / jnp.zeros(int(ir.shape[1])).size
+
+  fuser = fusers.Fuser("fixed", half.Half(1, 1), fuse)
+  file = tmp_path / "f.safetensors"
+  file.write_bytes(b"x")
+  options = {"weights_file": file, "formats": ("stablehlo",)}
+  with pytest.raises(
+    export.ExportError, match=r"fixed cannot be lowered for all sizes.*jax\.export"
+  ):
+    export.export_fusion(fuser, {}, tmp_path, **options)
+  assert [p.name for p in tmp_path.iterdir()] == ["f.safetensors"]

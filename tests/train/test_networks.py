@@ -13,10 +13,11 @@ from flax.traverse_util import flatten_dict
 from runs import TINY, rows
 
 from configs import load
-from tdfusion_jax import fusers
+from tdfusion_jax import cli, fusers
 from tdfusion_jax.config import ConfigError
 from tdfusion_jax.files import UsageError
 from tdfusion_jax.fusing.arrays import make_fuse_fn
+from tdfusion_jax.images.files import read_image, write_image
 from tdfusion_jax.train import build
 from tdfusion_jax.train.loop import train
 from tdfusion_jax.weightfiles import CheckpointError, load_weights
@@ -128,6 +129,68 @@ def test_a_weight_file_alone_has_no_code_imported(finished, tmp_path, monkeypatc
   for which in ({"weights": file}, {"run": tmp_path}):
     with pytest.raises(CheckpointError, match=r"(?s)alone.*--run RUN.*--network half:fuser"):
       fusers.load_fusion(**which)
+
+
+@pytest.fixture
+def pairs(tmp_path):
+  """Arguments for two pairs of colour, and a folder to write to."""
+  rng = np.random.default_rng(0)
+  for side in ("ir", "vi"):
+    for name in ("a", "b"):
+      write_image(tmp_path / side / f"{name}.png", rng.random((10, 14, 3), np.float32))
+  return [f"--ir={tmp_path / 'ir'}", f"--vi={tmp_path / 'vi'}"], tmp_path
+
+
+def test_its_run_fuses_a_folder(finished, pairs, capsys):
+  """Expected: `make_fuse_fn`, to 8 bits."""
+  sides, folder = pairs
+  command = ["fuse", *sides, f"--out={folder / 'out'}", "--cache=", "--no-check"]
+  assert cli.main([*command, f"--run={finished}"]) == 0
+  a, b = (read_image(folder / side / "b.png") for side in ("ir", "vi"))
+  expected = make_fuse_fn(*fusers.load_fusion(run=finished))(a[None], b[None])[0]
+  np.testing.assert_allclose(read_image(folder / "out" / "b.png"), expected, atol=0.51 / 255)
+  weights = f"--weights={finished / 'weights' / 'f.safetensors'}"
+  capsys.readouterr()
+  assert cli.main([*command, weights]) == 2
+  assert "--network half:fuser" in capsys.readouterr().err
+  (folder / "out" / "b.png").unlink()
+  assert cli.main([*command, weights, "--network=half:fuser", "--batch=2"]) == 0
+  np.testing.assert_allclose(read_image(folder / "out" / "b.png"), expected, atol=0.51 / 255)
+
+
+def test_its_run_makes_a_video_is_measured_and_shown(finished, pairs, capsys):
+  pytest.importorskip("av")
+  sides, folder = pairs
+  run = f"--run={finished}"
+  assert cli.main(["video", *sides, f"--out={folder / 'out.mp4'}", "--cache=", run]) == 0
+  assert "2 frames written" in capsys.readouterr().out
+  assert cli.main(["evaluate", *sides, run, "--metrics=EN"]) == 0
+  assert "| run |" in capsys.readouterr().out
+  assert cli.main(["report", str(finished), "--pairs=1", f"--out={folder / 'page.html'}"]) == 0
+  assert "run: fused" in (folder / "page.html").read_text()
+
+
+def test_its_run_is_exported(finished, tmp_path, capsys):
+  """That its numbers are right is in tests/test_export.py."""
+  assert cli.main(["export", f"--out={tmp_path}", f"--run={finished}"]) == 0
+  names = sorted(p.name for p in tmp_path.iterdir())
+  assert names == ["fusion.stablehlo", "fusion.stablehlo.json"]
+  assert cli.main(["export", f"--out={tmp_path}", f"--run={finished}", "--format=onnx"]) == 2
+  assert "ONNX is for F alone" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+  ("option", "message"),
+  [
+    ("--stream-from=1", "how far a pixel reaches in half is not known. Leave --stream-from out"),
+    ("--backend=onnx", "--backend jax computes half too"),
+  ],
+)
+def test_what_needs_f_is_refused_with_the_reason(finished, pairs, capsys, option, message):
+  sides, folder = pairs
+  command = ["fuse", *sides, f"--out={folder / 'out'}", "--cache=", f"--run={finished}", option]
+  assert cli.main(command) == 2
+  assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
