@@ -1,19 +1,26 @@
-"""Pairs of infrared and visible images: readers, a synthetic world, and the loader. Imports no JAX."""
+"""Pairs of infrared and visible images: readers, a synthetic world, and the loader; no JAX."""
 
 from tdfusion_jax.data.caches import CachedSource, DiskCachedSource
 from tdfusion_jax.data.loader import StepSource, make_dataset, val_batches
 from tdfusion_jax.data.plan import EpochPlan, plan_epoch
-from tdfusion_jax.data.readers import SOURCES, check_reader_options, find_reader, get_source
+from tdfusion_jax.data.readers import (
+  DATASETS,
+  SOURCES,
+  check_reader_options,
+  find_reader,
+  get_source,
+)
 from tdfusion_jax.data.readers.fused import FusedSource
-from tdfusion_jax.data.records.registering import register_builders
 from tdfusion_jax.data.records.source import RecordSource
 from tdfusion_jax.data.skipping import SkippingSource
-from tdfusion_jax.data.source import DatasetError, Source
+from tdfusion_jax.data.source import DataSet, DatasetError, Source
 from tdfusion_jax.data.synthetic import SyntheticSource
 
 __all__ = [
+  "DATASETS",
   "SOURCES",
   "CachedSource",
+  "DataSet",
   "DatasetError",
   "DiskCachedSource",
   "EpochPlan",
@@ -30,5 +37,3 @@ __all__ = [
   "plan_epoch",
   "val_batches",
 ]
-
-register_builders()

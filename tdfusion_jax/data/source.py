@@ -1,6 +1,7 @@
-"""What a data source is, how to look inside a wrapped one, and the error every reader raises."""
+"""What a data source and a data set are, and the error every reader raises."""
 
-from typing import Any, Literal, Protocol, runtime_checkable
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from tdfusion_jax.batch import Sample
 from tdfusion_jax.files import UsageError
@@ -9,7 +10,10 @@ Kind = Literal["segmentation", "detection"]
 
 
 class DatasetError(UsageError):
-  """Data that is missing, incomplete or contradicts itself; the message names the file and the remedy."""
+  """Data that is missing, incomplete or contradicts itself.
+
+  The message names the file and the remedy.
+  """
 
 
 @runtime_checkable
@@ -30,6 +34,53 @@ class Source(Protocol):
   def describe(self) -> str:
     """One line for logs: name, split, number of pairs, classes."""
     ...
+
+
+class Layout(NamedTuple):
+  """How a data set is distributed; the text of every "not found" message."""
+
+  title: str
+  origin: str
+  tree: str
+
+  def help(self) -> str:
+    """Where to get the data set, and how its folder must look."""
+    return f"Get {self.title} from {self.origin}; the folder must look like\n{self.tree}"
+
+
+class DataSet(NamedTuple):
+  """All that is known about a data set; it stands in the reader's file as `DATASET`.
+
+  What lists data sets (`data.SOURCES`, `tdfusion data verify` and `build`) is made from these.
+  """
+
+  reader: Callable[..., Source]
+  """`(root, split, **options) -> Source`; its name is the data set's."""
+  about: str
+  """One line."""
+  layout: Layout | None
+  """None for a set without files."""
+  classes: tuple[str, ...]
+  """Names, index = class id; empty where each copy has its own."""
+  kind: Kind | None
+  """What its labels are; None where each copy has its own."""
+  expected: Mapping[str, int] = {}
+  """Pairs of the complete official set, by split."""
+  licence: str = "the owner's"
+  citation: str = ""
+  """BibTeX."""
+
+  @property
+  def name(self) -> str:
+    """As in `config.data.name`."""
+    return self.reader.__name__
+
+
+def owners_terms(place: str) -> str:
+  """The licence of a set whose terms stand at `place`."""
+  return (
+    f"The owners' terms apply, see {place}; records may not be passed on where the images may not."
+  )
 
 
 def find(source: Any, name: str) -> Any:

@@ -1,33 +1,36 @@
-"""Data sets by name: in the layouts that their authors distribute, in folders of one's own, and synthetic."""
+"""Data sets by name: as their authors distribute them, folders of one's own, and synthetic."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from tdfusion_jax.data import synthetic
 from tdfusion_jax.data.options import check_options
-from tdfusion_jax.data.readers.fmb import fmb
-from tdfusion_jax.data.readers.folder import folder
-from tdfusion_jax.data.readers.llvip import llvip
-from tdfusion_jax.data.readers.m3fd import m3fd
-from tdfusion_jax.data.readers.msrs import msrs
+from tdfusion_jax.data.readers import fmb, folder, llvip, m3fd, msrs
 from tdfusion_jax.data.readers.own import check_source
-from tdfusion_jax.data.source import DatasetError, Source
-from tdfusion_jax.data.synthetic import SyntheticSource, synthetic_det, synthetic_seg
+from tdfusion_jax.data.source import DataSet, DatasetError, Source
 from tdfusion_jax.files import is_plugin, plugin
 
-SOURCES: dict[str, Callable[..., Source]] = {
-  "llvip": llvip,
-  "m3fd": m3fd,
-  "msrs": msrs,
-  "fmb": fmb,
-  "folder": folder,
-  "synthetic_det": synthetic_det,
-  "synthetic_seg": synthetic_seg,
+DATASETS: dict[str, DataSet] = {
+  dataset.name: dataset
+  for dataset in (
+    llvip.DATASET,
+    m3fd.DATASET,
+    msrs.DATASET,
+    fmb.DATASET,
+    folder.DATASET,
+    *synthetic.DATASETS,
+  )
 }
+"""By name; a data set of the package stands here and in its reader's file, nowhere else."""
+SOURCES: dict[str, Callable[..., Source]] = {
+  name: dataset.reader for name, dataset in DATASETS.items()
+}
+"""The readers by name."""
 
 
 def find_reader(name: str, field: str = "config.data.name") -> Callable[..., Source]:
-  """The reader `(root, split, **options) -> Source` of a data set: one of `SOURCES`, or the user's own.
+  """The reader `(root, split, **options) -> Source` of a data set.
 
   The user's own must be annotated with what it returns, `-> data.Source`, see `files.plugin`.
 
@@ -50,8 +53,14 @@ def find_reader(name: str, field: str = "config.data.name") -> Callable[..., Sou
 
 
 def check_reader_options(name: str, options: Mapping[str, Any]) -> None:
-  """Raises `DatasetError` unless the reader of data set `name` has these options, and they are of its types."""
-  reader = SyntheticSource if name.startswith("synthetic_") else find_reader(name)
+  """Checks options of the reader of data set `name` before anything is read.
+
+  Raises:
+    DatasetError: an option that the reader does not have, or a value of another type.
+  """
+  reader = find_reader(name)
+  if reader in (synthetic.synthetic_det, synthetic.synthetic_seg):
+    reader = synthetic.SyntheticSource  # they pass all options on
   check_options(name, reader, options)
 
 

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from tdfusion_jax.data.readers.paired import (
-  Layout,
   MaskSource,
   PairFiles,
   list_folder,
@@ -11,6 +10,7 @@ from tdfusion_jax.data.readers.paired import (
   require_root,
   require_split,
 )
+from tdfusion_jax.data.source import DataSet, Layout, owners_terms
 
 CLASSES = (
   "unlabelled",
@@ -59,3 +59,22 @@ def fmb(
   require_partners(infrared, labels, LAYOUT)
   pairs = [PairFiles(name, path, visible[name], labels[name]) for name, path in infrared.items()]
   return MaskSource(f"FMB {split}", pairs, CLASSES, unlabelled=0 if ignore_unlabelled else None)
+
+
+DATASET = DataSet(
+  reader=fmb,
+  about="FMB: streets, masks of fourteen classes.",
+  layout=LAYOUT,
+  classes=CLASSES,
+  kind="segmentation",
+  expected={"train": 1220, "test": 280},
+  licence=owners_terms("the SegMiF repository"),
+  citation="""@inproceedings{liu2023multi,
+  title={Multi-interactive Feature Learning and a Full-time Multi-modality Benchmark
+    for Image Fusion and Segmentation},
+  author={Liu, Jinyuan and Liu, Zhu and Wu, Guanyao and Ma, Long and Liu, Risheng
+    and Zhong, Wei and Luo, Zhongxuan and Fan, Xin},
+  booktitle={IEEE/CVF International Conference on Computer Vision},
+  year={2023}
+}""",
+)

@@ -10,7 +10,6 @@ from tdfusion_jax.data.images import files_by_stem
 from tdfusion_jax.data.labels.annotations import Annotation, clip_boxes, read_coco, read_yolo
 from tdfusion_jax.data.readers.boxed import VocSource
 from tdfusion_jax.data.readers.paired import (
-  Layout,
   MaskSource,
   PairedSource,
   PairFiles,
@@ -19,7 +18,7 @@ from tdfusion_jax.data.readers.paired import (
   require_root,
   shorten,
 )
-from tdfusion_jax.data.source import DatasetError
+from tdfusion_jax.data.source import DataSet, DatasetError, Layout
 from tdfusion_jax.images.files import EXTENSIONS
 
 log = logging.getLogger(__name__)
@@ -116,6 +115,15 @@ def folder(
   if suffix == ".json":
     return CocoSource(title, pairs, names, found)
   return MaskSource(title, pairs, names)
+
+
+DATASET = DataSet(
+  reader=folder,
+  about="A folder of the user's own pairs.",
+  layout=LAYOUT,
+  classes=(),
+  kind=None,
+)
 
 
 def _labelled(pairs: list[PairFiles], labels: Path) -> list[PairFiles]:

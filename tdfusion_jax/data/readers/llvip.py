@@ -4,13 +4,12 @@ from pathlib import Path
 
 from tdfusion_jax.data.readers.boxed import VocSource, voc_source
 from tdfusion_jax.data.readers.paired import (
-  Layout,
   list_folder,
   require_partners,
   require_root,
   require_split,
 )
-from tdfusion_jax.data.source import DatasetError
+from tdfusion_jax.data.source import DataSet, DatasetError, Layout, owners_terms
 
 CLASSES = ("person",)
 LAYOUT = Layout(
@@ -64,3 +63,20 @@ def llvip(
     split_file=split_file,
     labelled_only=labelled_only,
   )
+
+
+DATASET = DataSet(
+  reader=llvip,
+  about="LLVIP: pedestrians at night, boxes.",
+  layout=LAYOUT,
+  classes=CLASSES,
+  kind="detection",
+  expected={"train": 12025, "test": 3463},
+  licence=owners_terms("its project page") + " LLVIP is for non-commercial use.",
+  citation="""@inproceedings{jia2021llvip,
+  title={LLVIP: A Visible-infrared Paired Dataset for Low-light Vision},
+  author={Jia, Xinyu and Zhu, Chuang and Li, Minzhen and Tang, Wenqi and Zhou, Wenli},
+  booktitle={IEEE/CVF International Conference on Computer Vision Workshops},
+  year={2021}
+}""",
+)

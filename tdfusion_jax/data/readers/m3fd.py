@@ -4,12 +4,12 @@ from pathlib import Path
 
 from tdfusion_jax.data.readers.boxed import VocSource, voc_source
 from tdfusion_jax.data.readers.paired import (
-  Layout,
   list_folder,
   require_partners,
   require_root,
   require_split,
 )
+from tdfusion_jax.data.source import DataSet, Layout, owners_terms
 
 CLASSES = ("People", "Car", "Bus", "Motorcycle", "Truck", "Lamp")
 LAYOUT = Layout(
@@ -61,3 +61,22 @@ def m3fd(
     split_file=split_file,
     labelled_only=labelled_only,
   )
+
+
+DATASET = DataSet(
+  reader=m3fd,
+  about="M3FD: streets by day and night, boxes of six classes.",
+  layout=LAYOUT,
+  classes=CLASSES,
+  kind="detection",
+  expected={"all": 4200},
+  licence=owners_terms("the TarDAL repository"),
+  citation="""@inproceedings{liu2022target,
+  title={Target-aware Dual Adversarial Learning and a Multi-scenario Multi-Modality Benchmark
+    to Fuse Infrared and Visible for Object Detection},
+  author={Liu, Jinyuan and Fan, Xin and Huang, Zhanbo and Wu, Guanyao and Liu, Risheng
+    and Zhong, Wei and Luo, Zhongxuan},
+  booktitle={IEEE/CVF Conference on Computer Vision and Pattern Recognition},
+  year={2022}
+}""",
+)

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from tdfusion_jax.data.readers.paired import (
-  Layout,
   MaskSource,
   PairFiles,
   list_folder,
@@ -11,6 +10,7 @@ from tdfusion_jax.data.readers.paired import (
   require_root,
   require_split,
 )
+from tdfusion_jax.data.source import DataSet, Layout, owners_terms
 
 CLASSES = (
   "background",
@@ -42,3 +42,21 @@ def msrs(root: str | Path | None, split: str = "train") -> MaskSource:
   require_partners(infrared, labels, LAYOUT)
   pairs = [PairFiles(name, path, visible[name], labels[name]) for name, path in infrared.items()]
   return MaskSource(f"MSRS {split}", pairs, CLASSES)
+
+
+DATASET = DataSet(
+  reader=msrs,
+  about="MSRS: streets by day and night, masks of nine classes.",
+  layout=LAYOUT,
+  classes=CLASSES,
+  kind="segmentation",
+  expected={"train": 1083, "test": 361},
+  licence=owners_terms("the MSRS repository"),
+  citation="""@article{tang2022piafusion,
+  title={PIAFusion: A progressive infrared and visible image fusion network
+    based on illumination aware},
+  author={Tang, Linfeng and Yuan, Jiteng and Zhang, Hao and Jiang, Xingyu and Ma, Jiayi},
+  journal={Information Fusion},
+  year={2022}
+}""",
+)

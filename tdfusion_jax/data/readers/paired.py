@@ -12,18 +12,7 @@ from tdfusion_jax.data.images import (
   read_visible,
   require_equal_size,
 )
-from tdfusion_jax.data.source import DatasetError, Kind, checked_index, describe_source
-
-
-class Layout(NamedTuple):
-  """How a data set is distributed; the text of every "not found" message."""
-
-  title: str
-  origin: str
-  tree: str
-
-  def help(self) -> str:
-    return f"Get {self.title} from {self.origin}; the folder must look like\n{self.tree}"
+from tdfusion_jax.data.source import DatasetError, Kind, Layout, checked_index, describe_source
 
 
 class PairFiles(NamedTuple):

@@ -1,5 +1,7 @@
 """The readers as tensorflow-datasets builders, prepared and read without TensorFlow.
 
+Importing this module registers them: `tfds.builder("llvip")` and `tfds.data_source` work then.
+
 Images go in as files: JPEG as it is where its channels fit, else PNG of what our reader sees, since
 the library does not enforce channel counts and decodes palettes differently from one environment to
 the next.
@@ -20,11 +22,10 @@ from PIL import Image
 
 from tdfusion_jax.batch import Sample
 from tdfusion_jax.data.images import open_image
-from tdfusion_jax.data.readers import check_reader_options, get_source
-from tdfusion_jax.data.readers.paired import Layout, require_root
-from tdfusion_jax.data.records.about import CITATIONS, LICENCES, layout_of
+from tdfusion_jax.data.readers import DATASETS, check_reader_options, get_source
+from tdfusion_jax.data.readers.paired import require_root
 from tdfusion_jax.data.records.source import ABOUT, VERSION, plain_options, read_about
-from tdfusion_jax.data.source import DatasetError, Kind, Source
+from tdfusion_jax.data.source import DataSet, DatasetError, Kind, Source
 
 Options = Mapping[str, Mapping[str, Any]]
 
@@ -98,8 +99,8 @@ class PairBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
       builder=self,
       description=f"{self.__doc__} Registered pairs of infrared and visible images.",
       features=tfds.features.FeaturesDict(features),
-      citation=CITATIONS.get(self.name, ""),
-      license=LICENCES.get(self.name, "the owner's"),
+      citation=DATASETS[self.name].citation,
+      license=DATASETS[self.name].licence,
       # In the readers' order, so that records and folder give the same batches for one seed.
       disable_shuffling=True,
       metadata=tfds.core.MetadataDict({}),
@@ -210,34 +211,8 @@ def _label_names(classes: Sequence[str]) -> list[str]:
   return [*classes, *(f"value {i}" for i in range(len(classes), 255)), "ignored"]
 
 
-def _builder(title: str, doc: str, instructions: bool) -> type[PairBuilder]:
-  from tdfusion_jax.data.records.about import STATIC
-
-  name = title.lower()
-  body: dict[str, Any] = {
-    "__doc__": doc,
-    "__module__": __name__,
-    "name": name,
-    "_kind_and_classes": lambda self: STATIC[name],
-  }
-  if instructions:
-    layout: Layout = layout_of(name)
-    body["MANUAL_DOWNLOAD_INSTRUCTIONS"] = layout.help()
-  return type(title, (PairBuilder,), body)
-
-
-Llvip = _builder("Llvip", "LLVIP: pedestrians at night, boxes.", True)
-M3fd = _builder("M3fd", "M3FD: streets by day and night, boxes of six classes.", True)
-Msrs = _builder("Msrs", "MSRS: streets by day and night, masks of nine classes.", True)
-Fmb = _builder("Fmb", "FMB: streets, masks of fourteen classes.", True)
-SyntheticDet = _builder("Synthetic_Det", "A procedural street world with boxes.", False)
-SyntheticSeg = _builder("Synthetic_Seg", "A procedural street world with masks.", False)
-
-
-class Folder(PairBuilder):
-  """A folder of the user's own pairs."""
-
-  MANUAL_DOWNLOAD_INSTRUCTIONS = layout_of("folder").help()
+class _FolderBuilder(PairBuilder, skip_registration=True):
+  """Of a data set whose labels and classes each folder states itself."""
 
   def _has_splits(self, root: Path | None) -> bool:
     return root is None or not (root / "ir").is_dir()
@@ -253,6 +228,21 @@ class Folder(PairBuilder):
         "a folder's features depend on its labels: give root=DIR, or the data_dir of its records"
       )
     return about["kind"], tuple(about["classes"])
+
+
+def _builder(dataset: DataSet) -> type[PairBuilder]:
+  """The builder's class; that it is made registers it with the library."""
+  body: dict[str, Any] = {"__doc__": dataset.about, "__module__": __name__, "name": dataset.name}
+  if dataset.layout is not None:
+    body["MANUAL_DOWNLOAD_INSTRUCTIONS"] = dataset.layout.help()
+  if dataset.kind is None:
+    return type(dataset.name.capitalize(), (_FolderBuilder,), body)
+  body["_kind_and_classes"] = lambda self: (dataset.kind, dataset.classes)
+  return type(dataset.name.capitalize(), (PairBuilder,), body)
+
+
+BUILDERS = {name: _builder(dataset) for name, dataset in DATASETS.items()}
+"""By the data set's name."""
 
 
 def build(
@@ -279,13 +269,11 @@ def build(
     DatasetError: unfitting data, unknown splits or options, or there are records already that were
       built with other options or from other files.
   """
-  known = {cls.name: cls for cls in (Llvip, M3fd, Msrs, Fmb, SyntheticDet, SyntheticSeg, Folder)}
-  if name not in known:
-    raise DatasetError(f"unknown data set {name!r}; known: {', '.join(known)}")
+  if name not in BUILDERS:
+    raise DatasetError(f"unknown data set {name!r}; known: {', '.join(BUILDERS)}")
   here = Path(data_dir).expanduser()
-  folder = None
-  if known[name].MANUAL_DOWNLOAD_INSTRUCTIONS is not None:
-    folder = require_root(root, layout_of(name))
+  layout = DATASETS[name].layout
+  folder = None if layout is None else require_root(root, layout)
   sources = _sources(name, folder, options or {}, splits)
   made = read_about(here, name)
   if made is not None:
@@ -296,7 +284,7 @@ def build(
     tfds.disable_progress_bar()
   try:
     with contextlib.redirect_stdout(io.StringIO()):  # it speaks of downloading
-      builder = known[name](
+      builder = BUILDERS[name](
         options=options, splits=splits, root=place, data_dir=str(here), file_format="array_record"
       )
       builder.download_and_prepare(

@@ -10,7 +10,13 @@ from typing import Any
 import numpy as np
 
 from tdfusion_jax.batch import Boxes, Sample
-from tdfusion_jax.data.source import DatasetError, Kind, checked_index, describe_source
+from tdfusion_jax.data.source import (
+  DataSet,
+  DatasetError,
+  Kind,
+  checked_index,
+  describe_source,
+)
 from tdfusion_jax.data.synthetic.scene import make_scene
 
 SEG_CLASSES = ("background", "person", "car", "sign", "lane")
@@ -96,3 +102,23 @@ def synthetic_det(root: Any = None, split: str = "train", **options: Any) -> Syn
 def synthetic_seg(root: Any = None, split: str = "train", **options: Any) -> SyntheticSource:
   """The synthetic world with masks; `root` is not used. Options: see `SyntheticSource`."""
   return SyntheticSource("segmentation", split, **options)
+
+
+DATASETS = (
+  DataSet(
+    reader=synthetic_det,
+    about="A procedural street world with boxes.",
+    layout=None,
+    classes=DET_CLASSES,
+    kind="detection",
+    licence="Apache-2.0",
+  ),
+  DataSet(
+    reader=synthetic_seg,
+    about="A procedural street world with masks.",
+    layout=None,
+    classes=SEG_CLASSES,
+    kind="segmentation",
+    licence="Apache-2.0",
+  ),
+)

@@ -1,21 +1,13 @@
-"""Where the files of a data set lie, for looking at all of them: the readers stop at the first fault."""
+"""Where the files of a data set lie, for looking at all of them: readers stop at the first fault."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tdfusion_jax.data.readers.fmb import CLASSES as FMB_CLASSES
-from tdfusion_jax.data.readers.fmb import LAYOUT as FMB_LAYOUT
-from tdfusion_jax.data.readers.folder import LAYOUT as FOLDER_LAYOUT
+from tdfusion_jax.data.readers import DATASETS
 from tdfusion_jax.data.readers.folder import class_names
-from tdfusion_jax.data.readers.llvip import CLASSES as LLVIP_CLASSES
-from tdfusion_jax.data.readers.llvip import LAYOUT as LLVIP_LAYOUT
-from tdfusion_jax.data.readers.m3fd import CLASSES as M3FD_CLASSES
-from tdfusion_jax.data.readers.m3fd import LAYOUT as M3FD_LAYOUT
-from tdfusion_jax.data.readers.msrs import CLASSES as MSRS_CLASSES
-from tdfusion_jax.data.readers.msrs import LAYOUT as MSRS_LAYOUT
-from tdfusion_jax.data.readers.paired import Layout, require_root
-from tdfusion_jax.data.source import DatasetError
+from tdfusion_jax.data.readers.paired import require_root
+from tdfusion_jax.data.source import DatasetError, Layout
 from tdfusion_jax.images.files import EXTENSIONS
 
 
@@ -43,20 +35,39 @@ class Shape(NamedTuple):
   layout: Layout
   classes: tuple[str, ...]
   places: list[Place]
-  expected: dict[str, int]
+  expected: Mapping[str, int]
   """Pairs of the complete official set, by split."""
 
 
-_MASKS = {
-  "msrs": (
-    MSRS_LAYOUT,
-    MSRS_CLASSES,
-    ("ir", "vi", "Segmentation_labels"),
-    {"train": 1083, "test": 361},
-  ),
-  "fmb": (FMB_LAYOUT, FMB_CLASSES, ("Infrared", "Visible", "Label"), {"train": 1220, "test": 280}),
+def _llvip(base: Path) -> list[Place]:
+  def place(split: str) -> Place:
+    ir, vi, labels = base / "infrared" / split, base / "visible" / split, base / "Annotations"
+    return Place(split, ir, vi, labels, "voc", complete=False, own_labels=False)
+
+  return [place("train"), place("test")]
+
+
+def _m3fd(base: Path) -> list[Place]:
+  return [Place("all", base / "Ir", base / "Vis", base / "Annotation", "voc", complete=False)]
+
+
+def _masks(ir: str, vi: str, labels: str) -> Callable[[Path], list[Place]]:
+  """Of a set with three folders in each split."""
+
+  def place(split: Path) -> Place:
+    return Place(split.name, split / ir, split / vi, split / labels, "mask", complete=True)
+
+  return lambda base: [place(base / "train"), place(base / "test")]
+
+
+_PLACES: dict[str, Callable[[Path], list[Place]]] = {
+  "llvip": _llvip,
+  "m3fd": _m3fd,
+  "msrs": _masks("ir", "vi", "Segmentation_labels"),
+  "fmb": _masks("Infrared", "Visible", "Label"),
 }
-CHECKED = ("llvip", "m3fd", "msrs", "fmb", "folder")
+CHECKED = tuple(name for name, dataset in DATASETS.items() if dataset.layout is not None)
+"""The sets that have files."""
 
 
 def shape_of(name: str, root: str | Path | None, classes: Sequence[str] | None = None) -> Shape:
@@ -65,42 +76,26 @@ def shape_of(name: str, root: str | Path | None, classes: Sequence[str] | None =
   Raises:
     DatasetError: unknown name, missing root, or nothing in it that looks like the data set.
   """
-  if name == "llvip":
-    base = require_root(root, LLVIP_LAYOUT)
-    places = [
-      Place(
-        s, base / "infrared" / s, base / "visible" / s, base / "Annotations", "voc", False, False
-      )
-      for s in ("train", "test")
-    ]
-    shape = Shape("LLVIP", LLVIP_LAYOUT, LLVIP_CLASSES, places, {"train": 12025, "test": 3463})
-  elif name == "m3fd":
-    base = require_root(root, M3FD_LAYOUT)
-    places = [Place("all", base / "Ir", base / "Vis", base / "Annotation", "voc", False)]
-    shape = Shape("M3FD", M3FD_LAYOUT, M3FD_CLASSES, places, {"all": 4200})
-  elif name in _MASKS:
-    layout, names, (ir, vi, labels), expected = _MASKS[name]
-    base = require_root(root, layout)
-    places = [
-      Place(s, base / s / ir, base / s / vi, base / s / labels, "mask", True)
-      for s in ("train", "test")
-    ]
-    shape = Shape(layout.title, layout, names, places, expected)
-  elif name == "folder":
-    shape = _folder(require_root(root, FOLDER_LAYOUT), classes)
-  else:
-    what = "has no files to verify" if name.startswith("synthetic_") else "is not known"
+  layout = DATASETS[name].layout if name in DATASETS else None
+  if layout is None:
+    what = "has no files to verify" if name in DATASETS else "is not known"
     raise DatasetError(f"data set {name!r} {what}; known: {', '.join(CHECKED)}")
-  if name != "folder" and classes:
-    raise DatasetError(
-      f"{shape.title} has its own classes ({', '.join(shape.classes)}); others are for folders"
-    )
+  base = require_root(root, layout)
+  if name in _PLACES:
+    dataset = DATASETS[name]
+    shape = Shape(layout.title, layout, dataset.classes, _PLACES[name](base), dataset.expected)
+    if classes:
+      raise DatasetError(
+        f"{shape.title} has its own classes ({', '.join(shape.classes)}); others are for folders"
+      )
+  else:
+    shape = _folder(base, layout, classes)
   if not any(place.ir.is_dir() or place.vi.is_dir() for place in shape.places):
-    raise DatasetError(f"{shape.title} not found in {root}. {shape.layout.help()}")
+    raise DatasetError(f"{shape.title} not found in {root}. {layout.help()}")
   return shape
 
 
-def _folder(base: Path, classes: Sequence[str] | None) -> Shape:
+def _folder(base: Path, layout: Layout, classes: Sequence[str] | None) -> Shape:
   splits = [p.name for p in sorted(base.iterdir()) if (p / "ir").is_dir() or (p / "vi").is_dir()]
   places = []
   for split in splits or ["all"]:
@@ -111,7 +106,7 @@ def _folder(base: Path, classes: Sequence[str] | None) -> Shape:
     there = labels if labels.is_dir() else None
     places.append(Place(split, here / "ir", here / "vi", there, form, False, classes=own))
   names = next((place.classes for place in places if place.classes), tuple(classes or ()))
-  return Shape("a pair folder", FOLDER_LAYOUT, names, places, {})
+  return Shape(layout.title, layout, names, places, {})
 
 
 def label_form(labels: Path) -> str | None:
@@ -119,12 +114,8 @@ def label_form(labels: Path) -> str | None:
   if not labels.is_dir():
     return None
   found = {p.suffix.lower() for p in labels.iterdir() if p.is_file() and p.name != "classes.txt"}
-  forms = [
-    form
-    for suffix, form in ((".json", "coco"), (".xml", "voc"), (".txt", "yolo"))
-    if suffix in found
-  ]
-  forms += ["mask"] if found & set(EXTENSIONS) else []
+  known = {"coco": {".json"}, "voc": {".xml"}, "yolo": {".txt"}, "mask": set(EXTENSIONS)}
+  forms = [form for form, suffixes in known.items() if found & suffixes]
   if len(forms) > 1:
     raise DatasetError(f"{labels}: holds several kinds of labels ({', '.join(forms)})")
   return forms[0] if forms else None
