@@ -1,18 +1,18 @@
-"""F for images of all sizes in one compiled program: the same function as `networks.fusion.FusionNet`.
+"""F for images of all sizes in one compiled program.
 
-XLA compiles for fixed shapes, and padding an image would change every pixel that F returns. Here an
-image is laid out row after row in one long array with a zero behind each row, which serves as the
-right neighbour of one row and the left neighbour of the next. In that layout the eight neighbours
-of a pixel lie at fixed distances, given by the width, a number that may change without compiling;
-so may the number of steps in which the pixels are worked through. The zeros between and behind the
-rows are masked out of every convolution and of every sum over pixels, so the result is that of the
-image alone.
+The same function as `networks.fusion.FusionNet`. XLA compiles for fixed shapes, and padding an
+image would change every pixel that F returns. Here an image is laid out row after row in one long
+array with a zero behind each row, which serves as the right neighbour of one row and the left
+neighbour of the next. In that layout the eight neighbours of a pixel lie at fixed distances, given
+by the width, a number that may change without compiling; so may the number of steps in which the
+pixels are worked through. The zeros between and behind the rows are masked out of every convolution
+and of every sum over pixels, so the result is that of the image alone.
 
 Each step computes the wide channels of the next pixels once and keeps the last two rows of them for
 the steps that follow. Inference only: the loops have no reverse mode.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -20,8 +20,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from tdfusion_jax.networks.restormer import channel_attention
-from tdfusion_jax.ops.parts import gelu, layer_norm
+from tdfusion_jax.engines.weights import weights_of
+from tdfusion_jax.networks.fusion import CrossWeights
+from tdfusion_jax.networks.restormer import BlockWeights, channel_attention
+from tdfusion_jax.ops.parts import Widening, gelu, layer_norm
 
 _STEP = {"cpu": 1 << 13}  # 2 MiB of 64 channels, which stay in cache
 _STEP_ELSEWHERE = 1 << 18
@@ -29,7 +31,10 @@ _LEAST_CELLS, _LEAST_STRIDE = 1 << 16, 256
 
 
 class Room(NamedTuple):
-  """What a program has room for; each distinct one is compiled. Numbers, or symbols where a program is exported."""
+  """What a program has room for; each distinct one is compiled.
+
+  Numbers, or symbols where a program is exported.
+  """
 
   cells: int
   """Height times (width + 1)."""
@@ -107,7 +112,7 @@ def ground_of(
   return Ground(room, stride, height * stride, inside[:, None].astype(dtype))
 
 
-class Window:
+class Neighbours:
   """The wide channels of a step's pixels and of their neighbours."""
 
   def __init__(self, ground: Ground, values: jax.Array, pixels: int):
@@ -115,19 +120,27 @@ class Window:
     self._first = 2 * (ground.room.margin - ground.stride - 1)
 
   def shifted(self, row: int, column: int, start: int, channels: int) -> jax.Array:
-    """Neighbour (row, column) of 0..2 each, (1, 1) the pixel itself, of `channels` from `start` on."""
+    """One neighbour of every pixel of the step, [P, channels].
+
+    Args:
+      row: 0, 1, 2 for above, beside, below.
+      column: 0, 1, 2 for left, itself, right.
+      start: the first of its channels that are asked for.
+      channels: how many.
+    """
     first = self._first + row * self._stride + column
-    return jax.lax.dynamic_slice(
-      self._values, (first, jnp.full_like(first, start)), (self._pixels, channels)
-    )
+    corner = (first, jnp.full_like(first, start))
+    return jax.lax.dynamic_slice(self._values, corner, (self._pixels, channels))
 
   def depthwise(self, kernel: jax.Array, start: int = 0) -> jax.Array:
     """3x3 convolution of the channels from `start` on, each by its own kernel [3, 3, C]."""
-    return sum(
-      kernel[i, j][None, :] * self.shifted(i, j, start, kernel.shape[-1])
+    channels = kernel.shape[-1]
+    products = [
+      kernel[i, j][None, :] * self.shifted(i, j, start, channels)
       for i in range(3)
       for j in range(3)
-    )  # pyright: ignore
+    ]
+    return sum(products[1:], products[0])
 
 
 def _walk(
@@ -143,10 +156,12 @@ def _walk(
   """Works through all pixels, a step at a time.
 
   Args:
+    ground: where the pixels lie.
     widen: (pixels of each image [P, C], mask [P, 1]) -> [P, wide], zero where the mask is.
-    settle: (window, pixels of each image, mask) -> new pixels of each image, of one new image, or
-      amounts.
-    images: replaced in place as the steps go, unless one of the following is given.
+    settle: (neighbours, pixels of each image, mask) -> new pixels of each image, of one new image,
+      or amounts.
+    images: replaced in place as the steps go, unless one of the last two is given.
+    wide: channels that `widen` makes.
     into: channels of one new image to be made instead.
     total: tree of zeros, to which the amounts are added instead.
 
@@ -159,131 +174,143 @@ def _walk(
   start: Any = images if total is None else total
   if into is not None:
     start = (jnp.zeros((room.length, into), dtype),)
-  part = lambda x, first: jax.lax.dynamic_slice_in_dim(x, first, pixels)  # noqa: E731
+
+  def part(x, first):
+    return jax.lax.dynamic_slice_in_dim(x, first, pixels)
 
   def step(i, carry):
     tail, state = carry
     old = state if into is None and total is None else images
     first = room.margin + i * pixels
-    values = jnp.concatenate([tail, widen([part(x, first) for x in old], part(ground.mask, first))])
-    values = jax.lax.optimization_barrier(
-      values
-    )  # written once, not computed again for each neighbour
+    widened = widen([part(x, first) for x in old], part(ground.mask, first))
+    # With the barrier written once, without it computed again for each neighbour.
+    values = jax.lax.optimization_barrier(jnp.concatenate([tail, widened]))
     lag = first - behind
-    new = settle(
-      Window(ground, values, pixels), [part(x, lag) for x in old], part(ground.mask, lag)
-    )
+    neighbours = Neighbours(ground, values, pixels)
+    new = settle(neighbours, [part(x, lag) for x in old], part(ground.mask, lag))
     if total is not None:
       return values[pixels:], jax.tree.map(jnp.add, state, new)
-    return values[pixels:], tuple(
+    changed = [
       jax.lax.dynamic_update_slice_in_dim(x, y, lag, 0) for x, y in zip(state, new, strict=True)
-    )
+    ]
+    return values[pixels:], tuple(changed)
 
   steps = (ground.cells + behind + pixels - 1) // pixels
   tail = jnp.zeros((2 * room.margin, wide), dtype)
   return jax.lax.fori_loop(0, steps, step, (tail, start))[1]
 
 
-def _no_sums(channels: int) -> tuple[jax.Array, ...]:
+_Sums = tuple[jax.Array, jax.Array, jax.Array]
+
+
+def _no_sums(channels: int) -> _Sums:
   return jnp.zeros((1, channels, channels)), jnp.zeros((1, channels)), jnp.zeros((1, channels))
 
 
-def _sums(q: jax.Array, k: jax.Array) -> tuple[jax.Array, ...]:
-  """`restormer.gram` of [P, C], in float32 at least."""
+def _sums(q: jax.Array, k: jax.Array) -> _Sums:
+  """`ops.parts.gram` of [P, C], in float32 at least."""
   q, k = jax.lax.optimization_barrier((q, k))
   ones, exact = jnp.ones((q.shape[0], 1), q.dtype), jnp.promote_types(q.dtype, jnp.float32)
-  over_pixels = lambda a, b: jax.lax.dot_general(
-    a, b, (((0,), (0,)), ((), ())), preferred_element_type=exact
-  )  # noqa: E731
+
+  def over_pixels(a, b):
+    contracted = (((0,), (0,)), ((), ()))
+    return jax.lax.dot_general(a, b, contracted, preferred_element_type=exact)
+
   return over_pixels(q, k)[None], over_pixels(ones, q * q), over_pixels(ones, k * k)
 
 
-def _mixture(sums: tuple[jax.Array, ...], temperature: jax.Array, project: jax.Array) -> jax.Array:
+def _mixture(sums: _Sums, temperature: jax.Array, project: jax.Array) -> jax.Array:
   """Attention and the projection behind it as one matrix [C, C] for the values."""
-  attention = channel_attention(sums, temperature.astype(sums[0].dtype))[0]  # pyright: ignore
+  attention = channel_attention(sums, temperature.astype(sums[0].dtype))[0]
   return (attention.T @ project.astype(attention.dtype)).astype(project.dtype)
 
 
-def _normed(x: jax.Array, norm: Mapping[str, Any], mask: jax.Array) -> jax.Array:
-  return layer_norm(x[None, None], (norm["scale"], norm["bias"]))[0, 0] * mask
+def _normed(x: jax.Array, norm: Any, mask: jax.Array) -> jax.Array:
+  return layer_norm(x[None, None], norm)[0, 0] * mask
 
 
-def _block(ground: Ground, p: Mapping[str, Any], x: jax.Array) -> jax.Array:
+def _widen(weights: Widening) -> Callable:
+  """What `_walk` calls: layer norm and matrix of one image."""
+
+  def widen(old, mask):
+    return _normed(old[0], weights.norm, mask) @ weights.matrix
+
+  return widen
+
+
+def _block(ground: Ground, block: BlockWeights, x: jax.Array) -> jax.Array:
   """`restormer.RestormerBlock`."""
-  c, norm, attn = x.shape[1], p["norm1"], p["attn"]
-  matrix, kernel = attn["qkv"]["kernel"], attn["qkv_dwconv"]["kernel"]
+  c = x.shape[1]
 
-  def to_sums(window, here, mask):
-    qk = window.depthwise(kernel[..., : 2 * c]) * mask
+  def to_sums(neighbours, here, mask):
+    qk = neighbours.depthwise(block.qk.kernel) * mask
     return _sums(qk[:, :c], qk[:, c:])
 
-  to_qk = lambda old, mask: _normed(old[0], norm, mask) @ matrix[:, : 2 * c]  # noqa: E731
-  sums = _walk(ground, to_qk, to_sums, (x,), 2 * c, total=_no_sums(c))
-  mixed = _mixture(sums, attn["temperature"], attn["project_out"])
-  (x,) = _walk(
-    ground,
-    lambda old, mask: _normed(old[0], norm, mask) @ matrix[:, 2 * c :],
-    lambda window, here, mask: (here[0] + window.depthwise(kernel[..., 2 * c :]) @ mixed,),
-    (x,),
-    c,
-  )
-  ffn, kernel = p["ffn"], p["ffn"]["dwconv"]["kernel"]
+  sums = _walk(ground, _widen(block.qk), to_sums, (x,), 2 * c, total=_no_sums(c))
+  mixed = _mixture(sums, block.temperature, block.project)
 
-  def feed(window, here, mask):
-    gate, value = (
-      window.depthwise(kernel[..., : 2 * c]),
-      window.depthwise(kernel[..., 2 * c :], 2 * c),
-    )
-    return (here[0] + (gelu(gate) * value) @ ffn["project_out"]["kernel"],)
+  def attend(neighbours, here, mask):
+    return (here[0] + neighbours.depthwise(block.v.kernel) @ mixed,)
 
-  into = lambda old, mask: _normed(old[0], p["norm2"], mask) @ ffn["project_in"]["kernel"]  # noqa: E731
-  return _walk(ground, into, feed, (x,), 4 * c)[0]
+  (x,) = _walk(ground, _widen(block.v), attend, (x,), c)
+  kernel = block.feed.kernel
+
+  def feed(neighbours, here, mask):
+    gate = neighbours.depthwise(kernel[..., : 2 * c])
+    value = neighbours.depthwise(kernel[..., 2 * c :], 2 * c)
+    return (here[0] + (gelu(gate) * value) @ block.out,)
+
+  return _walk(ground, _widen(block.feed), feed, (x,), 4 * c)[0]
 
 
-def _fusion_module(ground: Ground, p: Mapping[str, Any], x1: jax.Array, x2: jax.Array) -> jax.Array:
+def _side_by_side(arrays: Iterable[jax.Array]) -> jax.Array:
+  return jnp.concatenate(list(arrays), axis=-1)
+
+
+def _fusion_module(
+  ground: Ground, weights: CrossWeights, x1: jax.Array, x2: jax.Array
+) -> jax.Array:
   """`fusion.FusionModule`."""
   c = x1.shape[1]
-  matrices = [p[f"qkv{i}"]["kernel"] for i in (1, 2)]
-  kernels = [p[f"qkv{i}_dwconv"]["kernel"] for i in (1, 2)]
-  side_by_side = lambda arrays: jnp.concatenate(list(arrays), axis=-1)  # noqa: E731
+  qk_kernel = _side_by_side(qk.kernel for qk in weights.qk)
+  v_kernel = _side_by_side(v.kernel for v in weights.v)
 
-  def widen(which):
-    return lambda old, mask: side_by_side(
-      (x * mask) @ m[:, which] for x, m in zip(old, matrices, strict=True)
-    )
+  def widen(parts):
+    def of_both(old, mask):
+      return _side_by_side((x * mask) @ part.matrix for x, part in zip(old, parts, strict=True))
 
-  def to_sums(window, here, mask):
-    q1, k1, q2, k2 = jnp.split(window.depthwise(qk_kernel) * mask, 4, axis=1)
+    return of_both
+
+  def to_sums(neighbours, here, mask):
+    q1, k1, q2, k2 = jnp.split(neighbours.depthwise(qk_kernel) * mask, 4, axis=1)
     return _sums(q2, k1), _sums(q1, k2)  # the queries of each modality ask the keys of the other
 
-  def cross(window, here, mask):
-    values = jnp.split(window.depthwise(v_kernel), 2, axis=1)
+  none = (_no_sums(c), _no_sums(c))
+  sums = _walk(ground, widen(weights.qk), to_sums, (x1, x2), 4 * c, total=none)
+  sides = zip(sums, weights.temperature, weights.project, strict=True)
+  mixed = [_mixture(*side) for side in sides]
+
+  def cross(neighbours, here, mask):
+    values = jnp.split(neighbours.depthwise(v_kernel), 2, axis=1)
     return tuple(x + v @ m for x, v, m in zip(here, values, mixed, strict=True))
 
-  def to_gates(old, mask):
-    a, b = (x * mask for x in old)
-    return side_by_side(
-      [
-        side_by_side([a, b]) @ p["project_E"]["kernel"],
-        *(x @ p[f"project_E{i}"]["kernel"] for i, x in ((1, a), (2, b))),
-      ]
-    )
+  x1, x2 = _walk(ground, widen(weights.v), cross, (x1, x2), 2 * c)
 
-  def gate(window, here, mask):
-    x = side_by_side(here)
-    for i in (1, 2):
-      opened = window.depthwise(
-        p["project_E_d"]["kernel"][..., (i - 1) * 4 * c : i * 4 * c], (i - 1) * 4 * c
-      )
-      value = window.depthwise(p[f"project_E{i}_d"]["kernel"], (1 + i) * 4 * c)
-      x = x + (gelu(opened) * value) @ p[f"project_out{i}"]["kernel"]
+  def to_gates(old, mask):
+    sides = [x * mask for x in old]
+    gates = _side_by_side(sides) @ weights.gates.matrix
+    values = [x @ own.matrix for x, own in zip(sides, weights.filtered, strict=True)]
+    return _side_by_side([gates, *values])
+
+  def gate(neighbours, here, mask):
+    x = _side_by_side(here)
+    for i, (own, out) in enumerate(zip(weights.filtered, weights.out, strict=True)):
+      first = i * 4 * c  # gates lie before the values, in the same order
+      opened = neighbours.depthwise(weights.gates.kernel[..., first : first + 4 * c], first)
+      value = neighbours.depthwise(own.kernel, 8 * c + first)
+      x = x + (gelu(opened) * value) @ out
     return (x,)
 
-  qk, v = slice(2 * c), slice(2 * c, None)
-  qk_kernel, v_kernel = (side_by_side(k[..., which] for k in kernels) for which in (qk, v))
-  sums = _walk(ground, widen(qk), to_sums, (x1, x2), 4 * c, total=(_no_sums(c), _no_sums(c)))
-  mixed = [_mixture(s, p[f"temperature{i}"], p[f"project_mid{i}"]) for i, s in enumerate(sums, 1)]
-  x1, x2 = _walk(ground, widen(v), cross, (x1, x2), 2 * c)
   return _walk(ground, to_gates, gate, (x1, x2), 16 * c, into=2 * c)[0]
 
 
@@ -294,15 +321,16 @@ def _conv3x3(
   inner, outer = kernel.shape[2:]
   matrix = jnp.transpose(kernel, (2, 0, 1, 3)).reshape(inner, 9 * outer)
 
-  def settle(window, here, mask):
+  def widen(old, mask):
+    return (old[0] * mask) @ matrix
+
+  def settle(neighbours, here, mask):
     products = [
-      window.shifted(i, j, (3 * i + j) * outer, outer) for i in range(3) for j in range(3)
+      neighbours.shifted(i, j, (3 * i + j) * outer, outer) for i in range(3) for j in range(3)
     ]
     return (activation(sum(products)),)
 
-  return _walk(
-    ground, lambda old, mask: (old[0] * mask) @ matrix, settle, (x,), 9 * outer, into=outer
-  )[0]
+  return _walk(ground, widen, settle, (x,), 9 * outer, into=outer)[0]
 
 
 def fuse_flat(
@@ -312,20 +340,22 @@ def fuse_flat(
 
   Args:
     params: of `networks.fusion.FusionNet`.
-    ir, vi: [length, 1], all of one dtype with `params`.
+    ir: infrared, [length, 1], of one dtype with `params`.
+    vi: visible, likewise.
     ground: where the pixels lie.
 
   Returns:
     [length, 1]: (0, 1) on pixels, anything finite elsewhere.
   """
+  weights = weights_of(params)
   sides = []
-  for i, image in ((1, ir), (2, vi)):
-    x = _conv3x3(ground, params[f"project_in_{i}"]["kernel"], image)
-    for j in range(2):
-      x = _block(ground, params[f"encoder{i}_{j}"], x)
+  for image, kernel, encoder in zip((ir, vi), weights.start, weights.encoders, strict=True):
+    x = _conv3x3(ground, kernel, image)
+    for block in encoder:
+      x = _block(ground, block, x)
     sides.append(x)
-  x = _fusion_module(ground, params["FM"], *sides)
-  for j in range(2):
-    x = _block(ground, params[f"decoder_{j}"], x)
-  x = _conv3x3(ground, params["project_out_0"]["kernel"], x, lambda y: jax.nn.leaky_relu(y, 0.01))
-  return _conv3x3(ground, params["project_out_1"]["kernel"], x, jax.nn.sigmoid)
+  x = _fusion_module(ground, weights.fusion, *sides)
+  for block in weights.decoders:
+    x = _block(ground, block, x)
+  x = _conv3x3(ground, weights.end[0], x, lambda y: jax.nn.leaky_relu(y, 0.01))
+  return _conv3x3(ground, weights.end[1], x, jax.nn.sigmoid)

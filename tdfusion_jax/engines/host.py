@@ -1,117 +1,43 @@
-"""F on NumPy arrays by machine code (`tdfusion_jax.native`): any size, nothing to compile, on this processor.
+"""F on NumPy arrays by machine code (`ops.native`): any size, nothing to compile.
 
-The same function as `networks.fusion.FusionNet` in float32. XLA compiles a program for each size of
-image; this takes them as they come, which is what fusing folders, videos and tiles of huge images
-needs. Inference only.
+The same function as `networks.fusion.FusionNet` in float32, on this processor. XLA compiles a
+program for each size of image; this takes them as they come, which is what fusing folders, videos
+and tiles of huge images needs. Inference only.
 """
 
 import ctypes
 import os
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
+import jax
 import numpy as np
 
+from tdfusion_jax.engines import weights as unpacked
+from tdfusion_jax.engines.weights import Weights
+from tdfusion_jax.networks.fusion import as_one_block
+from tdfusion_jax.networks.restormer import BlockWeights
 from tdfusion_jax.ops import native
+from tdfusion_jax.ops.parts import Widening
 
 Sums = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Over pixels, of q k^T [D, D], q^2 and k^2 [D]."""
-Window = tuple[slice, slice]
+Region = tuple[slice, slice]
 """Rows and columns of an image that are counted."""
 
 _WHOLE = (slice(None), slice(None))
-
-
-class Part(NamedTuple):
-  """Weights of one part of a block (`ops.blocks`)."""
-
-  norm: tuple[np.ndarray, np.ndarray] | None
-  """Scale and bias [C]."""
-  w: np.ndarray
-  """[C, N]."""
-  k: np.ndarray
-  """[3, 3, N]."""
-  o: np.ndarray | None = None
-  """[N / 2, C] of a feed-forward part."""
-
-
-class Block(NamedTuple):
-  """Weights of a Restormer block, or of the fusion module in the form of one."""
-
-  qk: Part
-  v: Part
-  feed: Part
-  temperature: np.ndarray
-  """[heads]."""
-  project: np.ndarray
-  """[C, C]."""
-
-
-class Weights(NamedTuple):
-  """F's, laid out for this module; see `weights_of`."""
-
-  start: tuple[np.ndarray, np.ndarray]
-  """[3, 3, 1, 16] of each modality."""
-  encoders: tuple[tuple[Block, Block], tuple[Block, Block]]
-  fusion: Block
-  decoders: tuple[Block, Block]
-  end: tuple[np.ndarray, np.ndarray]
-  """[3, 3, 32, 16], [3, 3, 16, 1]."""
+_HEADS = {"sums": 0, "attend": 1, "feed": 2}  # as `native/host.cc` numbers them
 
 
 def weights_of(params: Mapping[str, Any]) -> Weights:
-  """Lays out F's parameters, {"project_in_1": {"kernel": ...}, ...}."""
-  kernel = lambda name: _packed(params[name]["kernel"])  # noqa: E731
-  return Weights(
-    (kernel("project_in_1"), kernel("project_in_2")),
-    tuple(tuple(_block(params[f"encoder{i}_{j}"]) for j in range(2)) for i in (1, 2)),  # pyright: ignore
-    _fusion_block(params["FM"]),
-    (_block(params["decoder_0"]), _block(params["decoder_1"])),
-    (kernel("project_out_0"), kernel("project_out_1")),
-  )
+  """Lays out F's parameters for this module: contiguous float32, the fusion module as one block."""
+  weights = unpacked.weights_of(jax.tree.map(lambda x: np.asarray(x, np.float32), params))
+  one_block = as_one_block(weights.fusion, np, _on_diagonal)
+  return jax.tree.map(np.ascontiguousarray, weights._replace(fusion=one_block))
 
 
-def _packed(*arrays: Any) -> np.ndarray:
-  return np.ascontiguousarray(np.concatenate([np.asarray(a, np.float32) for a in arrays], axis=-1))
-
-
-def _block(p: Mapping[str, Any]) -> Block:
-  norms = [(_packed(p[n]["scale"]), _packed(p[n]["bias"])) for n in ("norm1", "norm2")]
-  attn, ffn = p["attn"], p["ffn"]
-  w, k = (np.asarray(attn[name]["kernel"]) for name in ("qkv", "qkv_dwconv"))
-  qk = 2 * w.shape[0]
-  return Block(
-    Part(norms[0], _packed(w[:, :qk]), _packed(k[..., :qk])),
-    Part(norms[0], _packed(w[:, qk:]), _packed(k[..., qk:])),
-    Part(
-      norms[1], *(_packed(ffn[name]["kernel"]) for name in ("project_in", "dwconv", "project_out"))
-    ),
-    _packed(attn["temperature"]),
-    _packed(attn["project_out"]),
-  )
-
-
-def _fusion_block(p: Mapping[str, Any]) -> Block:
-  """Both modalities side by side; the queries of each ask the keys of the other (see `networks.fusion`)."""
-  kernel = lambda name: np.asarray(p[name]["kernel"], np.float32)  # noqa: E731
-  (q1, k1, v1), (q2, k2, v2) = (np.split(kernel(f"qkv{i}"), 3, axis=-1) for i in (1, 2))
-  (dq1, dk1, dv1), (dq2, dk2, dv2) = (
-    np.split(kernel(f"qkv{i}_dwconv"), 3, axis=-1) for i in (1, 2)
-  )
-  none = np.zeros_like(q1)
-  diagonal = lambda a, b: np.block([[a, np.zeros_like(b)], [np.zeros_like(a), b]])  # noqa: E731
-  return Block(
-    Part(None, np.block([[none, q1, k1, none], [q2, none, none, k2]]), _packed(dq2, dq1, dk1, dk2)),
-    Part(None, diagonal(v1, v2), _packed(dv1, dv2)),
-    Part(
-      None,
-      _packed(kernel("project_E"), diagonal(kernel("project_E1"), kernel("project_E2"))),
-      _packed(kernel("project_E_d"), kernel("project_E1_d"), kernel("project_E2_d")),
-      np.concatenate([kernel("project_out1"), kernel("project_out2")]),
-    ),
-    _packed(p["temperature1"], p["temperature2"]),
-    diagonal(*(np.asarray(p[f"project_mid{i}"], np.float32) for i in (1, 2))),
-  )
+def _on_diagonal(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+  return np.block([[a, np.zeros_like(b)], [np.zeros_like(a), b]])
 
 
 def threads() -> int:
@@ -132,19 +58,21 @@ def _numbers(*values: int) -> Any:
 
 
 def _run(
-  head: int,
-  part: Part,
-  o: np.ndarray | None,
+  head: str,
+  part: Widening,
+  more: np.ndarray | None,
   x: np.ndarray,
   out: np.ndarray,
-  window: Window = _WHOLE,
+  region: Region = _WHOLE,
 ) -> None:
-  rows, columns = (s.indices(n)[:2] for s, n in zip(window, x.shape, strict=False))
+  """A part of a block (`ops.parts`) on x [H, W, C], into `out`; `more`: the head's own matrix."""
+  rows, columns = (s.indices(n)[:2] for s, n in zip(region, x.shape[:2], strict=True))
   scale, bias = part.norm or (None, None)
-  weights = (ctypes.c_void_p * 5)(*(_pointer(a) for a in (scale, bias, part.w, part.k, o)))
+  arrays = (scale, bias, part.matrix, part.kernel, more)
+  weights = (ctypes.c_void_p * len(arrays))(*(_pointer(array) for array in arrays))
   native.library().TdfusionPart(  # pyright: ignore[reportOptionalMemberAccess]
-    ctypes.c_int64(head),
-    _numbers(*x.shape, part.w.shape[1]),
+    ctypes.c_int64(_HEADS[head]),
+    _numbers(*x.shape, part.matrix.shape[1]),
     _numbers(*rows, *columns),
     ctypes.c_int64(threads()),
     _pointer(x),
@@ -153,21 +81,21 @@ def _run(
   )
 
 
-def sums(block: Block, x: np.ndarray, window: Window = _WHOLE) -> Sums:
-  """What the attention of `block` needs to know of the pixels of x [H, W, C] in a window."""
-  half = block.qk.w.shape[1] // 2
-  out = np.empty(half * (half + 2), np.float32)
-  _run(0, block.qk, None, x, out, window)
-  return (
-    out[: half * half].reshape(half, half),
-    out[half * half :][:half],
-    out[half * half + half :],
-  )
+def sums(block: BlockWeights, x: np.ndarray, region: Region = _WHOLE) -> Sums:
+  """What the attention of `block` needs to know of the pixels of x [H, W, C] in a region."""
+  d = block.qk.matrix.shape[1] // 2
+  out = np.empty(d * d + d + d, np.float32)
+  _run("sums", block.qk, None, x, out, region)
+  products, q_squares, k_squares = np.split(out, (d * d, d * d + d))
+  return products.reshape(d, d), q_squares, k_squares
 
 
-def mixture(block: Block, found: Sums) -> np.ndarray:
-  """Attention and the projection behind it as one matrix [C, C] for the values; see `restormer.channel_attention`."""
-  products, *squares = found
+def mixture(block: BlockWeights, amounts: Sums) -> np.ndarray:
+  """Attention and the projection behind it as one matrix [C, C] for the values.
+
+  `restormer.channel_attention` explains it.
+  """
+  products, *squares = amounts
   q, k = (np.sqrt(np.maximum(x, 1e-24)) for x in squares)
   heads = len(block.temperature)
   each = products.shape[0] // heads
@@ -180,16 +108,23 @@ def mixture(block: Block, found: Sums) -> np.ndarray:
 
 
 def apply(
-  block: Block, mixed: np.ndarray, x: np.ndarray, scratch: np.ndarray | None = None
+  block: BlockWeights, mixed: np.ndarray, x: np.ndarray, scratch: np.ndarray | None = None
 ) -> np.ndarray:
-  """The block on x [H, W, C], given its `mixture`, in place of x; `scratch` is shaped like x.
+  """The block on an image, in place of the image.
 
-  Fresh memory costs about as much as the arithmetic on it: a page at a time comes from the
-  operating system.
+  Args:
+    block: weights.
+    mixed: its `mixture`.
+    x: [H, W, C] float32, overwritten by the result.
+    scratch: shaped like x, overwritten. Fresh memory costs about as much as the arithmetic on it,
+      since the operating system hands it over a page at a time.
+
+  Returns:
+    x.
   """
   scratch = np.empty_like(x) if scratch is None else scratch
-  _run(1, block.v, mixed, x, scratch)
-  _run(2, block.feed, block.feed.o, scratch, x)
+  _run("attend", block.v, mixed, x, scratch)
+  _run("feed", block.feed, block.out, scratch, x)
   return x
 
 
@@ -232,7 +167,8 @@ def fuse(weights: Weights, ir: np.ndarray, vi: np.ndarray) -> np.ndarray:
 
   Args:
     weights: from `weights_of`.
-    ir, vi: [H, W, 1] in [0, 1], any size.
+    ir: infrared, [H, W, 1] in [0, 1], any size.
+    vi: visible, equally shaped.
 
   Returns:
     [H, W, 1] float32 in (0, 1), not stretched.

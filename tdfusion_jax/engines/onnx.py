@@ -8,14 +8,18 @@ follows.
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import numpy as np
 
+from tdfusion_jax.engines.weights import weights_of
 from tdfusion_jax.files import UsageError
+from tdfusion_jax.networks.fusion import CrossWeights
+from tdfusion_jax.networks.restormer import BlockWeights
+from tdfusion_jax.ops.parts import Widening
 
 OPSET = 20  # the first with Gelu
 IR_VERSION = 9
 _LN_EPS = 1e-5
-_HEADS = 8
 _NEVER = -1e30  # a logit whose softmax is zero
 
 
@@ -33,14 +37,14 @@ class Builder:
     self.nodes: list[Any] = []
     self.constants: list[Any] = []
 
-  def __call__(self, op: str, *inputs: str, outputs: int = 1, **attributes: Any) -> Any:
-    names = [
-      f"{op.lower()}_{len(self.nodes)}" + (f"_{i}" if outputs > 1 else "") for i in range(outputs)
-    ]
-    self.nodes.append(self._helper.make_node(op, list(inputs), names, **attributes))
-    return names[0] if outputs == 1 else names
+  def __call__(self, op: str, *inputs: str, **attributes: Any) -> str:
+    """Adds the node `op`; returns the name of its only output."""
+    name = f"{op.lower()}_{len(self.nodes)}"
+    self.nodes.append(self._helper.make_node(op, list(inputs), [name], **attributes))
+    return name
 
   def constant(self, array: np.ndarray | list | float, dtype: type = np.float32) -> str:
+    """Adds a constant; returns its name."""
     name = f"constant_{len(self.constants)}"
     self.constants.append(self._numpy.from_array(np.ascontiguousarray(array, dtype), name))
     return name
@@ -64,9 +68,8 @@ class Builder:
     """Layer norm over channels without scale and shift."""
     centring = np.eye(channels) - 1 / channels
     x = self.pointwise(x, centring)
-    variance = self.pointwise(
-      self("Mul", x, x), np.full((channels, 1), 1 / channels), np.array([_LN_EPS])
-    )
+    mean = np.full((channels, 1), 1 / channels)
+    variance = self.pointwise(self("Mul", x, x), mean, np.array([_LN_EPS]))
     return self("Div", x, self("Sqrt", variance))
 
   def pixels(self, x: str, channels: int) -> str:
@@ -74,74 +77,102 @@ class Builder:
     return self("Reshape", x, self.constant([0, channels, -1], np.int64))
 
   def attention(self, q: str, k: str, channels: int, temperature: np.ndarray) -> str:
-    """Channel attention [B, C, C] of [B, C, pixels], block-diagonal by heads."""
+    """Channel attention, block-diagonal by heads (`restormer.channel_attention`).
+
+    Args:
+      q: name of the queries [B, C, pixels].
+      k: name of the keys, equally shaped.
+      channels: C.
+      temperature: [heads].
+
+    Returns:
+      The name of [B, C, C].
+    """
     axes = self.constant([2], np.int64)
     norms = [self("Max", self("ReduceL2", x, axes), self.constant(1e-12)) for x in (q, k)]
     products = self("MatMul", q, self("Transpose", k, perm=[0, 2, 1]))
-    cosine = self(
-      "Div", products, self("Mul", norms[0], self("Transpose", norms[1], perm=[0, 2, 1]))
-    )
-    head = np.arange(channels) * _HEADS // channels
+    both_norms = self("Mul", norms[0], self("Transpose", norms[1], perm=[0, 2, 1]))
+    cosine = self("Div", products, both_norms)
+    head = np.arange(channels) * len(temperature) // channels
     other_heads = np.where(head[:, None] == head[None, :], 0.0, _NEVER)
     scaled = self("Mul", cosine, self.constant(np.asarray(temperature)[head][:, None]))
     return self("Softmax", self("Add", scaled, self.constant(other_heads)), axis=-1)
 
-  def attend(self, attention: str, project: np.ndarray, v: str, like: str) -> str:
-    """`project` of the attention's mixture of v [B, C, pixels], in the shape of the image `like`."""
+  def attend(self, attention: str, project: np.ndarray, v: str, image: str) -> str:
+    """Adds the mixture of the values to an image.
+
+    Args:
+      attention: name of [B, C, C].
+      project: [C, C], behind the attention.
+      v: name of the values [B, C, pixels].
+      image: name of [B, C, H, W].
+
+    Returns:
+      The name of the image.
+    """
     mixed = self("MatMul", self.constant(project.T[None]), attention)
-    return self("Reshape", self("MatMul", mixed, v), self("Shape", like))
+    values = self("Reshape", self("MatMul", mixed, v), self("Shape", image))
+    return self("Add", image, values)
 
   def gate(self, gate: str, value: str) -> str:
+    """GELU(gate) * value."""
     return self("Mul", self("Gelu", gate), value)
 
 
-def _block(b: Builder, p: Mapping[str, Any], x: str, channels: int) -> str:
+def _block(b: Builder, block: BlockWeights, x: str) -> str:
   """`networks.restormer.RestormerBlock`."""
-  attn, ffn = p["attn"], p["ffn"]
-  q, k, v = (
-    b.pixels(y, channels) for y in _parts(b, x, attn["qkv"], attn["qkv_dwconv"], 3, p["norm1"])
-  )
-  attention = b.attention(q, k, channels, attn["temperature"])
-  x = b("Add", x, b.attend(attention, attn["project_out"], v, x))
-  gate, value = _parts(b, x, ffn["project_in"], ffn["dwconv"], 2, p["norm2"])
-  return b("Add", x, b.pointwise(b.gate(gate, value), ffn["project_out"]["kernel"]))
+  channels = block.qk.matrix.shape[0]
+  normed = b.normalised(x, channels)
+  q, k = _widened(b, block.qk, normed, 2)
+  (v,) = _widened(b, block.v, normed, 1)
+  q, k, v = (b.pixels(y, channels) for y in (q, k, v))
+  attention = b.attention(q, k, channels, block.temperature)
+  x = b.attend(attention, block.project, v, x)
+  gate, value = _widened(b, block.feed, b.normalised(x, channels), 2)
+  return b("Add", x, b.pointwise(b.gate(gate, value), block.out))
 
 
-def _parts(b: Builder, x: str, wide: Any, kernel: Any, parts: int, norm: Any = None) -> list[str]:
-  """Depthwise 3x3 of 1x1 of the layer norm, in equal parts; each by its own convolutions, which spares the split."""
-  matrix, kernel, bias = np.asarray(wide["kernel"]), np.asarray(kernel["kernel"]), None
-  if norm is not None:
-    scale = np.asarray(norm["scale"])
-    x, bias, matrix = (
-      b.normalised(x, len(scale)),
-      np.asarray(norm["bias"]) @ matrix,
-      scale[:, None] * matrix,
-    )
-  biases = [None] * parts if bias is None else np.split(bias, parts)
-  pieces = zip(
-    np.split(matrix, parts, axis=1), np.split(kernel, parts, axis=-1), biases, strict=True
-  )
-  return [b.depthwise(b.pointwise(x, m, c), k) for m, k, c in pieces]
+def _widened(b: Builder, weights: Widening, x: str, parts: int) -> list[str]:
+  """`Widening` in equal parts of its channels; x has been normalised if there is a norm.
+
+  Each part by convolutions of its own, which spares the split.
+  """
+  matrix, biases = weights.matrix, [None] * parts
+  if weights.norm is not None:
+    scale, bias = weights.norm
+    biases = np.split(bias @ matrix, parts)
+    matrix = scale[:, None] * matrix
+  matrices = np.split(matrix, parts, axis=1)
+  kernels = np.split(weights.kernel, parts, axis=-1)
+  return [
+    b.depthwise(b.pointwise(x, matrix, bias), kernel)
+    for matrix, bias, kernel in zip(matrices, biases, kernels, strict=True)
+  ]
 
 
-def _fusion_module(b: Builder, p: Mapping[str, Any], sides: list[str], channels: int) -> str:
+def _fusion_module(b: Builder, weights: CrossWeights, sides: list[str]) -> str:
   """`networks.fusion.FusionModule`."""
-  split = [_parts(b, x, p[f"qkv{i}"], p[f"qkv{i}_dwconv"], 3) for i, x in enumerate(sides, 1)]
-  q, k, v = zip(*([b.pixels(part, channels) for part in parts] for parts in split), strict=True)
+  channels = weights.qk[0].matrix.shape[0]
+  queries, keys, values = [], [], []
+  for x, qk, v in zip(sides, weights.qk, weights.v, strict=True):
+    parts = [*_widened(b, qk, x, 2), *_widened(b, v, x, 1)]
+    for collected, part in zip((queries, keys, values), parts, strict=True):
+      collected.append(b.pixels(part, channels))
+  queries.reverse()  # the queries of each modality ask the keys of the other
   mixed = []
-  for i, side in enumerate(sides, 1):  # the queries of each modality ask the keys of the other
-    attention = b.attention(q[2 - i], k[i - 1], channels, p[f"temperature{i}"])
-    mixed.append(b("Add", side, b.attend(attention, p[f"project_mid{i}"], v[i - 1], side)))
+  for i, side in enumerate(sides):
+    attention = b.attention(queries[i], keys[i], channels, weights.temperature[i])
+    mixed.append(b.attend(attention, weights.project[i], values[i], side))
   x = b("Concat", *mixed, axis=1)
-  gates = _parts(b, x, p["project_E"], p["project_E_d"], 2)
-  for i, (side, gate) in enumerate(zip(mixed, gates, strict=True), 1):
-    (value,) = _parts(b, side, p[f"project_E{i}"], p[f"project_E{i}_d"], 1)
-    x = b("Add", x, b.pointwise(b.gate(gate, value), p[f"project_out{i}"]["kernel"]))
+  gates = _widened(b, weights.gates, x, 2)
+  for i, side in enumerate(mixed):
+    (value,) = _widened(b, weights.filtered[i], side, 1)
+    x = b("Add", x, b.pointwise(b.gate(gates[i], value), weights.out[i]))
   return x
 
 
 def fusion_model(params: Mapping[str, Any]) -> Any:
-  """F as an `onnx.ModelProto`: `ir`, `vi` [batch, height, width, 1] in [0, 1] -> `fused`, equally shaped.
+  """F as an `onnx.ModelProto`: `ir` and `vi` in [0, 1] -> `fused`, [batch, height, width, 1] each.
 
   Args:
     params: of `networks.fusion.FusionNet`, NumPy or JAX arrays.
@@ -151,6 +182,7 @@ def fusion_model(params: Mapping[str, Any]) -> Any:
   """
   from onnx import TensorProto, checker, helper
 
+  weights = weights_of(jax.tree.map(np.asarray, params))
   b = Builder()
   shape = ["batch", "height", "width", 1]
   ends = {
@@ -158,16 +190,16 @@ def fusion_model(params: Mapping[str, Any]) -> Any:
     for name in ("ir", "vi", "fused")
   }
   sides = []
-  for i, name in enumerate(("ir", "vi"), 1):
-    x = b.conv3x3(b("Transpose", name, perm=[0, 3, 1, 2]), params[f"project_in_{i}"]["kernel"])
-    for j in range(2):
-      x = _block(b, params[f"encoder{i}_{j}"], x, 16)
+  for name, kernel, encoder in zip(("ir", "vi"), weights.start, weights.encoders, strict=True):
+    x = b.conv3x3(b("Transpose", name, perm=[0, 3, 1, 2]), kernel)
+    for block in encoder:
+      x = _block(b, block, x)
     sides.append(x)
-  x = _fusion_module(b, params["FM"], sides, 16)
-  for j in range(2):
-    x = _block(b, params[f"decoder_{j}"], x, 32)
-  x = b("LeakyRelu", b.conv3x3(x, params["project_out_0"]["kernel"]), alpha=0.01)
-  x = b("Sigmoid", b.conv3x3(x, params["project_out_1"]["kernel"]))
+  x = _fusion_module(b, weights.fusion, sides)
+  for block in weights.decoders:
+    x = _block(b, block, x)
+  x = b("LeakyRelu", b.conv3x3(x, weights.end[0]), alpha=0.01)
+  x = b("Sigmoid", b.conv3x3(x, weights.end[1]))
   b.nodes.append(helper.make_node("Transpose", [x], ["fused"], perm=[0, 2, 3, 1]))
   graph = helper.make_graph(
     b.nodes, "TDFusion F", [ends["ir"], ends["vi"]], [ends["fused"]], b.constants

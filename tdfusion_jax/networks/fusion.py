@@ -1,5 +1,8 @@
 """F, the fusion network: two registered images in, one fused image out."""
 
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -7,6 +10,7 @@ from jaxtyping import Array, Float
 
 from tdfusion_jax.networks.restormer import (
   HEADS,
+  BlockWeights,
   Conv3x3,
   Kernel,
   RestormerBlock,
@@ -14,11 +18,68 @@ from tdfusion_jax.networks.restormer import (
   kernel_init,
 )
 from tdfusion_jax.ops import blocks
-from tdfusion_jax.ops.parts import gelu, gram, qkv_of_strip
+from tdfusion_jax.ops.parts import Widening, gelu, gram, widened
 from tdfusion_jax.ops.pointwise import pointwise
 from tdfusion_jax.ops.strips import Tiling, over_strips
 
 _WIDTH = 16
+
+
+class CrossWeights(NamedTuple):
+  """Weights of the fusion module, C channels of each modality; a pair is (infrared, visible)."""
+
+  qk: tuple[Widening, Widening]
+  """Queries beside keys of each modality, C to 2 C."""
+  v: tuple[Widening, Widening]
+  """Values, C to C."""
+  temperature: tuple[Any, Any]
+  """[heads]."""
+  project: tuple[Any, Any]
+  """[C, C]."""
+  gates: Widening
+  """Both modalities side by side to both gates, 2 C to 8 C."""
+  filtered: tuple[Widening, Widening]
+  """What the gate of each modality filters, C to 4 C."""
+  out: tuple[Any, Any]
+  """[4 C, 2 C]."""
+
+
+def as_one_block(
+  weights: CrossWeights,
+  xp: Any = jnp,
+  on_diagonal: Callable[..., Any] = jax.scipy.linalg.block_diag,
+) -> BlockWeights:
+  """The fusion module on both modalities side by side, in the form of a Restormer block.
+
+  Matrices of one modality become blocks of a wider one, with zeros elsewhere. The zeros cost a
+  twelfth of F's arithmetic and spare a second set of machine code.
+
+  Args:
+    weights: of the fusion module.
+    xp: `jax.numpy`, or `numpy` for weights that stay on the host.
+    on_diagonal: two matrices -> one, with zeros beside them.
+  """
+  (q1, k1), (q2, k2) = (xp.split(qk.matrix, 2, axis=-1) for qk in weights.qk)
+  nothing = xp.zeros_like(q1)
+  # The queries of each modality ask the keys of the other: heads of q2 | q1 over those of k1 | k2.
+  qk_matrix = xp.block([[nothing, q1, k1, nothing], [q2, nothing, nothing, k2]])
+  (dq1, dk1), (dq2, dk2) = (xp.split(qk.kernel, 2, axis=-1) for qk in weights.qk)
+  qk_kernel = xp.concatenate([dq2, dq1, dk1, dk2], axis=-1)
+  v_kernel = xp.concatenate([v.kernel for v in weights.v], axis=-1)
+  filters = on_diagonal(*(filtered.matrix for filtered in weights.filtered))
+  feed_kernels = [weights.gates.kernel, *(filtered.kernel for filtered in weights.filtered)]
+  return BlockWeights(
+    qk=Widening(None, qk_matrix, qk_kernel),
+    v=Widening(None, on_diagonal(*(v.matrix for v in weights.v)), v_kernel),
+    temperature=xp.concatenate(weights.temperature),
+    project=on_diagonal(*weights.project),
+    feed=Widening(
+      None,
+      xp.concatenate([weights.gates.matrix, filters], axis=-1),
+      xp.concatenate(feed_kernels, axis=-1),
+    ),
+    out=xp.concatenate(weights.out),
+  )
 
 
 class FusionModule(nn.Module):
@@ -30,90 +91,104 @@ class FusionModule(nn.Module):
   def __call__(
     self, x1: Float[Array, "b h w c"], x2: Float[Array, "b h w c"]
   ) -> Float[Array, "b h w 2*c"]:
+    """Features of both modalities -> features of the fused image, twice the channels."""
     channels = x1.shape[-1]
+    weights = self._weights(channels)
+    side_by_side = jnp.concatenate([x1, x2], axis=-1)
+    if blocks.usable(side_by_side, self.tiling):
+      return _apply_block(self.tiling, as_one_block(weights), side_by_side)
+    tiles = {"tiling": self.tiling, "channels": 8 * channels}
+    sums = over_strips(cross_sums_strip, weights.qk, (x1, x2), total=True, **tiles)
+    mixed = [
+      jnp.einsum("bcd,co->bdo", channel_attention(of_side, temperature), project)
+      for of_side, temperature, project in zip(
+        sums, weights.temperature, weights.project, strict=True
+      )
+    ]
+    x1, x2 = over_strips(cross_strip, weights.v, (x1, x2), mixed, **tiles)
+    gates = (weights.gates, weights.filtered, weights.out)
+    return over_strips(gate_strip, gates, (x1, x2), **tiles)
+
+  def _weights(self, channels: int) -> CrossWeights:
+    """Makes or reads the parameters, in an order that fresh ones depend on."""
     qk, v, project, temperature = [], [], [], []
     for i in (1, 2):
       qkv = Kernel(name=f"qkv{i}")(channels, 3 * channels)
       dwconv = Kernel(name=f"qkv{i}_dwconv")(3, 3, 3 * channels)
-      qk.append((qkv[:, : 2 * channels], dwconv[..., : 2 * channels]))
-      v.append((qkv[:, 2 * channels :], dwconv[..., 2 * channels :]))
+      qk.append(Widening(None, qkv[:, : 2 * channels], dwconv[..., : 2 * channels]))
+      v.append(Widening(None, qkv[:, 2 * channels :], dwconv[..., 2 * channels :]))
       temperature.append(self.param(f"temperature{i}", nn.initializers.ones, (HEADS,)))
       project.append(self.param(f"project_mid{i}", kernel_init, (channels, channels)))
-    gates = (
+    gates = Widening(
+      None,
       Kernel(name="project_E")(2 * channels, 8 * channels),
       Kernel(name="project_E_d")(3, 3, 8 * channels),
     )
-    filters = [
-      (
-        Kernel(name=f"project_E{i}")(channels, 4 * channels),
-        Kernel(name=f"project_E{i}_d")(3, 3, 4 * channels),
-        Kernel(name=f"project_out{i}")(4 * channels, 2 * channels),
-      )
-      for i in (1, 2)
-    ]
-    side_by_side = jnp.concatenate([x1, x2], axis=-1)
-    if blocks.usable(side_by_side, self.tiling):
-      return _as_one_block(self.tiling, side_by_side, qk, v, temperature, project, gates, filters)
-    tiles = {"tiling": self.tiling, "channels": 8 * channels}
-    grams = over_strips(grams_of_strip, qk, (x1, x2), total=True, **tiles)
-    mixed = [
-      jnp.einsum("bcd,co->bdo", channel_attention(sums, scale), out)
-      for sums, scale, out in zip(grams, temperature, project, strict=True)
-    ]
-    x1, x2 = over_strips(cross_strip, v, (x1, x2), mixed, **tiles)
-    return over_strips(gate_strip, (gates, filters), (x1, x2), **tiles)
+    filtered, out = [], []
+    for i in (1, 2):
+      matrix = Kernel(name=f"project_E{i}")(channels, 4 * channels)
+      kernel = Kernel(name=f"project_E{i}_d")(3, 3, 4 * channels)
+      filtered.append(Widening(None, matrix, kernel))
+      out.append(Kernel(name=f"project_out{i}")(4 * channels, 2 * channels))
+    return CrossWeights(
+      qk=(qk[0], qk[1]),
+      v=(v[0], v[1]),
+      temperature=(temperature[0], temperature[1]),
+      project=(project[0], project[1]),
+      gates=gates,
+      filtered=(filtered[0], filtered[1]),
+      out=(out[0], out[1]),
+    )
 
 
-def _as_one_block(tiling, x, qk, v, temperature, project, gates, filters):
-  """The fusion module on both modalities side by side, in the form of a Restormer block.
+def _apply_block(tiling: Tiling, block: BlockWeights, x: jax.Array) -> jax.Array:
+  sums = blocks.sums(tiling, block.qk, x)
+  mixed = jnp.einsum("bcd,co->bdo", channel_attention(sums, block.temperature), block.project)
+  x = blocks.attend(tiling, block.v, mixed, x)
+  return blocks.feed(tiling, block.feed, block.out, x)
 
-  Matrices of one modality become blocks of a wider one, with zeros elsewhere. The zeros cost a
-  twelfth of F's arithmetic and spare a second set of machine code.
+
+def cross_sums_strip(weights, _, strips, inside):
+  """`cross_sums` of a strip of both modalities (see `over_strips`)."""
+  return cross_sums(weights, strips, inside, inside)
+
+
+def cross_sums(weights, strips, inside, counted):
+  """What the cross attention needs to know of a strip: `gram` for the queries of each modality.
+
+  Args:
+    weights: `CrossWeights.qk`.
+    strips: of both modalities, [P, R + 2, W, C] each.
+    inside: 1 on rows of the image, see `over_strips`.
+    counted: 1 on the pixels whose sums are asked for, [P, R + 2, W or 1, 1].
   """
-  on_diagonal = jax.scipy.linalg.block_diag
-  (q1, k1), (q2, k2) = (jnp.split(w, 2, axis=-1) for w, _ in qk)
-  nothing = jnp.zeros_like(q1)
-  # The queries of each modality ask the keys of the other: heads of q2 | q1 over those of k1 | k2.
-  wide = jnp.block([[nothing, q1, k1, nothing], [q2, nothing, nothing, k2]])
-  (dq1, dk1), (dq2, dk2) = (jnp.split(kernel, 2, axis=-1) for _, kernel in qk)
-  sums = blocks.sums(tiling, (None, wide, jnp.concatenate([dq2, dq1, dk1, dk2], axis=-1)), x)
-  attention = channel_attention(sums, jnp.concatenate(temperature))
-  mixed = jnp.einsum("bcd,co->bdo", attention, on_diagonal(*project))
-  values = on_diagonal(*(w for w, _ in v)), jnp.concatenate([kernel for _, kernel in v], axis=-1)
-  x = blocks.attend(tiling, (None, *values), mixed, x)
-  wide = jnp.concatenate([gates[0], on_diagonal(*(w for w, _, _ in filters))], axis=-1)
-  kernel = jnp.concatenate([gates[1], *(kernel for _, kernel, _ in filters)], axis=-1)
-  return blocks.feed(
-    tiling, (None, wide, kernel), jnp.concatenate([out for _, _, out in filters]), x
-  )
-
-
-def grams_of_strip(weights, _, strips, inside):
-  """The queries of each modality ask the keys of the other."""
   qk = [
-    qkv_of_strip((None, *own), strip, inside) * inside[:, 1:-1]
+    widened(own, strip, inside) * counted[:, 1:-1]
     for own, strip in zip(weights, strips, strict=True)
   ]
   (q1, k1), (q2, k2) = (jnp.split(x, 2, axis=-1) for x in qk)
-  return gram(q2, k1), gram(q1, k2)
+  return gram(q2, k1), gram(q1, k2)  # the queries of each modality ask the keys of the other
 
 
 def cross_strip(weights, mixed, strips, inside):
-  """The cross attention of a strip of both modalities."""
+  """The cross attention of a strip of both modalities; weights: `CrossWeights.v`."""
   return tuple(
-    strip[:, 1:-1] + pointwise(qkv_of_strip((None, *own), strip, inside), m)
+    strip[:, 1:-1] + pointwise(widened(own, strip, inside), m)
     for own, m, strip in zip(weights, mixed, strips, strict=True)
   )
 
 
 def gate_strip(weights, _, strips, inside):
-  """The gates of a strip of both modalities, which become one image of twice the channels."""
-  gates, filters = weights
+  """The gates of a strip of both modalities, which become one image of twice the channels.
+
+  weights: gates, filtered and out of `CrossWeights`.
+  """
+  gates, filtered, outs = weights
   x = jnp.concatenate(strips, axis=-1)
-  opened = jnp.split(qkv_of_strip((None, *gates), x, inside), 2, axis=-1)
+  opened = jnp.split(widened(gates, x, inside), 2, axis=-1)
   x = x[:, 1:-1]
-  for gate, strip, (*into, out) in zip(opened, strips, filters, strict=True):
-    x = x + pointwise(gelu(gate) * qkv_of_strip((None, *into), strip, inside), out)
+  for gate, strip, own, out in zip(opened, strips, filtered, outs, strict=True):
+    x = x + pointwise(gelu(gate) * widened(own, strip, inside), out)
   return x
 
 
@@ -133,7 +208,8 @@ class FusionNet(nn.Module):
     """Fuses.
 
     Args:
-      ir, vi: [B, H, W, 1] in [0, 1].
+      ir: infrared, [B, H, W, 1] in [0, 1].
+      vi: visible luminance, [B, H, W, 1] in [0, 1].
 
     Returns:
       [B, H, W, 1] in (0, 1), not stretched.

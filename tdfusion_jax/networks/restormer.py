@@ -6,6 +6,8 @@ piece (`ops.blocks`), so its wide intermediates stay in cache and are not kept f
 pass.
 """
 
+from typing import Any, NamedTuple
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -13,12 +15,29 @@ from jaxtyping import Array, Float
 
 from tdfusion_jax.ops import blocks
 from tdfusion_jax.ops.conv import conv3x3
+from tdfusion_jax.ops.parts import Widening
 from tdfusion_jax.ops.strips import Tiling
 
 HEADS = 8
-kernel_init = nn.initializers.variance_scaling(
-  1 / 3, "fan_in", "uniform"
-)  # what PyTorch's layers start from
+# What PyTorch's layers start from.
+kernel_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+
+
+class BlockWeights(NamedTuple):
+  """Weights of a `RestormerBlock` of C channels, for what computes it by other means than Linen."""
+
+  qk: Widening
+  """Queries beside keys, C to 2 C."""
+  v: Widening
+  """Values, C to C."""
+  temperature: Any
+  """[heads]."""
+  project: Any
+  """[C, C], behind the attention."""
+  feed: Widening
+  """Gate beside value of the feed-forward part, C to 4 C."""
+  out: Any
+  """[2 C, C], behind the gate."""
 
 
 def _depthwise_init(key, shape, dtype=jnp.float32):
@@ -27,10 +46,11 @@ def _depthwise_init(key, shape, dtype=jnp.float32):
 
 
 class Kernel(nn.Module):
-  """The kernel of a bias-free convolution, by itself: [C_in, C_out] (1x1) or [3, 3, C] (depthwise)."""
+  """The kernel of a bias-free convolution, by itself."""
 
   @nn.compact
   def __call__(self, *shape: int) -> jax.Array:
+    """Shape [C_in, C_out] for a 1x1 convolution, or [3, 3, C] for a depthwise one."""
     return self.param("kernel", kernel_init if len(shape) == 2 else _depthwise_init, shape)
 
 
@@ -39,6 +59,7 @@ class Norm(nn.Module):
 
   @nn.compact
   def __call__(self, channels: int) -> tuple[jax.Array, jax.Array]:
+    """(scale, bias), [channels] each."""
     scale = self.param("scale", nn.initializers.ones, (channels,))
     return scale, self.param("bias", nn.initializers.zeros, (channels,))
 
@@ -51,20 +72,21 @@ class Conv3x3(nn.Module):
 
   @nn.compact
   def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w o"]:
-    return conv3x3(
-      x, self.param("kernel", kernel_init, (3, 3, x.shape[-1], self.features)), self.tiling
-    )
+    """Convolves images; `o` is `features`."""
+    kernel = self.param("kernel", kernel_init, (3, 3, x.shape[-1], self.features))
+    return conv3x3(x, kernel, self.tiling)
 
 
 def channel_attention(
   sums: tuple[Float[Array, "b c c"], Float[Array, "b c"], Float[Array, "b c"]],
   temperature: Float[Array, " heads"],
 ) -> Float[Array, "b c c"]:
-  """Attention of every channel to the channels of its own head (Restormer's MDTA), as a block-diagonal matrix.
+  """Attention of every channel to the channels of its own head, as a block-diagonal matrix.
 
-  With `c' = c / heads`, the block of a head is `softmax(norm(q) norm(k)^T * temperature)`, norms
-  over all pixels (eps 1e-12). Handing back the whole [C, C] matrix lets the caller fold it into the
-  projection that follows, so that values are read and written once.
+  Restormer's MDTA (Zamir et al., CVPR 2022). With `c' = c / heads`, the block of a head is
+  `softmax(norm(q) norm(k)^T * temperature)`, norms over all pixels (eps 1e-12). The whole [C, C]
+  matrix lets the caller fold it into the projection that follows, so that values are read and
+  written once.
 
   Args:
     sums: of `gram`, over the whole image.
@@ -86,12 +108,13 @@ def channel_attention(
 
 
 class RestormerBlock(nn.Module):
-  """`x += MDTA(LN(x)); x += GDFN(LN(x))` (Restormer, CVPR 2022); same shape out as in, any channel count / 8."""
+  """`x += MDTA(LN(x)); x += GDFN(LN(x))` (Zamir et al., CVPR 2022)."""
 
   tiling: Tiling = Tiling()
 
   @nn.compact
   def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+    """Features -> features; C is a multiple of `HEADS`."""
     x = ChannelAttention(self.tiling, name="attn")(x, Norm(name="norm1")(x.shape[-1]))
     return FeedForward(self.tiling, name="ffn")(x, Norm(name="norm2")(x.shape[-1]))
 
@@ -109,17 +132,17 @@ class ChannelAttention(nn.Module):
   def __call__(
     self, x: Float[Array, "b h w c"], norm: tuple[jax.Array, jax.Array]
   ) -> Float[Array, "b h w c"]:
+    """Features -> features; norm: scale and bias of LN, [C] each."""
     channels = x.shape[-1]
     qkv = Kernel(name="qkv")(channels, 3 * channels)
     dwconv = Kernel(name="qkv_dwconv")(3, 3, 3 * channels)
     temperature = self.param("temperature", nn.initializers.ones, (HEADS,))
     project = self.param("project_out", kernel_init, (channels, channels))
-    qk, v = (
-      (qkv[:, part], dwconv[..., part]) for part in (slice(2 * channels), slice(2 * channels, None))
-    )
-    sums = blocks.sums(self.tiling, (norm, *qk), x)
+    qk = Widening(norm, qkv[:, : 2 * channels], dwconv[..., : 2 * channels])
+    v = Widening(norm, qkv[:, 2 * channels :], dwconv[..., 2 * channels :])
+    sums = blocks.sums(self.tiling, qk, x)
     mixed = jnp.einsum("bcd,co->bdo", channel_attention(sums, temperature), project)
-    return blocks.attend(self.tiling, (norm, *v), mixed, x)
+    return blocks.attend(self.tiling, v, mixed, x)
 
 
 class FeedForward(nn.Module):
@@ -131,8 +154,9 @@ class FeedForward(nn.Module):
   def __call__(
     self, x: Float[Array, "b h w c"], norm: tuple[jax.Array, jax.Array]
   ) -> Float[Array, "b h w c"]:
+    """Features -> features; norm: scale and bias of LN, [C] each."""
     channels = x.shape[-1]
-    weights = (
+    weights = Widening(
       norm,
       Kernel(name="project_in")(channels, 4 * channels),
       Kernel(name="dwconv")(3, 3, 4 * channels),

@@ -5,6 +5,8 @@ intermediates between its links stay in cache and are not kept for the backward 
 runs machine code in their place where it can.
 """
 
+from typing import Any, NamedTuple
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -16,6 +18,17 @@ from tdfusion_jax.ops.strips import Tiling, over_strips
 _LN_EPS = 1e-5
 
 
+class Widening(NamedTuple):
+  """Weights of `z = depthwise3x3(LN(x) w)`, from C to N channels; NumPy or JAX arrays."""
+
+  norm: tuple[Any, Any] | None
+  """Scale and bias [C] of the layer norm, or None without one."""
+  matrix: Any
+  """[C, N]."""
+  kernel: Any
+  """[3, 3, N]."""
+
+
 def layer_norm(x: jax.Array, norm: tuple[jax.Array, jax.Array]) -> jax.Array:
   """Layer norm over the last axis, eps 1e-5."""
   scale, bias = (p.reshape(1, 1, 1, -1) for p in norm)
@@ -25,7 +38,8 @@ def layer_norm(x: jax.Array, norm: tuple[jax.Array, jax.Array]) -> jax.Array:
 
 
 def gelu(x: jax.Array) -> jax.Array:
-  """Exact GELU. By erf, as PyTorch has it; JAX's own goes by erfc, which XLA computes in two branches."""
+  """Exact GELU, by erf as PyTorch has it."""
+  # Not JAX's own, which goes by erfc: XLA computes that in two branches.
   return 0.5 * x * (1 + jax.lax.erf(x * jnp.asarray(0.5**0.5, x.dtype)))
 
 
@@ -33,15 +47,14 @@ def gram(
   q: Float[Array, "p h w c"], k: Float[Array, "p h w c"]
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
   """What channel attention needs to know of q and k: sums over pixels of q k^T, q^2 and k^2."""
-  ones = jnp.ones(
-    (*q.shape[:-1], 1), q.dtype
-  )  # a product with ones is XLA's fastest sum over pixels on CPU
+  # A product with ones is XLA's fastest sum over pixels on CPU.
+  ones = jnp.ones((*q.shape[:-1], 1), q.dtype)
   q_squares, k_squares = (outer_sum(ones, jnp.square(x))[:, 0] for x in (q, k))
   return outer_sum(q, k), q_squares, k_squares
 
 
-def qkv_of_strip(weights, strip, inside):
-  """Depthwise 3x3 of 1x1 of LN of a strip, by weights (norm or None, [C, O], [3, 3, O])."""
+def widened(weights, strip, inside):
+  """The z of `Widening` (or a tuple like it) of a strip, [P, R + 2, W, C] -> [P, R, W, N]."""
   norm, matrix, kernel = weights
   if norm is not None:
     strip = layer_norm(strip, norm) * inside
@@ -49,37 +62,57 @@ def qkv_of_strip(weights, strip, inside):
 
 
 def gram_of_strip(weights, _, strips, inside):
-  """`gram` of q and k of a strip (see `over_strips`); weights as for `qkv_of_strip`."""
-  qk = qkv_of_strip(weights, strips[0], inside) * inside[:, 1:-1]
+  """`gram` of q and k of a strip (see `over_strips`); weights as for `widened`."""
+  qk = widened(weights, strips[0], inside) * inside[:, 1:-1]
   return gram(*jnp.split(qk, 2, axis=-1))
 
 
 def attend_strip(weights, mixed, strips, inside):
   """The attention part of a strip, given attention and projection as one matrix."""
-  return strips[0][:, 1:-1] + pointwise(qkv_of_strip(weights, strips[0], inside), mixed)
+  return strips[0][:, 1:-1] + pointwise(widened(weights, strips[0], inside), mixed)
 
 
 def feed_strip(weights, _, strips, inside):
   """The feed-forward part of a strip."""
   *into, project_out = weights
-  gate, value = jnp.split(qkv_of_strip(into, strips[0], inside), 2, axis=-1)
+  gate, value = jnp.split(widened(into, strips[0], inside), 2, axis=-1)
   return strips[0][:, 1:-1] + pointwise(gelu(gate) * value, project_out)
 
 
 def sums(tiling: Tiling, weights, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """`gram` of q and k of images [B, H, W, C]; weights (norm or None, [C, 2 D], [3, 3, 2 D]) for q beside k."""
+  """`gram` of q and k of images [B, H, W, C]; weights: a `Widening` to 2 D channels, q beside k."""
   return over_strips(
     gram_of_strip, weights, (x,), channels=weights[1].shape[-1], tiling=tiling, total=True
   )
 
 
 def attend(tiling: Tiling, weights, mixed: jax.Array, x: jax.Array) -> jax.Array:
-  """`x + z mixed`; weights (norm or None, [C, D], [3, 3, D]), mixed [B, D, C]."""
+  """`x + z mixed`.
+
+  Args:
+    tiling: how images are cut.
+    weights: a `Widening` to D channels.
+    mixed: [B, D, C].
+    x: images [B, H, W, C].
+
+  Returns:
+    [B, H, W, C].
+  """
   return over_strips(attend_strip, weights, (x,), mixed, channels=3 * x.shape[-1], tiling=tiling)
 
 
 def feed(tiling: Tiling, weights, out: jax.Array, x: jax.Array) -> jax.Array:
-  """`x + (GELU(z[:D]) * z[D:]) out`; weights (norm or None, [C, 2 D], [3, 3, 2 D]), out [D, C]."""
+  """`x + (GELU(z[:D]) * z[D:]) out`.
+
+  Args:
+    tiling: how images are cut.
+    weights: a `Widening` to 2 D channels.
+    out: [D, C].
+    x: images [B, H, W, C].
+
+  Returns:
+    [B, H, W, C].
+  """
   return over_strips(
     feed_strip, (*weights, out), (x,), channels=weights[1].shape[-1], tiling=tiling
   )
