@@ -1,4 +1,7 @@
-"""YOLOv8's detection loss with static shapes: task-aligned assignment, class BCE, CIoU and distance bins."""
+"""YOLOv8's detection loss with static shapes.
+
+Task-aligned assignment, binary cross-entropy of classes, CIoU and distance bins.
+"""
 
 from typing import NamedTuple
 
@@ -45,31 +48,35 @@ def assign(
     scores: predicted class probabilities.
     boxes: predicted boxes, xyxy pixels.
     points: anchor centres (x, y) in pixels.
-    true_boxes, true_classes, valid: as in `DetTarget`. Overlaps are computed in the dtype of
-      `true_boxes`, as the reference does: a float64 network with float32 boxes still assigns in
-        float32.
+    true_boxes: as in `DetTarget`. Overlaps are computed in their dtype, as the reference does: a
+      float64 network with float32 boxes still assigns in float32.
+    true_classes: as in `DetTarget`.
+    valid: as in `DetTarget`.
     eps: added to a box's best metric before it divides. The metric of a box that is overlapped
       little is far smaller than 1e-9 (an overlap of 0.01 to the sixth power is 1e-12), so the box
       then teaches next to nothing.
+
+  Returns:
+    The targets of each anchor.
   """
   low, high = true_boxes[:, :, None, :2], true_boxes[:, :, None, 2:]
   centre = points[None, None]
   inside = jnp.all((centre > low) & (centre < high), axis=-1) & valid[:, :, None]
-  predicted, true = jnp.broadcast_arrays(
-    boxes.astype(true_boxes.dtype)[:, None], true_boxes[:, :, None]
-  )
-  overlap = ciou(predicted, true)
-  overlap = jnp.where(inside, jnp.maximum(overlap, 0), 0)
+  # [B, M, A, 4] each: every true box beside every prediction.
+  predicted = boxes.astype(true_boxes.dtype)[:, None]
+  predicted, true = jnp.broadcast_arrays(predicted, true_boxes[:, :, None])
+  overlap = jnp.where(inside, jnp.maximum(ciou(predicted, true), 0), 0)
   of_class = jnp.take_along_axis(scores, true_classes[:, None, :], axis=2).transpose(0, 2, 1)
   metric = of_class**_ALPHA * overlap**_BETA
   # By index, not by value: equal metrics, as on a uniform image, must not make it more than ten.
   best_ten = jax.lax.top_k(metric, min(TOP_ANCHORS, metric.shape[-1]))[1]
-  claimed = jnp.put_along_axis(jnp.zeros_like(inside), best_ten, True, axis=-1, inplace=False) & (
-    metric > 0
-  )
+  nothing = jnp.zeros_like(inside)
+  chosen = jnp.put_along_axis(nothing, best_ten, True, axis=-1, inplace=False)
+  claimed = chosen & (metric > 0)
   contested = jnp.sum(claimed, axis=1, keepdims=True) > 1
-  most = jnp.arange(true_boxes.shape[1])[None, :, None] == jnp.argmax(overlap, axis=1)[:, None]
-  claimed = jnp.where(contested, most, claimed)
+  rows = jnp.arange(true_boxes.shape[1])[None, :, None]
+  overlaps_most = rows == jnp.argmax(overlap, axis=1)[:, None]
+  claimed = jnp.where(contested, overlaps_most, claimed)
   metric = jnp.where(claimed, metric, 0)
   best_metric = metric.max(axis=2, keepdims=True)
   best_overlap = jnp.where(claimed, overlap, 0).max(axis=2, keepdims=True)
@@ -101,29 +108,20 @@ def yolo_loss(
   _check(outputs, target)
   dtype = outputs.box_logits.dtype
   predicted = decode_boxes(outputs)
-  assigned = jax.lax.stop_gradient(
-    assign(
-      jax.nn.sigmoid(outputs.class_logits),
-      predicted,
-      outputs.points,
-      target.boxes,
-      target.classes,
-      target.valid,
-      assigner_eps,
-    )
-  )
-  known = ~target.valid | (
-    (target.classes >= 0) & (target.classes < outputs.class_logits.shape[-1])
-  )
+  probabilities = jax.nn.sigmoid(outputs.class_logits)
+  assigned = assign(probabilities, predicted, outputs.points, *target, assigner_eps)
+  assigned = jax.lax.stop_gradient(assigned)
+  num_classes = outputs.class_logits.shape[-1]
+  known = ~target.valid | ((target.classes >= 0) & (target.classes < num_classes))
+  # Compiled code cannot raise, and must not train on a wrong answer.
   total = jnp.where(jnp.all(known), jnp.maximum(assigned.scores.sum(), 1), jnp.nan)
   weight = assigned.scores.sum(axis=-1)
   strides = outputs.strides[None, :, None]
   # Background anchors get their own prediction as target: weight zero alone would turn an infinite
   # slope into NaN.
   is_object = (weight > 0)[..., None]
-  true = (
-    jnp.where(is_object, assigned.boxes.astype(dtype), jax.lax.stop_gradient(predicted)) / strides
-  )
+  boxes = assigned.boxes.astype(dtype)
+  true = jnp.where(is_object, boxes, jax.lax.stop_gradient(predicted)) / strides
   parts = {
     "box": jnp.sum(weight * (1 - ciou(predicted / strides, true))),
     "class": jnp.sum(optax.sigmoid_binary_cross_entropy(outputs.class_logits, assigned.scores)),
@@ -143,14 +141,19 @@ def _check(outputs: Detections, target: DetTarget) -> None:
 
 
 def _bin_loss(outputs: Detections, true: Float[Array, "b a 4"]) -> Float[Array, "b a"]:
-  """Distribution focal loss: cross-entropy of the two bins beside the true distance, mean over the four sides."""
+  """Distribution focal loss (Li et al., NeurIPS 2020), mean over the four sides.
+
+  Cross-entropy of the two bins beside the true distance.
+  """
   centres = outputs.points[None] / outputs.strides[None, :, None]
   distances = jnp.concatenate([centres - true[..., :2], true[..., 2:] - centres], axis=-1)
   distances = jnp.clip(distances, 0, BINS - 1 - 0.01)
   lower = jnp.floor(distances)
   log_probability = jax.nn.log_softmax(outputs.box_logits.reshape(*distances.shape, BINS), axis=-1)
-  pick = lambda index: jnp.take_along_axis(
-    log_probability, index[..., None].astype(jnp.int32), axis=-1
-  )[..., 0]  # noqa: E731
+
+  def pick(index):
+    index = index[..., None].astype(jnp.int32)
+    return jnp.take_along_axis(log_probability, index, axis=-1)[..., 0]
+
   nearer = lower + 1 - distances
   return -(pick(lower) * nearer + pick(lower + 1) * (1 - nearer)).mean(axis=-1)

@@ -19,7 +19,9 @@ def fusion_loss(
   """`L_f = L_int + alpha * L_grad` (Eq. 1). Zero when `fused`, `ir` and `vi` are one image.
 
   Args:
-    fused, ir, vi: [B, H, W, 1] in [0, 1].
+    fused: I_f, [B, H, W, 1] in [0, 1].
+    ir: a, equally shaped.
+    vi: b, equally shaped.
     weights: [B, H, W, 2], (w_a, w_b).
     alpha: weight of the gradient term.
     intensity: "paper" for `w (I_f - I)^2` (Eq. 2), "upstream" for `(w (I_f - I))^2` (the public
@@ -43,7 +45,18 @@ def intensity_loss(
   weights: Float[Array, "b h w 2"],
   form: str = "paper",
 ) -> Float[Array, ""]:
-  """`mean(w_a (I_f - a)^2 + w_b (I_f - b)^2)` (Eq. 2), or with w inside the square in the "upstream" form."""
+  """`mean(w_a (I_f - a)^2 + w_b (I_f - b)^2)` (Eq. 2).
+
+  Args:
+    fused: I_f, [B, H, W, 1] in [0, 1].
+    ir: a, equally shaped.
+    vi: b, equally shaped.
+    weights: [B, H, W, 2], (w_a, w_b).
+    form: "paper", or "upstream" with w inside the square.
+
+  Raises:
+    ValueError: another form.
+  """
   if form not in INTENSITY_FORMS:
     raise ValueError(f"intensity form {form!r} is not one of {', '.join(INTENSITY_FORMS)}.")
   error = jnp.square(fused - jnp.concatenate([ir, vi], axis=-1))

@@ -37,7 +37,6 @@ def cross_entropy(
   error = jax.nn.logsumexp(logits, axis=-1) - jnp.sum(jnp.where(is_true, logits, 0), axis=-1)
   count = jnp.maximum(jnp.sum(known), 1).astype(logits.dtype)
   valid = jnp.all(~known | ((labels >= 0) & (labels < logits.shape[-1])))
-  loss = (
-    jnp.sum(jnp.where(known, error, 0)) / count * jnp.where(valid, 1, jnp.nan).astype(logits.dtype)
-  )
+  nan_if_wrong = jnp.where(valid, 1, jnp.nan).astype(logits.dtype)
+  loss = jnp.sum(jnp.where(known, error, 0)) / count * nan_if_wrong
   return loss, {"cross_entropy": loss}

@@ -12,12 +12,12 @@ _MOST = 300  # detections per image that count
 
 
 def average_precision(
-  found: Sequence[Mapping[str, Any]], true: Sequence[Mapping[str, Any]], classes: Sequence[str]
+  detected: Sequence[Mapping[str, Any]], true: Sequence[Mapping[str, Any]], classes: Sequence[str]
 ) -> dict[str, float]:
   """Average precision over a data set (Lin et al. 2014; 101 recall points, all areas).
 
   Args:
-    found: per image {"boxes" [K, 4] xyxy pixels, "scores" [K], "classes" [K] int}, in any order.
+    detected: per image {"boxes" [K, 4] xyxy pixels, "scores" [K], "classes" [K] int}, in any order.
     true: per image {"boxes" [N, 4] xyxy pixels, "classes" [N] int}.
     classes: names; index = class id.
 
@@ -29,14 +29,12 @@ def average_precision(
   Raises:
     ValueError: numbers of images differ, or boxes that are not [K, 4].
   """
-  if len(found) != len(true):
-    raise ValueError(f"{len(found)} images of detections, {len(true)} of true boxes.")
+  if len(detected) != len(true):
+    raise ValueError(f"{len(detected)} images of detections, {len(true)} of true boxes.")
   from pycocotools.cocoeval import COCOeval
 
   with contextlib.redirect_stdout(io.StringIO()):  # it reports on standard output
-    truth = _coco(true, classes)
-    seen = _coco(found, classes)
-    evaluation = COCOeval(truth, seen, "bbox")
+    evaluation = COCOeval(_coco(true, classes), _coco(detected, classes), "bbox")
     evaluation.params.maxDets = [_MOST]
     evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0, _HUGE]], ["all"]
     evaluation.evaluate()

@@ -1,4 +1,4 @@
-"""Sharpness and how edges pass from the sources into the fused image, on gray values in [0, 255]."""
+"""Sharpness, and how edges pass from the sources into the fused image; gray values in [0, 255]."""
 
 import math
 from typing import Any
@@ -21,14 +21,20 @@ def _mean(values: Float[Array, "h w"], count: int) -> Score:
 
 
 def spatial_frequency(a: Image, b: Image, f: Image) -> Score:
-  """SF = sqrt(RF^2 + CF^2), root mean squared first differences along rows and columns of the fused image."""
+  """SF = sqrt(RF^2 + CF^2) of the fused image.
+
+  RF and CF: root mean squared first differences along rows and along columns.
+  """
   del a, b
   across, down = jnp.diff(f, axis=1) ** 2, jnp.diff(f, axis=0) ** 2
   return jnp.sqrt(_mean(across, across.size) + _mean(down, down.size))
 
 
 def average_gradient(a: Image, b: Image, f: Image) -> Score:
-  """AG: mean of sqrt((dx^2 + dy^2) / 2), forward differences inside the fused image; 0 for a single row or column."""
+  """AG: mean of sqrt((dx^2 + dy^2) / 2), forward differences inside the fused image.
+
+  0 for a single row or column.
+  """
   del a, b
   dx, dy = f[:-1, 1:] - f[:-1, :-1], f[1:, :-1] - f[:-1, :-1]
   return _mean(jnp.sqrt((dx**2 + dy**2) / 2), dx.size)
@@ -64,13 +70,14 @@ def _preserved(strength, angle, fused_strength, fused_angle):
 
 
 def _transfer(a: Image, b: Image, f: Image) -> dict[str, Any]:
-  (ga, aa), (gb, ab), (gf, af) = (_edges(image) for image in (a, b, f))
+  """Edge strengths of all three, and how much of each source's edges is kept."""
+  (strength_a, angle_a), (strength_b, angle_b), fused = (_edges(image) for image in (a, b, f))
   return {
-    "a": ga,
-    "b": gb,
-    "f": gf,
-    "qa": _preserved(ga, aa, gf, af),
-    "qb": _preserved(gb, ab, gf, af),
+    "a": strength_a,
+    "b": strength_b,
+    "f": fused[0],
+    "qa": _preserved(strength_a, angle_a, *fused),
+    "qb": _preserved(strength_b, angle_b, *fused),
   }
 
 
@@ -80,7 +87,7 @@ def _share(part, whole):
 
 
 def edge_preservation(a: Image, b: Image, f: Image) -> Score:
-  """Qabf (Xydeas and Petrovic 2000), weighed by edge strength; 0 where neither source has an edge."""
+  """Qabf (Xydeas and Petrovic 2000), weighed by edge strength; 0 where no source has an edge."""
   t = _transfer(a, b, f)
   return _share(t["qa"] * t["a"] + t["qb"] * t["b"], t["a"] + t["b"])
 
@@ -89,13 +96,16 @@ def edge_loss(a: Image, b: Image, f: Image) -> Score:
   """Labf (Petrovic and Xydeas 2005): edges lost, where the fused one is weaker than a source's."""
   t = _transfer(a, b, f)
   lost = (t["f"] <= t["a"]) | (t["f"] <= t["b"])
-  return _share(
-    jnp.where(lost, (1 - t["qa"]) * t["a"] + (1 - t["qb"]) * t["b"], 0), t["a"] + t["b"]
-  )
+  missing = (1 - t["qa"]) * t["a"] + (1 - t["qb"]) * t["b"]
+  return _share(jnp.where(lost, missing, 0), t["a"] + t["b"])
 
 
 def edge_artifacts(a: Image, b: Image, f: Image) -> Score:
-  """Nabf (Petrovic and Xydeas 2005, as modified by Shreyamsha Kumar 2013): edges that neither source has."""
+  """Nabf (Petrovic and Xydeas 2005): edges that neither source has.
+
+  As modified by Shreyamsha Kumar (2013).
+  """
   t = _transfer(a, b, f)
   new = (t["f"] > t["a"]) & (t["f"] > t["b"])
-  return _share(jnp.where(new, (1 - t["qa"]) * t["a"] + (1 - t["qb"]) * t["b"], 0), t["a"] + t["b"])
+  missing = (1 - t["qa"]) * t["a"] + (1 - t["qb"]) * t["b"]
+  return _share(jnp.where(new, missing, 0), t["a"] + t["b"])

@@ -21,16 +21,17 @@ class Metric(NamedTuple):
   source: str
 
 
-# These are made of several programs, see `ops.windows.local_means`; every other metric is compiled
-# as one.
+# These are made of several programs, see `windows.local_means`; every other metric is compiled as
+# one.
 _SEVERAL = ("SSIM", "VIF")
 
 
 def _table(*rows: Metric) -> dict[str, Metric]:
-  return {
-    row.name: row if row.name in _SEVERAL else row._replace(measure=jax.jit(row.measure))
-    for row in rows
-  }
+  table = {row.name: row for row in rows}
+  for name, row in table.items():
+    if name not in _SEVERAL:
+      table[name] = row._replace(measure=jax.jit(row.measure))
+  return table
 
 
 METRICS = _table(
@@ -129,12 +130,13 @@ def fusion_metrics(
   """Measures fused images against their sources; jit-compiled once for each size.
 
   Args:
-    ir, vi, fused: [B, H, W] gray images or luminances (BT.601 Y) of equal sizes: uint8, or floating
-      point in [0, 1].
+    ir: [B, H, W] gray images: uint8, or floating point in [0, 1].
+    vi: gray images or luminances (BT.601 Y), likewise, of equal size.
+    fused: likewise.
     metrics: names in `METRICS`, or metrics of your own, which see floating point in [0, 255].
     profile: a key of `PROFILES`.
     rounding: of floating-point images to 8-bit values: "round", "truncate" (what a cast does), or
-      "none"; None takes the profile's. Histograms count whole values in any case.
+      "none"; None: as the profile has it. Histograms count whole values in any case.
 
   Returns:
     {name: [B] float32}. NaN where an image is too small for a metric. A flat image has defined
@@ -149,27 +151,33 @@ def fusion_metrics(
   if profile not in PROFILES:
     raise ValueError(f"profile {profile!r} is not one of {', '.join(PROFILES)}.")
   rounding = PROFILES[profile].rounding if rounding is None else rounding
-  images = [
-    _bytes(name, image, rounding) for name, image in (("ir", ir), ("vi", vi), ("fused", fused))
-  ]
-  if len({image.shape for image in images}) > 1 or images[0].ndim != 3 or 0 in images[0].shape:
-    raise ValueError(
-      f"ir, vi and fused are [B, H, W] of one size, not {', '.join(str(i.shape) for i in images)}."
-    )
-  for name, image in zip(("ir", "vi", "fused"), images, strict=True):
-    flat = int(np.sum(image.max((1, 2)) == image.min((1, 2))))
-    if flat:
-      warnings.warn(
-        f"{flat} of {len(image)} {name} images are flat: their scores say little.", stacklevel=2
-      )
+  images = {
+    name: _bytes(name, image, rounding)
+    for name, image in (("ir", ir), ("vi", vi), ("fused", fused))
+  }
+  _check(images)
   measures = dict(_measure_of(metric, profile) for metric in metrics)
-  found = []
-  for rows in zip(*images, strict=True):
+  scores = []
+  for rows in zip(*images.values(), strict=True):
     a, b, f = map(jnp.asarray, rows)
     # Not read yet: JAX computes the metrics of one image while those of the next are being asked
     # for.
-    found.append({name: measure(a, b, f) for name, measure in measures.items()})
-  return {name: np.array([scores[name] for scores in found], np.float32) for name in measures}
+    scores.append({name: measure(a, b, f) for name, measure in measures.items()})
+  return {name: np.array([of_image[name] for of_image in scores], np.float32) for name in measures}
+
+
+def _check(images: dict[str, np.ndarray]) -> None:
+  """Refuses images that do not fit each other; warns of flat ones."""
+  shapes = [image.shape for image in images.values()]
+  if len(set(shapes)) > 1 or len(shapes[0]) != 3 or 0 in shapes[0]:
+    raise ValueError(
+      f"ir, vi and fused are [B, H, W] of one size, not {', '.join(map(str, shapes))}."
+    )
+  for name, image in images.items():
+    flat = int(np.sum(image.max((1, 2)) == image.min((1, 2))))
+    if flat:
+      message = f"{flat} of {len(image)} {name} images are flat: their scores mean little."
+      warnings.warn(message, stacklevel=3)
 
 
 def _bytes(name: str, image, rounding: str) -> np.ndarray:
@@ -183,7 +191,7 @@ def _bytes(name: str, image, rounding: str) -> np.ndarray:
     raise ValueError(f"{name}: uint8, or floating point in [0, 1], not {image.dtype}.")
   if image.size and not (image.min() >= 0 and image.max() <= 1):
     raise ValueError(
-      f"{name}: floating-point values are in [0, 1], found {image.min():g} to {image.max():g}."
+      f"{name}: floating-point values are in [0, 1], not {image.min():g} to {image.max():g}."
     )
   scaled = image.astype(np.float32) * 255
   return {"round": np.round, "truncate": np.floor, "none": lambda x: x}[rounding](scaled)

@@ -1,4 +1,4 @@
-"""What images share in bits: entropy, mutual information and their relatives, on 8-bit gray values."""
+"""What images share in bits: entropy, mutual information and relatives, on 8-bit gray values."""
 
 import jax
 import jax.numpy as jnp
@@ -51,7 +51,10 @@ def mutual_information(a: Image, b: Image, f: Image) -> Score:
 
 
 def normalised_mutual_information(a: Image, b: Image, f: Image) -> Score:
-  """2 (MI(a, f) / (H(a) + H(f)) + MI(b, f) / (H(b) + H(f))) (Hossny et al. 2008); 0 where both are flat."""
+  """2 (MI(a, f) / (H(a) + H(f)) + MI(b, f) / (H(b) + H(f))) (Hossny et al. 2008).
+
+  0 where both are flat.
+  """
   parts = [_ratio(shared, x + y) for shared, x, y in (_information(a, f), _information(b, f))]
   return 2 * (parts[0] + parts[1])
 
@@ -63,15 +66,17 @@ def cross_entropy(a: Image, b: Image, f: Image) -> Score:
   def divergence(image):
     shares = histogram(image)
     both = (shares > 0) & (fused > 0)
-    return jnp.sum(
-      jnp.where(both, shares * jnp.log2(jnp.where(both, shares, 1) / jnp.where(both, fused, 1)), 0)
-    )
+    ratio = jnp.where(both, shares, 1) / jnp.where(both, fused, 1)
+    return jnp.sum(jnp.where(both, shares * jnp.log2(ratio), 0))
 
   return (divergence(a) + divergence(b)) / 2
 
 
 def nonlinear_correlation(a: Image, b: Image, f: Image) -> Score:
-  """Qncie: 1 + sum of l/3 log256(l/3) over the eigenvalues l of the matrix of nonlinear correlations (Wang 2008)."""
+  """Qncie: 1 + sum of l/3 log256(l/3) over eigenvalues l (Wang et al. 2008).
+
+  Of the matrix of nonlinear correlations, mutual information in units of 8 bits.
+  """
 
   def correlation(one, other):
     shared, _, _ = _information(one, other)
@@ -82,9 +87,8 @@ def nonlinear_correlation(a: Image, b: Image, f: Image) -> Score:
   matrix = jnp.stack([jnp.stack(row) for row in ([one, ab, af], [ab, one, bf], [af, bf, one])])
   share = jnp.clip(jnp.linalg.eigvalsh(matrix), 0) / 3
   there = share > 0
-  return 1 + jnp.sum(jnp.where(there, share * jnp.log(jnp.where(there, share, 1)), 0)) / jnp.log(
-    jnp.asarray(_BINS, a.dtype)
-  )
+  nats = jnp.where(there, share * jnp.log(jnp.where(there, share, 1)), 0)
+  return 1 + jnp.sum(nats) / jnp.log(jnp.asarray(_BINS, a.dtype))
 
 
 def feature_information_pixel(a: Image, b: Image, f: Image) -> Score:
@@ -99,9 +103,11 @@ def feature_information_gradient(a: Image, b: Image, f: Image) -> Score:
 
 def _gradient(image: Image) -> Image:
   edges = jnp.pad(image, 1, mode="edge")
-  inner = lambda n: jnp.where((jnp.arange(n) == 0) | (jnp.arange(n) == n - 1), 1.0, 0.5).astype(
-    image.dtype
-  )  # noqa: E731
+
+  def inner(n):  # central differences span two pixels, those at the border one
+    border = (jnp.arange(n) == 0) | (jnp.arange(n) == n - 1)
+    return jnp.where(border, 1.0, 0.5).astype(image.dtype)
+
   y = (edges[2:, 1:-1] - edges[:-2, 1:-1]) * inner(image.shape[0])[:, None]
   x = (edges[1:-1, 2:] - edges[1:-1, :-2]) * inner(image.shape[1])[None, :]
   return jnp.sqrt(x**2 + y**2)
@@ -127,17 +133,15 @@ def _windowed(x: Image, f: Image) -> Score:
 def _neighbours(image: Image):
   """[H-2, W-2, 9] windows, cells column by column."""
   h, w = image.shape
-  return jnp.stack(
-    [image[i : h - 2 + i, j : w - 2 + j] for j in range(3) for i in range(3)], axis=-1
-  )
+  cells = [image[i : h - 2 + i, j : w - 2 + j] for j in range(3) for i in range(3)]
+  return jnp.stack(cells, axis=-1)
 
 
 def _distribution(cells):
   low, high = cells.min(), cells.max()
   flat = high <= low
-  scaled = jnp.where(flat, 1.0, (cells - low) / jnp.where(flat, 1.0, high - low)).astype(
-    cells.dtype
-  )
+  scaled = jnp.where(flat, 1.0, (cells - low) / jnp.where(flat, 1.0, high - low))
+  scaled = scaled.astype(cells.dtype)
   return scaled / scaled.sum()
 
 
@@ -150,7 +154,11 @@ def _window(x: Float[Array, "9"], f: Float[Array, "9"]) -> Score:
   # adds.
   most, least = jnp.sum(upper - independent), jnp.sum(lower - independent)
   cells = jnp.arange(9, dtype=x.dtype)
-  spread = lambda d: jnp.sqrt(jnp.maximum(jnp.sum(d * cells**2) - jnp.sum(d * cells) ** 2, 0))  # noqa: E731
+
+  def spread(d):
+    variance = jnp.sum(d * cells**2) - jnp.sum(d * cells) ** 2
+    return jnp.sqrt(jnp.maximum(variance, 0))
+
   covariance = _correlation(x, f) * spread(p) * spread(q)
   bound = jnp.where(covariance >= 0, most, least)
   share = jnp.clip(_ratio(covariance, bound), 0, 1)

@@ -18,7 +18,7 @@ Score = Float[Array, ""]
 
 @jax.jit
 def _channel(means) -> tuple[Any, Any, Any]:
-  """(gain, remaining variance, variance of the true image) of `seen = gain * true + noise` in every window.
+  """`seen = gain * true + noise` in every window: (gain, remaining variance, variance of true).
 
   `means`: `local_means` of both.
   """
@@ -45,7 +45,8 @@ def _kept_and_whole(means) -> tuple[Score, Score]:
 
 
 def _scales(*images: Image) -> Iterator[tuple[Any, tuple[float, ...]]]:
-  """The images at up to four scales, around the middle of the range so that float32 does not cancel, and windows."""
+  """The images at up to four scales, and the windows of each."""
+  # Around the middle of the range, so that float32 does not cancel.
   images = tuple(image - 127.5 for image in images)
   for scale in range(4):
     size = 2 ** (4 - scale) + 1
@@ -58,10 +59,10 @@ def _scales(*images: Image) -> Iterator[tuple[Any, tuple[float, ...]]]:
 
 
 def visual_information_fidelity(true: Image, seen: Image) -> Score:
-  """Pixel-domain VIF of two images (Sheikh and Bovik 2006), four scales of Gaussian windows 17, 9, 5 and 3.
+  """Pixel-domain VIF of two images (Sheikh and Bovik 2006).
 
-  An image below 41 pixels has fewer scales. 0 / 0, a flat true image, is 1 if both are flat and 0
-  else.
+  Four scales of Gaussian windows of 17, 9, 5 and 3 pixels. An image below 41 pixels has fewer
+  scales. 0 / 0, a flat true image, is 1 if both are flat and 0 else.
   """
   kept = whole = jnp.zeros((), true.dtype)
   for (x, y), weights in _scales(true, seen):
@@ -82,21 +83,19 @@ def vif_sum(a: Image, b: Image, f: Image) -> Score:
 
 
 def vif_for_fusion(a: Image, b: Image, f: Image) -> Score:
-  """VIFF (Han et al. 2013): in each window the source that the fused image follows with the larger gain counts.
+  """VIFF (Han et al. 2013).
 
-  Noise variance 0.005 * 255^2; scales weighed 1, 0, 0.15, 1 over their sum. Fewer scales below 41
-  pixels.
+  In each window that source counts which the fused image follows with the larger gain. Noise
+  variance 0.005 * 255^2; scales weighed 1, 0, 0.15, 1 over their sum. Fewer scales below 41 pixels.
   """
   noise = 0.005 * 255**2
   shares, ratios = [], []
-  for share, ((x, y, z), weights) in zip((1.0, 0.0, 0.15, 1.0), _scales(a, b, f)):  # noqa: B905
-    (gain_a, rest_a, var_a), (gain_b, rest_b, var_b) = (
-      _channel(local_means(t, z, weights)) for t in (x, y)
-    )
-    kept_a, kept_b = (
-      jnp.log2(1 + g**2 * v / (r + noise))
-      for g, r, v in ((gain_a, rest_a, var_a), (gain_b, rest_b, var_b))
-    )
+  # A small image has fewer scales.
+  for share, ((x, y, z), weights) in zip((1.0, 0.0, 0.15, 1.0), _scales(a, b, f), strict=False):
+    gain_a, rest_a, var_a = _channel(local_means(x, z, weights))
+    gain_b, rest_b, var_b = _channel(local_means(y, z, weights))
+    kept_a = jnp.log2(1 + gain_a**2 * var_a / (rest_a + noise))
+    kept_b = jnp.log2(1 + gain_b**2 * var_b / (rest_b + noise))
     follows_b = gain_a < gain_b
     kept = jnp.where(follows_b, kept_b, kept_a)
     whole = jnp.where(follows_b, jnp.log2(1 + var_b / noise), jnp.log2(1 + var_a / noise))
@@ -105,10 +104,8 @@ def vif_for_fusion(a: Image, b: Image, f: Image) -> Score:
   total = sum(shares)
   if not total:
     return jnp.full((), jnp.nan, f.dtype)
-  return sum(
-    (share / total * ratio for share, ratio in zip(shares, ratios, strict=True)),
-    jnp.zeros((), f.dtype),
-  )
+  parts = [share / total * ratio for share, ratio in zip(shares, ratios, strict=True)]
+  return sum(parts, jnp.zeros((), f.dtype))
 
 
 def _filtered(image: Image, response: np.ndarray) -> Image:
@@ -117,7 +114,10 @@ def _filtered(image: Image, response: np.ndarray) -> Image:
 
 
 def chen_blum(a: Image, b: Image, f: Image) -> Score:
-  """Qcb (Chen and Blum 2009): local contrast after a contrast sensitivity filter, weighed by saliency."""
+  """Qcb (Chen and Blum 2009): local contrast after a contrast sensitivity filter.
+
+  Each source is weighed by its saliency.
+  """
   height, width = f.shape
   # Cycles per degree at the paper's viewing distance: 30 pixels to a unit.
   v, u = np.meshgrid(np.fft.fftfreq(height) * 30, np.fft.fftfreq(width) * 30, indexing="ij")
@@ -147,9 +147,10 @@ def _alike(x: Image, y: Image) -> Image:
 
 
 def chen_varshney(a: Image, b: Image, f: Image) -> Score:
-  """Qcv (Chen and Varshney 2007): error after a contrast sensitivity filter in 16x16 blocks, weighed by edges.
+  """Qcv (Chen and Varshney 2007): error after a contrast sensitivity filter.
 
-  What does not fill a block is left out; below 16 pixels there is none (NaN). Lower is better.
+  The mean over 16x16 blocks, weighed by their edges. What does not fill a block is left out; below
+  16 pixels there is none (NaN). Lower is better.
   """
   block = 16
   if min(f.shape) < block:

@@ -12,7 +12,9 @@ _POISON = -(2**30)
 def confusion_matrix(
   predicted: Integer[Array, "*shape"], labels: Integer[Array, "*shape"], num_classes: int
 ) -> Int[Array, "classes classes"]:
-  """Counts pixels by (true class, predicted class), leaving out those labelled `IGNORE_LABEL`; can be jitted.
+  """Counts pixels by (true class, predicted class); can be jitted.
+
+  Pixels labelled `IGNORE_LABEL` are skipped.
 
   Args:
     predicted: any shape, integers in [0, num_classes).

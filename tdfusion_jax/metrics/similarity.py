@@ -1,4 +1,4 @@
-"""How alike images are: errors, correlations and structural similarity, on gray values in [0, 255]."""
+"""How alike images are: errors, correlations, structural similarity; gray values in [0, 255]."""
 
 import math
 from functools import partial
@@ -57,7 +57,10 @@ def standard_deviation(a: Image, b: Image, f: Image) -> Score:
 
 
 def structural_similarity(x: Image, y: Image) -> Score:
-  """SSIM of two images: 7x7 uniform windows inside the image, sample covariances (Wang et al. 2004)."""
+  """SSIM of two images (Wang et al. 2004).
+
+  7x7 uniform windows inside the image, sample covariances.
+  """
   return jnp.mean(_ssim_maps(x, y, uniform(7), 49 / 48)[0])
 
 
@@ -70,11 +73,13 @@ def _ssim_maps(x: Image, y: Image, weights, bessel: float) -> tuple[Any, Any]:
 @partial(jax.jit, static_argnums=1)
 def _ssim_of_means(means, bessel: float) -> tuple[Any, Any]:
   mean_x, mean_y, square_x, square_y, product = means
-  variance_x, variance_y = bessel * (square_x - mean_x**2), bessel * (square_y - mean_y**2)
+  variance_x = bessel * (square_x - mean_x**2)
+  variance_y = bessel * (square_y - mean_y**2)
   covariance = bessel * (product - mean_x * mean_y)
   mean_x, mean_y = mean_x + _PEAK / 2, mean_y + _PEAK / 2
   structure = (2 * covariance + _C2) / (variance_x + variance_y + _C2)
-  return structure * (2 * mean_x * mean_y + _C1) / (mean_x**2 + mean_y**2 + _C1), structure
+  similarity = structure * (2 * mean_x * mean_y + _C1) / (mean_x**2 + mean_y**2 + _C1)
+  return similarity, structure
 
 
 def ssim(a: Image, b: Image, f: Image) -> Score:
@@ -121,19 +126,17 @@ def _quality_maps(x: Image, y: Image) -> tuple[Any, Any, Any]:
   weights = uniform(8)
   x, y = x - _PEAK / 2, y - _PEAK / 2
   mean_x, mean_y = filter_valid(x, weights), filter_valid(y, weights)
-  square_x, square_y = (
-    filter_valid(x**2, weights) - mean_x**2,
-    filter_valid(y**2, weights) - mean_y**2,
-  )
-  square_x, square_y = jnp.maximum(square_x, 0), jnp.maximum(square_y, 0)
+  variance_x = filter_valid(x**2, weights) - mean_x**2
+  variance_y = filter_valid(y**2, weights) - mean_y**2
+  variance_x, variance_y = jnp.maximum(variance_x, 0), jnp.maximum(variance_y, 0)
   covariance = filter_valid(x * y, weights) - mean_x * mean_y
   mean_x, mean_y = mean_x + _PEAK / 2, mean_y + _PEAK / 2
-  levels, spreads = mean_x**2 + mean_y**2, square_x + square_y
+  levels, spreads = mean_x**2 + mean_y**2, variance_x + variance_y
   # 0 / 0 of the definition: flat windows are judged by their level alone, black ones are equal.
   level = jnp.where(levels > 0, 2 * mean_x * mean_y / jnp.where(levels > 0, levels, 1), 1)
   flat = spreads < 1e-3
   structure = jnp.where(flat, 1, 2 * covariance / jnp.where(flat, 1, spreads))
-  return level * structure, square_x, square_y
+  return level * structure, variance_x, variance_y
 
 
 def _weighted_quality(a: Image, b: Image, f: Image) -> tuple[Any, Any]:
@@ -154,18 +157,23 @@ def piella_weighted(a: Image, b: Image, f: Image) -> Score:
   """Q_w of Piella and Heijmans: windows weighed by the larger variance."""
   quality, salience = _weighted_quality(a, b, f)
   total = jnp.sum(salience)
-  return jnp.where(
-    total > 0, jnp.sum(quality * salience) / jnp.where(total > 0, total, 1), jnp.mean(quality)
-  )
+  weighed = jnp.sum(quality * salience) / jnp.where(total > 0, total, 1)
+  return jnp.where(total > 0, weighed, jnp.mean(quality))
 
 
 def yang(a: Image, b: Image, f: Image) -> Score:
-  """Q_Y of Yang et al. (2008): SSIM in 7x7 windows, by variance where a and b agree, else the better one."""
+  """Q_Y of Yang et al. (2008), by SSIM in 7x7 windows.
+
+  Where a and b agree, each counts by its variance; elsewhere the better one does.
+  """
   weights = uniform(7)
   between, _ = _ssim_maps(a, b, weights, 1.0)
   from_a, _ = _ssim_maps(a, f, weights, 1.0)
   from_b, _ = _ssim_maps(b, f, weights, 1.0)
-  spread = lambda x: jnp.maximum(filter_valid(x**2, weights) - filter_valid(x, weights) ** 2, 0)  # noqa: E731
+
+  def spread(x):
+    return jnp.maximum(filter_valid(x**2, weights) - filter_valid(x, weights) ** 2, 0)
+
   spread_a, spread_b = spread(a - _PEAK / 2), spread(b - _PEAK / 2)
   total = spread_a + spread_b
   share = jnp.where(total > 0, spread_a / jnp.where(total > 0, total, 1), 0.5)

@@ -21,7 +21,9 @@ def uniform(size: int) -> tuple[float, ...]:
 
 
 def filter_valid(image: Float[Array, "h w"], weights: tuple[float, ...]) -> Float[Array, "h2 w2"]:
-  """Both axes with the same weights, only where the whole window fits (an image smaller than it gives nothing).
+  """Both axes with the same weights, only where the whole window fits.
+
+  An image smaller than the window gives nothing.
 
   Args:
     image: [H, W].
@@ -32,10 +34,10 @@ def filter_valid(image: Float[Array, "h w"], weights: tuple[float, ...]) -> Floa
   """
   for axis in (0, 1):
     length = max(image.shape[axis] - len(weights) + 1, 0)
-    shape = [image.shape[1 - axis]] * 2
-    shape[axis] = length
     if length == 0:
-      return jnp.zeros(tuple(0 if a == axis else n for a, n in enumerate(image.shape)), image.dtype)
+      shape = list(image.shape)
+      shape[axis] = 0
+      return jnp.zeros(tuple(shape), image.dtype)
     parts = [w * _cut(image, axis, k, length) for k, w in enumerate(weights)]
     image = sum(parts[1:], parts[0])
   return image
@@ -62,7 +64,16 @@ def halved(image: Float[Array, "h w"], weights: tuple[float, ...]) -> Float[Arra
 def filter_same(
   image: Float[Array, "h w"], weights: tuple[float, ...], mode: str = "constant"
 ) -> Float[Array, "h w"]:
-  """Both axes with the same weights, same size; beyond the border `mode` of `jnp.pad` (zeros unless told)."""
+  """Both axes with the same weights, same size.
+
+  Args:
+    image: [H, W].
+    weights: of one axis.
+    mode: of `jnp.pad`, for what lies beyond the border; zeros by default.
+
+  Returns:
+    [H, W].
+  """
   before = (len(weights) - 1) // 2
   margin = (before, len(weights) - 1 - before)
   return filter_valid(jnp.pad(image, (margin, margin), mode=mode), weights)

@@ -24,7 +24,13 @@ class BatchNorm(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-    """x: [..., C] -> same shape; `train` uses batch statistics and moves the `batch_stats` collection."""
+    """Normalises x [..., C].
+
+    Args:
+      x: any number of axes, channels last.
+      train: with the statistics of the batch, which move the `batch_stats` collection; otherwise
+        with the collection's.
+    """
     features = x.shape[-1]
     scale = self.param("scale", self.scale_init, (features,))
     bias = self.param("bias", nn.initializers.zeros, (features,))

@@ -1,4 +1,4 @@
-"""G, the loss generation network: says for every pixel whose intensity the fused image should keep."""
+"""G, the loss generation network: whose intensity the fused image should keep at every pixel."""
 
 import flax.linen as nn
 import jax
@@ -23,7 +23,8 @@ class LossNet(nn.Module):
     """Weighs.
 
     Args:
-      ir, vi: [B, H, W, 1] in [0, 1].
+      ir: infrared, [B, H, W, 1] in [0, 1].
+      vi: visible luminance, [B, H, W, 1] in [0, 1].
 
     Returns:
       [B, H, W, 2], (w_a, w_b) for infrared and visible, positive with w_a + w_b = 1.

@@ -1,4 +1,4 @@
-"""SegFormer (Xie et al., NeurIPS 2021, arXiv 2105.15203): Mix Transformer B0 to B5 with the all-MLP head.
+"""SegFormer (Xie et al., NeurIPS 2021, arXiv 2105.15203): Mix Transformer B0 to B5, all-MLP head.
 
 Everything stays [B, H, W, C]; there is no token axis until attention needs one.
 """
@@ -84,6 +84,7 @@ class SegFormer(nn.Module):
   def __call__(
     self, images: Float[Array, "b h w c"], train: bool = False
   ) -> Float[Array, "b h w classes"]:
+    """Images in [0, 1] -> logits, see the class."""
     if self.variant not in VARIANTS:
       raise ValueError(f"SegFormer variant {self.variant!r} is not one of {', '.join(VARIANTS)}.")
     if self.gelu not in GELUS:
@@ -120,6 +121,7 @@ class MixTransformer(nn.Module):
 
   @nn.compact
   def __call__(self, x: Float[Array, "b h w c"], train: bool) -> list[Array]:
+    """Images -> features of the four stages, [B, H / stride, W / stride, width] each."""
     features = []
     last_block = max(sum(self.depths) - 1, 1)
     block = 0
@@ -128,14 +130,9 @@ class MixTransformer(nn.Module):
       x = PatchEmbed(width, kernel, stride, name=f"patch_embed{stage + 1}")(x)
       for i in range(depth):
         drop = self.drop_path * block / last_block
-        x = Block(
-          _HEADS[stage],
-          _REDUCTIONS[stage],
-          self.gelu,
-          self.norm_eps,
-          drop,
-          name=f"block{stage + 1}_{i}",
-        )(x, train)
+        heads, reduction = _HEADS[stage], _REDUCTIONS[stage]
+        name = f"block{stage + 1}_{i}"
+        x = Block(heads, reduction, self.gelu, self.norm_eps, drop, name=name)(x, train)
         block += 1
       x = _norm(self.norm_eps, f"norm{stage + 1}")(x)
       features.append(x)
@@ -151,15 +148,15 @@ class PatchEmbed(nn.Module):
 
   @nn.compact
   def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b i j o"]:
-    kernel, bias = Affine(
-      (self.kernel, self.kernel, x.shape[-1], self.features), _conv_init, name="proj"
-    )()
+    """Images or features -> features at 1 / stride of the size."""
+    shape = (self.kernel, self.kernel, x.shape[-1], self.features)
+    kernel, bias = Affine(shape, _conv_init, name="proj")()
     x = _strided_conv(x, kernel, self.stride) + bias.reshape(1, 1, 1, -1)
     return _norm(_EMBED_EPS, "norm")(x)
 
 
 class Block(nn.Module):
-  """x += attention(norm(x)); x += mix_ffn(norm(x)), each branch dropped per sample at rate `drop`."""
+  """`x += attention(norm(x)); x += mix_ffn(norm(x))`, each dropped per sample at rate `drop`."""
 
   heads: int
   reduction: int
@@ -169,6 +166,7 @@ class Block(nn.Module):
 
   @nn.compact
   def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h w c"]:
+    """Features -> features."""
     attended = Attention(self.heads, self.reduction, name="attn")(_norm(self.norm_eps, "norm1")(x))
     x = x + self._drop_path(attended, train)
     mixed = MixFFN(self.gelu, name="mlp")(_norm(self.norm_eps, "norm2")(x))
@@ -180,13 +178,14 @@ class Block(nn.Module):
 
 
 class Attention(nn.Module):
-  """Multi-head attention whose keys and values see the image reduced by `reduction` in both directions."""
+  """Multi-head attention; keys and values see the image reduced by `reduction` along each axis."""
 
   heads: int
   reduction: int
 
   @nn.compact
   def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+    """Features -> features."""
     batch, height, width, channels = x.shape
     size = channels // self.heads
     q = _dense(channels, "q")(x).reshape(batch, -1, self.heads, size)
@@ -208,6 +207,7 @@ class MixFFN(nn.Module):
 
   @nn.compact
   def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+    """Features -> features."""
     channels = x.shape[-1]
     x = _dense(_MLP_RATIO * channels, "fc1")(x)
     kernel, bias = Affine((3, 3, _MLP_RATIO * channels), _depthwise_init, name="dwconv")()
@@ -216,7 +216,9 @@ class MixFFN(nn.Module):
 
 
 class Head(nn.Module):
-  """All-MLP head: per-stage linear, resize to stride 4, concat c4 c3 c2 c1, 1x1, BatchNorm, ReLU, classifier.
+  """All-MLP head.
+
+  Per-stage linear, resize to stride 4, concat c4 c3 c2 c1, 1x1, BatchNorm, ReLU, classifier.
 
   Between the per-stage linears and BatchNorm everything is linear, and a resize commutes with
   anything that acts on channels alone. So the 1x1 is folded into each stage's linear and applied
@@ -231,6 +233,7 @@ class Head(nn.Module):
 
   @nn.compact
   def __call__(self, features: list[Array], train: bool) -> Float[Array, "b h w classes"]:
+    """Features of the four stages -> logits at the size of the first."""
     _, height, width, _ = features[0].shape
     fuse = self.param("linear_fuse", _conv_init, (len(features) * self.width, self.width))
     x = jnp.zeros((), features[0].dtype)
@@ -242,7 +245,7 @@ class Head(nn.Module):
       x = x + resize_bilinear(mixed, height, width)
     x = nn.relu(BatchNorm(self.eps, self.momentum, name="bn")(x, train))
     random = train and self.has_rng("dropout")
-    # whole channels, as in the original's Dropout2d
+    # Whole channels, as in the original's Dropout2d.
     x = nn.Dropout(self.dropout, broadcast_dims=(1, 2))(x, deterministic=not random)
     return _dense(self.num_classes, "linear_pred")(x)
 
@@ -255,6 +258,7 @@ class Affine(nn.Module):
 
   @nn.compact
   def __call__(self) -> tuple[Array, Array]:
+    """(kernel, bias)."""
     kernel = self.param("kernel", self.kernel_init, self.shape)
     return kernel, self.param("bias", nn.initializers.zeros, (self.shape[-1],))
 
@@ -269,7 +273,10 @@ def _norm(eps: float, name: str) -> nn.LayerNorm:
 
 
 def _strided_conv(x: Array, kernel: Array, stride: int) -> Array:
-  """x [B, H, W, C], kernel [k, k, C, O] -> [B, ceil(H / stride), ceil(W / stride), O], padding k // 2."""
+  """Convolution with padding k // 2.
+
+  x [B, H, W, C], kernel [k, k, C, O] -> [B, ceil(H / stride), ceil(W / stride), O].
+  """
   size = kernel.shape[0]
   pad = size // 2
   if size > 3:  # 49 copies of the image cost more than the convolution's gradient saves
@@ -288,7 +295,9 @@ def _strided_conv(x: Array, kernel: Array, stride: int) -> Array:
 
 
 def _patch_conv(x: Array, kernel: Array) -> Array:
-  """Convolution with stride = kernel size: x [B, H, W, C], kernel [r, r, C, O] -> [B, H // r, W // r, O].
+  """Convolution with stride = kernel size.
+
+  x [B, H, W, C], kernel [r, r, C, O] -> [B, H // r, W // r, O].
 
   A product over whole patches, because the gradient of a strided convolution is a slow dilated one.
   """

@@ -1,6 +1,7 @@
-"""YOLOv8 n to x: C2f/SPPF backbone, PAN neck and a decoupled anchor-free head with 16-bin distances."""
+"""YOLOv8 n to x: C2f/SPPF backbone, PAN neck, decoupled anchor-free head with 16-bin distances."""
 
 import math
+from functools import partial
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -23,13 +24,12 @@ VARIANTS = {
 }
 _DEEP = 512
 
-_kernel_init = nn.initializers.variance_scaling(
-  1 / 3, "fan_in", "uniform"
-)  # what PyTorch's layers start from
+# What PyTorch's layers start from.
+_kernel_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 class Detections(NamedTuple):
-  """Raw predictions for every anchor, levels in stride order 8, 16, 32, rows first within a level."""
+  """Raw predictions for every anchor: levels in stride order 8, 16, 32, rows first in a level."""
 
   box_logits: jax.Array
   """[B, A, 64]: left, top, right, bottom, each 16 bins of distance in strides."""
@@ -42,7 +42,10 @@ class Detections(NamedTuple):
 
 
 def anchor_points(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-  """Anchor centres [A, 2] (x, y) and strides [A], in pixels, of an image [height, width] (multiples of 32)."""
+  """Anchor centres [A, 2] (x, y) and strides [A], in pixels, of an image of height x width pixels.
+
+  Both sizes are multiples of 32.
+  """
   points, strides = [], []
   for stride in STRIDES:
     rows, columns = np.meshgrid(
@@ -54,7 +57,10 @@ def anchor_points(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def decode_distances(box_logits: Float[Array, "b a 64"]) -> Float[Array, "b a 4"]:
-  """Distances left, top, right, bottom from the anchor centre, in strides: the softmax expectation over bins."""
+  """Distances left, top, right, bottom from the anchor centre, in strides.
+
+  The expectation over the bins, by softmax.
+  """
   bins = box_logits.reshape(*box_logits.shape[:2], 4, BINS)
   return jax.nn.softmax(bins, axis=-1) @ jnp.arange(BINS, dtype=box_logits.dtype)
 
@@ -67,7 +73,10 @@ def decode_boxes(outputs: Detections) -> Float[Array, "b a 4"]:
 
 
 class Conv(nn.Module):
-  """Convolution without bias, BatchNorm (eps 1e-3, momentum 0.03), SiLU; zero padding of half the kernel."""
+  """Convolution without bias, BatchNorm (eps 1e-3, momentum 0.03), SiLU.
+
+  Zero padding of half the kernel.
+  """
 
   features: int
   kernel: int = 1
@@ -75,24 +84,17 @@ class Conv(nn.Module):
 
   @nn.compact
   def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b i j o"]:
+    """Features -> features at 1 / stride of the size."""
     if self.stride == 2:
       kernel = self.param("kernel", _kernel_init, (3, 3, x.shape[-1], self.features))
       # Unlike SAME, one row and column of zeros on each side at any size. With its gradients as a
       # whole faster than a stride of one over 2x2 blocks, but for the first layer.
       layout = ("NHWC", "HWIO", "NHWC")
-      x = jax.lax.conv_general_dilated(
-        x, kernel, (2, 2), ((1, 1), (1, 1)), dimension_numbers=layout
-      )
+      edges = ((1, 1), (1, 1))
+      x = jax.lax.conv_general_dilated(x, kernel, (2, 2), edges, dimension_numbers=layout)
     else:
-      padding = self.kernel // 2
-      x = nn.Conv(
-        self.features,
-        (self.kernel,) * 2,
-        padding=padding,
-        use_bias=False,
-        kernel_init=_kernel_init,
-        name="conv",
-      )(x)
+      conv = partial(nn.Conv, use_bias=False, kernel_init=_kernel_init, name="conv")
+      x = conv(self.features, (self.kernel, self.kernel), padding=self.kernel // 2)(x)
     return jax.nn.silu(BatchNorm(1e-3, 0.03, name="bn")(x, train))
 
 
@@ -103,13 +105,17 @@ class Bottleneck(nn.Module):
 
   @nn.compact
   def __call__(self, x, train: bool):
+    """Features [B, H, W, C] -> features, equally shaped."""
     y = Conv(x.shape[-1], 3, name="cv1")(x, train)
     y = Conv(x.shape[-1], 3, name="cv2")(y, train)
     return x + y if self.add else y
 
 
 class C2f(nn.Module):
-  """Split in two; each bottleneck works on the last part and appends its result; concat of all, 1x1 Conv."""
+  """Split in two; each bottleneck works on the last part and appends its result.
+
+  Then all of them side by side, and a 1x1 Conv.
+  """
 
   features: int
   depth: int
@@ -117,6 +123,7 @@ class C2f(nn.Module):
 
   @nn.compact
   def __call__(self, x, train: bool):
+    """Features [B, H, W, C] -> [B, H, W, features]."""
     parts = jnp.split(Conv(self.features, name="cv1")(x, train), 2, axis=-1)
     for i in range(self.depth):
       parts.append(Bottleneck(self.add, name=f"m_{i}")(parts[-1], train))
@@ -130,6 +137,7 @@ class SPPF(nn.Module):
 
   @nn.compact
   def __call__(self, x, train: bool):
+    """Features [B, H, W, C] -> [B, H, W, features]."""
     parts = [Conv(x.shape[-1] // 2, name="cv1")(x, train)]
     for _ in range(3):
       parts.append(nn.max_pool(parts[-1], (5, 5), padding="SAME"))
@@ -144,6 +152,7 @@ class Backbone(nn.Module):
 
   @nn.compact
   def __call__(self, x, train: bool):
+    """Images -> the three features."""
     x = Conv(self.widths[0], 3, 2, name="stem")(x, train)
     features = []
     for i, (width, depth) in enumerate(zip(self.widths[1:], self.depths, strict=True), start=2):
@@ -174,18 +183,20 @@ class YOLOv8(nn.Module):
 
   @nn.compact
   def __call__(self, images: Float[Array, "b h w c"], train: bool = False) -> Detections:
+    """Images in [0, 1] -> raw predictions, see the class."""
     if self.variant not in VARIANTS:
       raise ValueError(f"YOLOv8 variant {self.variant!r} is not one of {', '.join(VARIANTS)}.")
     _, height, width, _ = images.shape
     if height % 32 or width % 32:
       raise ValueError(f"YOLOv8 needs sizes that are multiples of 32, not {height}x{width}.")
     widths, depths = _sizes(self.variant)
+    neck_depth = max(round(3 * VARIANTS[self.variant][0]), 1)
     c3, c4, c5 = Backbone(widths, depths, name="backbone")(images, train)
-    levels = self._neck(c3, c4, c5, max(round(3 * VARIANTS[self.variant][0]), 1), train)
+    levels = self._neck(c3, c4, c5, neck_depth, train)
     points, strides = anchor_points(height, width)
-    boxes, classes = zip(
-      *(self._head(i, x, levels[0].shape[-1], train) for i, x in enumerate(levels)), strict=True
-    )
+    first_width = levels[0].shape[-1]
+    heads = [self._head(level, x, first_width, train) for level, x in enumerate(levels)]
+    boxes, classes = zip(*heads, strict=True)
     return Detections(
       jnp.concatenate(boxes, axis=1),
       jnp.concatenate(classes, axis=1),
@@ -194,20 +205,24 @@ class YOLOv8(nn.Module):
     )
 
   def _neck(self, c3, c4, c5, depth: int, train: bool):
-    merge = lambda name, like, *x: C2f(like.shape[-1], depth, False, name=name)(
-      jnp.concatenate(x, -1), train
-    )  # noqa: E731
+    """The features from top to bottom and back up (PAN), each as wide as the backbone's."""
+
+    def merge(name, like, *x):
+      merged = C2f(like.shape[-1], depth, False, name=name)
+      return merged(jnp.concatenate(x, -1), train)
+
+    def halve(name, x):
+      return Conv(x.shape[-1], 3, 2, name=name)(x, train)
+
     p4 = merge("conv3_for_upsample1", c4, _double(c5), c4)
     p3 = merge("conv3_for_upsample2", c3, _double(p4), c3)
-    p4 = merge(
-      "conv3_for_downsample1", c4, Conv(p3.shape[-1], 3, 2, name="down_sample1")(p3, train), p4
-    )
-    p5 = merge(
-      "conv3_for_downsample2", c5, Conv(p4.shape[-1], 3, 2, name="down_sample2")(p4, train), c5
-    )
+    p4 = merge("conv3_for_downsample1", c4, halve("down_sample1", p3), p4)
+    p5 = merge("conv3_for_downsample2", c5, halve("down_sample2", p4), c5)
     return p3, p4, p5
 
   def _head(self, level: int, x, first_width: int, train: bool):
+    """(box logits, class logits) of a level, [B, A, 64] and [B, A, num_classes]."""
+    # Scores start from a prior: about five objects in an image of 640x640.
     class_bias = math.log(5 / self.num_classes / (640 / STRIDES[level]) ** 2)
     branches = (
       ("cv2", max(16, first_width // 4, 4 * BINS), 4 * BINS, 1.0),
@@ -218,9 +233,8 @@ class YOLOv8(nn.Module):
       y = Conv(width, 3, name=f"{name}_{level}_0")(x, train)
       y = Conv(width, 3, name=f"{name}_{level}_1")(y, train)
       bias_init = nn.initializers.constant(bias)
-      y = nn.Dense(
-        features, kernel_init=_kernel_init, bias_init=bias_init, name=f"{name}_{level}_2"
-      )(y)
+      last = partial(nn.Dense, kernel_init=_kernel_init, bias_init=bias_init)
+      y = last(features, name=f"{name}_{level}_2")(y)
       out.append(y.reshape(y.shape[0], -1, features))
     return out
 

@@ -30,10 +30,11 @@ _HEADS = ("sums", "attend", "feed")
 _WAYS = ("apply", "along", "back")
 
 
-class Part(NamedTuple):
+class Kind(NamedTuple):
   """Which part; how it is cut where JAX computes it."""
 
   head: str
+  """One of `_HEADS`."""
   norm: bool
   """Whether a layer norm comes first."""
   tiling: Tiling
@@ -50,12 +51,15 @@ def usable(x: jax.Array, tiling: Tiling) -> bool:
 
 
 def sums(tiling: Tiling, weights, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """Sums over pixels of q k^T [B, D, D], q^2 and k^2 [B, D] of x [B, H, W, C].
+  """What channel attention needs to know of images.
 
   Args:
     tiling: how to cut where JAX computes.
-    weights: ((scale, bias) [C] each, or None for no norm; [C, 2 D] and [3, 3, 2 D] for q beside k).
-    x: images.
+    weights: a `parts.Widening` from C to 2 D channels, q beside k.
+    x: images [B, H, W, C].
+
+  Returns:
+    Sums over pixels of q k^T [B, D, D], q^2 and k^2 [B, D].
   """
   if usable(x, tiling):
     return tuple(_bind("sums", tiling, weights, (), x))
@@ -63,14 +67,34 @@ def sums(tiling: Tiling, weights, x: jax.Array) -> tuple[jax.Array, jax.Array, j
 
 
 def attend(tiling: Tiling, weights, mixed: jax.Array, x: jax.Array) -> jax.Array:
-  """`x + z mixed`; weights as for `sums`, of D channels; mixed [B, D, C]."""
+  """`x + z mixed`: values, mixed by attention and projected, added to the images.
+
+  Args:
+    tiling: how to cut where JAX computes.
+    weights: a `parts.Widening` from C to D channels.
+    mixed: attention and projection as one matrix, [B, D, C].
+    x: images [B, H, W, C].
+
+  Returns:
+    [B, H, W, C].
+  """
   if usable(x, tiling):
     return _bind("attend", tiling, weights, (mixed,), x)[0]
   return parts.attend(tiling, weights, mixed, x)
 
 
 def feed(tiling: Tiling, weights, out: jax.Array, x: jax.Array) -> jax.Array:
-  """`x + (GELU(z[:D]) * z[D:]) out`; weights as for `sums`; out [D, C]."""
+  """`x + (GELU(z[:D]) * z[D:]) out`: the gated feed-forward part.
+
+  Args:
+    tiling: how to cut where JAX computes.
+    weights: a `parts.Widening` from C to 2 D channels, gate beside value.
+    out: [D, C].
+    x: images [B, H, W, C].
+
+  Returns:
+    [B, H, W, C].
+  """
   if usable(x, tiling):
     return _bind("feed", tiling, weights, (out,), x)[0]
   return parts.feed(tiling, weights, out, x)
@@ -80,25 +104,24 @@ def _bind(head, tiling, weights, more, x):
   norm, *linear = weights
   arguments = (x, *(norm or ()), *linear, *more)
   dtype = jnp.result_type(*arguments)
-  return _apply_p.bind(
-    *(a.astype(dtype) for a in arguments), part=Part(head, norm is not None, tiling)
-  )
+  part = Kind(head, norm is not None, tiling)
+  return _apply_p.bind(*(a.astype(dtype) for a in arguments), part=part)
 
 
-def _apply(part: Part, x, *weights) -> list[Any]:
+def _apply(part: Kind, x, *weights) -> list[Any]:
   """The part in JAX; weights: [scale, bias,] [C, N], [3, 3, N][, mixed or out]."""
   norm, rest = (weights[:2], weights[2:]) if part.norm else (None, weights)
   outs = getattr(parts, part.head)(part.tiling, (norm, *rest[:2]), *rest[2:], x)
   return list(outs) if part.head == "sums" else [outs]
 
 
-def _along(part: Part, *arguments) -> list[Any]:
+def _along(part: Kind, *arguments) -> list[Any]:
   """The tangents of the outputs; the second half of the arguments are directions."""
   half = len(arguments) // 2
   return jax.jvp(partial(_apply, part), arguments[:half], arguments[half:])[1]
 
 
-def _back(part: Part, *arguments) -> list[Any]:
+def _back(part: Kind, *arguments) -> list[Any]:
   """The cotangents of the arguments, behind which come those of the outputs."""
   inputs, cotangents = arguments[: -part.outputs], arguments[-part.outputs :]
   return list(jax.vjp(partial(_apply, part), *inputs)[1](list(cotangents)))
@@ -121,24 +144,27 @@ def _shapes(function, *arguments, part):
 
 
 def _machine_code(way, function, *arguments, part):
-  shapes = [
-    jax.ShapeDtypeStruct(s.shape, s.dtype) for s in _shapes(function, *arguments, part=part)
-  ]
+  abstract = _shapes(function, *arguments, part=part)
+  shapes = [jax.ShapeDtypeStruct(s.shape, s.dtype) for s in abstract]
   call = jax.ffi.ffi_call(native.TARGET, shapes)
   return call(*arguments, head=np.int64(_HEADS.index(part.head)), way=np.int64(way), norm=part.norm)
 
 
 def _define(way, function):
+  """The primitive for one of `_WAYS`: `function(part, *arguments)` in JAX, on CPU machine code."""
   primitive = Primitive(f"restormer_{_WAYS[way]}")
   primitive.multiple_results = True
-  primitive.def_impl(
-    jax.jit(lambda *arguments, part: primitive.bind(*arguments, part=part), static_argnames="part")
-  )
+
+  def bind(*arguments, part):
+    return primitive.bind(*arguments, part=part)
+
+  def in_jax(*arguments, part):
+    return function(part, *arguments)
+
+  # Outside of jit a primitive runs as a program of its own.
+  primitive.def_impl(jax.jit(bind, static_argnames="part"))
   primitive.def_abstract_eval(partial(_shapes, function))
-  in_jax = mlir.lower_fun(
-    lambda *arguments, part: function(part, *arguments), multiple_results=True
-  )
-  mlir.register_lowering(primitive, in_jax)
+  mlir.register_lowering(primitive, mlir.lower_fun(in_jax, multiple_results=True))
   machine_code = mlir.lower_fun(partial(_machine_code, way, function), multiple_results=True)
   mlir.register_lowering(primitive, machine_code, platform="cpu")
 
@@ -168,9 +194,12 @@ def _along_transpose(cotangents, *arguments, part):
 
 def _further(function):
   """Derivatives of derivatives, in JAX."""
-  return lambda primals, tangents, *, part: jax.jvp(
-    partial(function, part), tuple(primals), tuple(ad.instantiate_zeros(t) for t in tangents)
-  )
+
+  def rule(primals, tangents, *, part):
+    along = tuple(ad.instantiate_zeros(t) for t in tangents)
+    return jax.jvp(partial(function, part), tuple(primals), along)
+
+  return rule
 
 
 ad.primitive_jvps[_apply_p] = _apply_jvp

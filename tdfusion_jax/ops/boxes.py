@@ -1,33 +1,35 @@
-"""Boxes: formats in the names, overlaps, and non-maximum suppression of static shape."""
+"""Overlaps of boxes (x1, y1, x2, y2), and non-maximum suppression of static shape."""
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 
-def cxcywh_to_xyxy(boxes: Float[Array, "*n 4"]) -> Float[Array, "*n 4"]:
-  """(centre x, centre y, width, height) -> (x1, y1, x2, y2), any unit."""
-  centre, half = boxes[..., :2], boxes[..., 2:] / 2
-  return jnp.concatenate([centre - half, centre + half], axis=-1)
+def _width(box):
+  return box[..., 2] - box[..., 0]
 
 
-def xyxy_to_cxcywh(boxes: Float[Array, "*n 4"]) -> Float[Array, "*n 4"]:
-  """(x1, y1, x2, y2) -> (centre x, centre y, width, height), any unit."""
-  low, high = boxes[..., :2], boxes[..., 2:]
-  return jnp.concatenate([(low + high) / 2, high - low], axis=-1)
+def _height(box):
+  return box[..., 3] - box[..., 1]
 
 
-def _areas(a, b):
-  """Intersection and union of boxes that broadcast against each other."""
-  size = jnp.maximum(jnp.minimum(a[..., 2:], b[..., 2:]) - jnp.maximum(a[..., :2], b[..., :2]), 0)
-  inside = size[..., 0] * size[..., 1]
-  area = lambda box: (box[..., 2] - box[..., 0]) * (box[..., 3] - box[..., 1])  # noqa: E731
-  return inside, area(a) + area(b) - inside
+def _intersection(a, b):
+  """Area that boxes share; they broadcast against each other."""
+  low = jnp.maximum(a[..., :2], b[..., :2])
+  high = jnp.minimum(a[..., 2:], b[..., 2:])
+  size = jnp.maximum(high - low, 0)
+  return size[..., 0] * size[..., 1]
 
 
 def box_iou(a: Float[Array, "n 4"], b: Float[Array, "m 4"]) -> Float[Array, "n m"]:
-  """Intersection over union of every pair of xyxy boxes, in [0, 1]; 0 for two boxes without area."""
-  inside, union = _areas(a[:, None], b[None])
+  """Intersection over union of every pair of xyxy boxes, in [0, 1].
+
+  0 for two boxes without area.
+  """
+  rows, columns = a[:, None], b[None]
+  inside = _intersection(rows, columns)
+  both = _width(rows) * _height(rows) + _width(columns) * _height(columns)
+  union = both - inside
   return jnp.where(union > 0, inside / jnp.where(union > 0, union, 1), 0)
 
 
@@ -39,20 +41,20 @@ def ciou(
   IoU minus the squared distance of the centres over that of the enclosing box's corners, minus the
   difference in aspect ratio, whose own weight gets no gradient.
   """
-  width = lambda box: box[..., 2] - box[..., 0]  # noqa: E731
-  height = lambda box: box[..., 3] - box[..., 1] + eps  # noqa: E731
-  size = jnp.maximum(
-    jnp.minimum(predicted[..., 2:], true[..., 2:]) - jnp.maximum(predicted[..., :2], true[..., :2]),
-    0,
-  )
-  inside = size[..., 0] * size[..., 1]
-  iou = inside / (width(predicted) * height(predicted) + width(true) * height(true) - inside + eps)
-  enclosing = jnp.maximum(predicted[..., 2:], true[..., 2:]) - jnp.minimum(
-    predicted[..., :2], true[..., :2]
-  )
+
+  def height(box):  # never zero, which the aspect ratio divides by
+    return _height(box) + eps
+
+  def aspect(box):
+    return jnp.arctan(_width(box) / height(box))
+
+  inside = _intersection(predicted, true)
+  areas = _width(predicted) * height(predicted) + _width(true) * height(true)
+  iou = inside / (areas - inside + eps)
+  low = jnp.minimum(predicted[..., :2], true[..., :2])
+  enclosing = jnp.maximum(predicted[..., 2:], true[..., 2:]) - low
   apart = predicted[..., :2] + predicted[..., 2:] - true[..., :2] - true[..., 2:]
   distance = jnp.sum(apart**2, axis=-1) / 4 / (jnp.sum(enclosing**2, axis=-1) + eps)
-  aspect = lambda box: jnp.arctan(width(box) / height(box))  # noqa: E731
   shape = 4 / jnp.pi**2 * (aspect(true) - aspect(predicted)) ** 2
   weight = jax.lax.stop_gradient(shape / (shape - iou + (1 + eps)))
   return iou - (distance + shape * weight)
@@ -83,6 +85,7 @@ def nms(
     best = jnp.argmax(scores)
     real = scores[best] > 0
     overlap = box_iou(boxes[best][None], boxes)[0]
+    # Dropped candidates get a score of zero, which is none.
     drop = (overlap > iou_threshold) & (classes == classes[best])
     return jnp.where(drop.at[best].set(True), 0, scores), (best, real)
 

@@ -11,18 +11,27 @@ from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-from tdfusion_jax.ops import native
-from tdfusion_jax.ops.strips import Tiling, machine_code
+from tdfusion_jax.ops import native, strips
+from tdfusion_jax.ops.strips import Tiling
 
 
 def conv3x3(x: jax.Array, kernel: jax.Array, tiling: Tiling) -> jax.Array:
-  """Stride 1, zero padding 1, no bias, cross-correlation as in PyTorch: [B, H, W, C], [3, 3, C, O] -> [B, H, W, O]."""
+  """3x3 convolution: stride 1, zero padding 1, no bias, cross-correlation as in PyTorch.
+
+  Args:
+    x: [B, H, W, C].
+    kernel: [3, 3, C, O].
+    tiling: whether machine code may do it.
+
+  Returns:
+    [B, H, W, O], the promoted dtype of both.
+  """
   dtype = jnp.promote_types(x.dtype, kernel.dtype)
   x, kernel = x.astype(dtype), kernel.astype(dtype)
   channels = kernel.shape[2:]
-  if (
-    machine_code(x, tiling) and all(n == 1 or n % 16 == 0 for n in channels) and channels != (1, 1)
-  ):
+  # What `native/conv.h` is written for: a single channel, or whole vectors of 16.
+  fits = all(n == 1 or n % 16 == 0 for n in channels) and channels != (1, 1)
+  if strips.machine_code(x, tiling) and fits:
     return _conv_p.bind(x, kernel)
   return _conv(x, kernel)
 
@@ -34,7 +43,7 @@ def _conv(x, kernel):
 
 
 def _correlate(x, y):
-  """sum over b, h, w of x[b, h + i - 1, w + j - 1, c] * y[b, h, w, o] -> [3, 3, c, o]."""
+  """Sum over b, h, w of x[b, h + i - 1, w + j - 1, c] * y[b, h, w, o] -> [3, 3, c, o]."""
   like = jax.ShapeDtypeStruct((3, 3, x.shape[-1], y.shape[-1]), x.dtype)
   return jax.linear_transpose(lambda kernel: _conv(x, kernel), like)(y)[0]
 
@@ -50,21 +59,20 @@ _correlate_p.def_abstract_eval(lambda x, y: ShapedArray((3, 3, x.shape[3], y.sha
 
 
 def _define(primitive, function, correlate):
+  """`function(x, y)` in JAX, on CPU machine code; `correlate`: which of the two it is."""
   primitive.def_impl(jax.jit(primitive.bind))
 
   def by_machine(x, y):
     out = primitive.abstract_eval(x, y)[0]
-    return jax.ffi.ffi_call(native.CONV_TARGET, jax.ShapeDtypeStruct(out.shape, out.dtype))(
-      x, y, correlate=correlate
-    )
+    shape = jax.ShapeDtypeStruct(out.shape, out.dtype)
+    return jax.ffi.ffi_call(native.CONV_TARGET, shape)(x, y, correlate=correlate)
 
   def batched(arguments, axes):
     return jax.vmap(function, in_axes=tuple(axes))(*arguments), 0
 
   mlir.register_lowering(primitive, mlir.lower_fun(function, multiple_results=False))
-  mlir.register_lowering(
-    primitive, mlir.lower_fun(by_machine, multiple_results=False), platform="cpu"
-  )
+  machine_code = mlir.lower_fun(by_machine, multiple_results=False)
+  mlir.register_lowering(primitive, machine_code, platform="cpu")
   batching.primitive_batchers[primitive] = batched
 
 

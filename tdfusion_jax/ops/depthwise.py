@@ -20,9 +20,10 @@ _ROWS_PER_BLOCK = 8  # rows of the kernel gradient's partial sums: small enough 
 def depthwise3x3(
   x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c"], *, pad_rows: int = 1
 ) -> Float[Array, "b rows w c"]:
-  """Convolves every channel with its own 3x3 kernel: stride 1, zero padding, cross-correlation as in PyTorch.
+  """Convolves every channel with its own 3x3 kernel: stride 1, zero padding.
 
-  A kernel that is one in the middle and zero elsewhere returns the image.
+  Cross-correlation, as in PyTorch. A kernel that is one in the middle and zero elsewhere returns
+  the image.
 
   Args:
     x: [B, H, W, C] image, any size.
@@ -71,7 +72,7 @@ def _conv(x, kernel, *, pad_rows):
 
 
 def _correlate(x, y, *, pad_rows):
-  """sum over b, h, w of x[b, h + i - pad_rows, w + j - 1, c] * y[b, h, w, c] -> [3, 3, c]."""
+  """Sum over b, h, w of x[b, h + i - pad_rows, w + j - 1, c] * y[b, h, w, c] -> [3, 3, c]."""
   _, height, width, channels = y.shape
   padded, y = _pad(x, pad_rows), jax.lax.optimization_barrier(y)
   if not isinstance(height, int) or height <= _ROWS_PER_BLOCK:
@@ -81,9 +82,8 @@ def _correlate(x, y, *, pad_rows):
 
   def add_block(total, start):
     rows = jax.lax.dynamic_slice_in_dim(padded, start, _ROWS_PER_BLOCK + 2, axis=1)
-    return total + _correlate_rows(
-      rows, jax.lax.dynamic_slice_in_dim(y, start, _ROWS_PER_BLOCK, axis=1)
-    ), None
+    y_rows = jax.lax.dynamic_slice_in_dim(y, start, _ROWS_PER_BLOCK, axis=1)
+    return total + _correlate_rows(rows, y_rows), None
 
   total, _ = jax.lax.scan(add_block, total, jnp.arange(blocks) * _ROWS_PER_BLOCK)
   if rest:
@@ -139,9 +139,10 @@ ad.defbilinear(
 
 def _channels_last(array, axis, size):
   """Moves a vmapped axis into the channels, where both operations treat every entry on its own."""
-  array = (
-    jnp.broadcast_to(array, (size, *array.shape)) if axis is None else jnp.moveaxis(array, axis, 0)
-  )
+  if axis is None:
+    array = jnp.broadcast_to(array, (size, *array.shape))
+  else:
+    array = jnp.moveaxis(array, axis, 0)
   moved = jnp.moveaxis(array, 0, -2)
   return moved.reshape(*moved.shape[:-2], -1)
 
@@ -149,9 +150,8 @@ def _channels_last(array, axis, size):
 def _batch_rule(primitive):
   def rule(args, axes, **settings):
     size = next(a.shape[d] for a, d in zip(args, axes, strict=True) if d is not None)
-    out = primitive.bind(
-      *(_channels_last(a, d, size) for a, d in zip(args, axes, strict=True)), **settings
-    )
+    moved = [_channels_last(a, d, size) for a, d in zip(args, axes, strict=True)]
+    out = primitive.bind(*moved, **settings)
     return out.reshape(*out.shape[:-1], size, -1), out.ndim - 1
 
   return rule

@@ -14,9 +14,8 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float
 
-_UNROLL = (
-  8  # this many images get a product each: XLA on CPU is slower at one product of many small ones
-)
+# This many images get a product each: XLA on CPU is slower at one product of many small ones.
+_UNROLL = 8
 
 
 def pointwise(
@@ -50,7 +49,7 @@ def outer_sum(x: Float[Array, "b h w c"], y: Float[Array, "b h w o"]) -> Float[A
 
 
 def _each(product, x, y, contracted):
-  """`product` of the matrices of each group."""
+  """`product` of the matrices of each group, over the axes `contracted` of x and of y."""
   groups = x.shape[0]
   if groups == 1:
     return product(x[0], y[0])[None]
@@ -66,7 +65,11 @@ def _multiply(x, matrix):
 def _outer(x, y):
   # Operands that are written down first are read as they lie, not computed again in another order.
   x, y = jax.lax.optimization_barrier((x, y))
-  return _each(lambda a, b: jax.lax.dot_general(a, b, (((0,), (0,)), ((), ()))), x, y, ((1,), (1,)))
+
+  def product(a, b):
+    return jax.lax.dot_general(a, b, (((0,), (0,)), ((), ())))
+
+  return _each(product, x, y, ((1,), (1,)))
 
 
 _multiply_p = Primitive("pointwise")

@@ -16,7 +16,8 @@ def resize_bilinear(
 
   Args:
     x: [B, H, W, C], floating point.
-    height, width: new size in pixels.
+    height: new, in pixels.
+    width: new, in pixels.
     align_corners: True maps the centres of the corner pixels onto each other; False maps the image
       borders onto each other and repeats the border pixels.
 

@@ -34,38 +34,45 @@ _CPU_STRIP_BYTES = 4 << 20
 
 def machine_code(x: jax.Array, tiling: Tiling) -> bool:
   """Whether machine code can take an image here: on CPU, float32 or float64, sizes known."""
-  if (
-    not tiling.native or jax.default_backend() != "cpu" or x.dtype not in (jnp.float32, jnp.float64)
-  ):
+  if not tiling.native or jax.default_backend() != "cpu":
+    return False
+  if x.dtype not in (jnp.float32, jnp.float64):
     return False
   return all(isinstance(n, int) and n > 0 for n in x.shape) and native.ready()
 
 
 class Cut(NamedTuple):
-  """`at_once` strips of `rows` rows per turn; `rows` may exceed what the last strip of an image has left."""
+  """How a batch of images becomes strips."""
 
   rows: int
+  """Of a strip; may exceed what the last strip of an image has left."""
   at_once: int
+  """Strips per turn."""
   per_image: int
+  """Strips of an image."""
 
 
 def cut(
   batch: Any, height: Any, width: Any, *, channels: int, itemsize: int, strip_bytes: int | None
 ) -> Cut:
-  """Chooses the strips of images [batch, height, width] whose widest intermediate has `channels` channels.
+  """Chooses the strips.
 
-  Sizes may be symbols, in a program that is exported for all of them; such images stay whole.
+  Args:
+    batch: images. Sizes may be symbols, in a program that is exported for all of them; such images
+      stay whole.
+    height: of an image, pixels.
+    width: of an image, pixels.
+    channels: of the widest intermediate.
+    itemsize: bytes of a number.
+    strip_bytes: the intermediate's size to aim for; None: whole images.
   """
   if strip_bytes is None or not all(isinstance(n, int) for n in (batch, height, width)):
     return Cut(height, batch, 1)
   row = width * channels * itemsize
   if row * height <= strip_bytes:
-    fitting = max(
-      n
-      for n in range(1, batch + 1)
-      if batch % n == 0 and (n == 1 or n * row * height <= strip_bytes)
-    )
-    return Cut(height, fitting, 1)
+    divisors = [n for n in range(1, batch + 1) if batch % n == 0]
+    fitting = [n for n in divisors if n == 1 or n * row * height <= strip_bytes]
+    return Cut(height, max(fitting), 1)
   most = max(4, strip_bytes // row)
   # A divisor of the height spares the copy that padding it costs.
   even = [rows for rows in range(most, most // 2, -1) if height % rows == 0]
@@ -95,6 +102,7 @@ def over_strips(
     per_image: tree of [B, ...].
     channels: of the widest intermediate in `body`.
     tiling: sizes and recomputation.
+    total: whether `body` gives amounts to be summed over an image, in place of rows.
 
   Returns:
     Tree of [B, H, W, ...], or [B, ...] with `total`.
@@ -109,15 +117,22 @@ def over_strips(
     strip_bytes=_strip_bytes(tiling),
   )
   if tiling.remat:
+    # In a scan nothing can be merged with what is recomputed; XLA may then be left free.
     body = jax.checkpoint(body, prevent_cse=plan.at_once == batch)
   inside = _inside(height, plan).astype(images[0].dtype)
-  if plan.rows == height and plan.at_once == batch:
+  if plan.rows == height and plan.at_once == batch:  # one turn: no scan
     strips = tuple(jnp.pad(image, ((0, 0), (1, 1), (0, 0), (0, 0))) for image in images)
     return body(weights, per_image, strips, jnp.broadcast_to(inside, (batch, *inside.shape[1:])))
   turns = batch * plan.per_image // plan.at_once
-  to_turns = lambda x: x.reshape(turns, plan.at_once, *x.shape[1:])  # noqa: E731
+
+  def to_turns(x):
+    return x.reshape(turns, plan.at_once, *x.shape[1:])
+
+  def of_each_strip(x):
+    return to_turns(jnp.repeat(x, plan.per_image, axis=0))
+
   xs = (
-    jax.tree.map(lambda x: to_turns(jnp.repeat(x, plan.per_image, axis=0)), per_image),
+    jax.tree.map(of_each_strip, per_image),
     [jax.tree.map(to_turns, _strips(image, plan)) for image in images],
     to_turns(jnp.tile(inside, (batch, 1, 1, 1))),
   )

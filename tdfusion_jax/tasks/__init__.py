@@ -1,4 +1,4 @@
-"""Downstream tasks behind one interface: whatever can say how useful a fused image is."""
+"""Downstream tasks behind one interface: whatever can judge how useful a fused image is."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -15,8 +15,10 @@ class Task(NamedTuple):
   init: Callable[..., tuple[Any, Any]]
   """(key, images [B, H, W, C]) -> (params, stats)."""
   apply: Callable[..., tuple[Any, Any]]
-  """(params, stats, images, *, train, key=None) -> (outputs, new_stats). With `train` the network uses
-  batch statistics; dropout and the like only when a key is given."""
+  """(params, stats, images, *, train, key=None) -> (outputs, new_stats).
+
+  With `train` the network uses batch statistics; dropout and the like only when a key is given.
+  """
   loss: Callable[..., tuple[Any, dict]]
   """(outputs, target) -> (scalar L_t, {part: scalar})."""
   predict: Callable[..., Any]

@@ -35,8 +35,8 @@ def detection(
     max_detections: rows of a prediction.
     assigner_eps: see `losses.detection.assign`. The boxes of a fresh network are 15 strides wide.
       If objects are much smaller, 1e-9 (the reference's) lets the class scores die out before a box
-      has been learned: the loss falls to nearly zero and nothing is ever found. 1e-30 prevents
-        that.
+      has been learned: the loss falls to nearly zero and nothing is ever detected. 1e-30 prevents
+      that.
 
   Returns:
     Task; `outputs` are `Detections`, `predict` gives {"boxes" [B, K, 4] xyxy pixels, "scores" [B,
@@ -50,7 +50,7 @@ def detection(
   def check(images):
     if images.shape[-1] != in_channels:
       raise ValueError(
-        f"this detection task takes {in_channels} channel(s), not images of {images.shape}."
+        f"this detection task needs {in_channels} channel(s), not images of {images.shape}."
       )
 
   def init(key, images):
@@ -68,22 +68,21 @@ def detection(
     return outputs, moved["batch_stats"]
 
   def select(boxes, probabilities):
-    scores, classes = (
-      probabilities.max(axis=-1),
-      jnp.argmax(probabilities, axis=-1).astype(jnp.int32),
-    )
-    scores, order = jax.lax.top_k(
-      jnp.where(scores > score_threshold, scores, 0), min(_CANDIDATES, scores.size)
-    )
+    """The detections of one image."""
+    scores = probabilities.max(axis=-1)
+    classes = jnp.argmax(probabilities, axis=-1).astype(jnp.int32)
+    scores = jnp.where(scores > score_threshold, scores, 0)
+    scores, order = jax.lax.top_k(scores, min(_CANDIDATES, scores.size))
     boxes, classes = boxes[order], classes[order]
     kept, valid = nms(
       boxes, scores, classes, iou_threshold=iou_threshold, max_detections=max_detections
     )
-    found = {"boxes": boxes[kept], "scores": scores[kept], "classes": classes[kept]}
-    return {
-      **jax.tree.map(lambda x: jnp.where(valid.reshape(-1, *[1] * (x.ndim - 1)), x, 0), found),
-      "valid": valid,
-    }
+
+    def zero_if_not_valid(x):
+      return jnp.where(valid.reshape(-1, *[1] * (x.ndim - 1)), x, 0)
+
+    detections = {"boxes": boxes[kept], "scores": scores[kept], "classes": classes[kept]}
+    return {**jax.tree.map(zero_if_not_valid, detections), "valid": valid}
 
   def predict(params, stats, images):
     outputs, _ = apply(params, stats, images, train=False)

@@ -29,7 +29,7 @@ def segmentation(num_classes: int, variant: str = "b0", in_channels: int = 1, **
   def check(images):
     if images.shape[-1] != in_channels:
       raise ValueError(
-        f"this segmentation task takes {in_channels} channel(s), not {images.shape} images."
+        f"this segmentation task needs {in_channels} channel(s), not images of {images.shape}."
       )
 
   def init(key, images):

@@ -1,32 +1,17 @@
-"""Box formats, overlaps and non-maximum suppression: values by hand."""
+"""Overlaps of boxes and non-maximum suppression: values by hand."""
 
 import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 from jax.test_util import check_grads
 
-from tdfusion_jax.ops.boxes import box_iou, ciou, cxcywh_to_xyxy, nms, xyxy_to_cxcywh
+from tdfusion_jax.ops.boxes import box_iou, ciou, nms
 
 
 def boxes(*rows):
   return jnp.asarray(rows, jnp.result_type(float))
-
-
-def test_formats_by_hand():
-  np.testing.assert_array_equal(cxcywh_to_xyxy(boxes((5, 6, 4, 2))), [[3, 5, 7, 7]])
-  np.testing.assert_array_equal(xyxy_to_cxcywh(boxes((3, 5, 7, 7))), [[5, 6, 4, 2]])
-
-
-@pytest.mark.parametrize(
-  "there_and_back",
-  [lambda x: xyxy_to_cxcywh(cxcywh_to_xyxy(x)), lambda x: cxcywh_to_xyxy(xyxy_to_cxcywh(x))],
-)
-def test_formats_are_inverse(there_and_back):
-  x = jax.random.uniform(jax.random.key(0), (3, 7, 4)) * 100
-  np.testing.assert_allclose(there_and_back(x), x, atol=1e-4)
 
 
 def test_iou_of_every_pair():
