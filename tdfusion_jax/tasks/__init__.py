@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 class Task(NamedTuple):
   """A task network and its loss as pure functions, made by a factory from plain arguments.
 
-  Write your own by filling the first four fields; training needs nothing else. `params` and `stats` are
-  any pytrees (`stats` holds what training moves without a gradient, such as running statistics, or
-  `{}`).
+  Write your own by filling the first four fields; training needs nothing else. `params` and `stats`
+  are any pytrees (`stats` holds what training moves without a gradient, such as running statistics,
+  or `{}`).
   """
 
   init: Callable[..., tuple[Any, Any]]
