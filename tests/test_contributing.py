@@ -191,6 +191,8 @@ def test_a_fusion_network(mine):
     found = luminance(np.uint8(np.round(fused * 255)))
     np.testing.assert_allclose(found[whole], expected[whole], atol=1.5 / 255)
     assert expected.std() > 0.01  # not one gray
+  assert Path("exported/fusion.stablehlo").stat().st_size > 0
+  assert not Path("exported/fusion.onnx").exists()
 
 
 def test_a_rule_for_g(mine):
