@@ -27,7 +27,7 @@ def make_steps(
     optimisers: of F, G and T.
 
   Returns:
-    g_step: batch {"mtr", "mts"}; updates G (Eq. 6), leaves F, T and T's statistics as they were
+    g_step: batch {"mtr", "mts"}; updates G (Eq. 6), keeps F, T and T's statistics
       (with `method.fuse_in_outer` F is updated too).
     ft_step: batch {"ftr"}; F <- L_f with G frozen (Eq. 8), then T on the updated F's images (Eq.
       9).

@@ -1,13 +1,15 @@
 """Configs: every file and option builds, typos and contradictions name the field."""
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from configs import NAMES, load
+from configs import CONFIGS, NAMES, load
 from tdfusion_jax import fusers
 from tdfusion_jax.config import ConfigError
+from tdfusion_jax.config.file import read_config
 from tdfusion_jax.train import build, checks
 
 
@@ -37,6 +39,13 @@ def test_the_configs_of_the_starter_weights_are_consistent(options):
 )
 def test_every_option_of_every_config_is_consistent(name, option):
   checks.check(load(name, option))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_works_wherever_it_is_copied_to(name, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  shutil.copy(CONFIGS / f"{name}.py", tmp_path / "mine.py")
+  assert read_config("mine.py", "runlocal", {}) == load(name, "runlocal")
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if "synthetic" not in n])

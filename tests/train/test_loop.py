@@ -60,21 +60,11 @@ def interruptible():
 
 
 def test_a_run_leaves_what_it_promises(finished):
-  assert {p.name for p in finished.iterdir()} == {
-    *(
-      "checkpoints",
-      "config.json",
-      "curves.png",
-      "metrics.jsonl",
-      "pictures",
-      "tensorboard",
-      "versions.json",
-    ),
-    "weights",
-  }
-  assert [p.name for p in sorted((finished / "pictures").iterdir())] == [
-    f"epoch_{n:03d}.png" for n in (0, 1, 2)
-  ]
+  folders = {"checkpoints", "pictures", "tensorboard", "weights"}
+  files = {"config.json", "curves.png", "metrics.jsonl", "versions.json"}
+  assert {p.name for p in finished.iterdir()} == folders | files
+  sheets = sorted(p.name for p in (finished / "pictures").iterdir())
+  assert sheets == ["epoch_000.png", "epoch_001.png", "epoch_002.png"]
   lines = rows(finished)
   assert [r["step"] for r in lines if r["phase"] == "ft"] == list(range(3, 11))
   assert len([r for r in lines if r["phase"] == "val"]) == 3
@@ -120,9 +110,9 @@ def test_a_field_that_is_newer_than_the_run_had_its_default(finished, tmp_path):
   from tdfusion_jax.train.build import config_to_json
   from tdfusion_jax.train.runfolder import require_same
 
-  said = json.loads((finished / "config.json").read_text())
-  del said["meta"]["anchor"]
-  (tmp_path / "config.json").write_text(json.dumps(said))
+  written = json.loads((finished / "config.json").read_text())
+  del written["meta"]["anchor"]
+  (tmp_path / "config.json").write_text(json.dumps(written))
   require_same(config_to_json(config()), tmp_path)
   with pytest.raises(ConfigError, match=r"meta\.anchor: 0\.0 there, 0\.2 now"):
     require_same(config_to_json(config(**{"meta.anchor": 0.2})), tmp_path)
@@ -144,9 +134,8 @@ def test_ctrl_c_comes_between_steps_and_saves(finished, tmp_path, monkeypatch):
     train(config(), tmp_path)
   monkeypatch.undo()
   assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-  assert "5" in {
-    p.name for p in (tmp_path / "checkpoints").iterdir()
-  }  # which is no multiple of `checkpoint_every`
+  # A step that is no multiple of `checkpoint_every`.
+  assert "5" in {p.name for p in (tmp_path / "checkpoints").iterdir()}
   train(config(), tmp_path)
   assert rows(tmp_path) == rows(finished)
   same_weights(tmp_path, finished)
