@@ -16,6 +16,7 @@ from configs import load
 from tdfusion_jax import cli, fusers
 from tdfusion_jax.config import ConfigError
 from tdfusion_jax.files import UsageError
+from tdfusion_jax.fusers import own
 from tdfusion_jax.fusing.arrays import make_fuse_fn
 from tdfusion_jax.images.files import read_image, write_image
 from tdfusion_jax.train import build
@@ -121,8 +122,8 @@ def test_its_run_and_its_weights(finished):
 
 def test_a_weight_file_alone_has_no_code_imported(finished, tmp_path, monkeypatch):
   """Nor a copied folder without a config: the file notes a factory, and that must not be enough."""
-  monkeypatch.setattr(fusers, "made_by", lambda *_, **__: pytest.fail("code was run"))
-  monkeypatch.setattr(fusers, "plugin", lambda *_, **__: pytest.fail("code was imported"))
+  monkeypatch.setattr(own, "made_by", lambda *_, **__: pytest.fail("code was run"))
+  monkeypatch.setattr(own, "plugin", lambda *_, **__: pytest.fail("code was imported"))
   (tmp_path / "weights").mkdir()
   file = tmp_path / "weights" / "f.safetensors"
   shutil.copy(finished / "weights" / "f.safetensors", file)

@@ -1,0 +1,38 @@
+"""Networks that fuse and networks that weigh, with their functions, and the weight files of F."""
+
+from tdfusion_jax.fusers.kinds import (
+  F_ARCHITECTURE,
+  Fuser,
+  Weigher,
+  average,
+  from_module,
+  fuse_net,
+  fusion_network,
+  init_variables,
+  is_f,
+  loss_network,
+  weigh_net,
+  weigher_from_module,
+)
+from tdfusion_jax.fusers.load import fusion_file, load_fusion, run_folder, shipped_weights
+from tdfusion_jax.fusers.own import own_network
+
+__all__ = [
+  "F_ARCHITECTURE",
+  "Fuser",
+  "Weigher",
+  "average",
+  "from_module",
+  "fuse_net",
+  "fusion_file",
+  "fusion_network",
+  "init_variables",
+  "is_f",
+  "load_fusion",
+  "loss_network",
+  "own_network",
+  "run_folder",
+  "shipped_weights",
+  "weigh_net",
+  "weigher_from_module",
+]
