@@ -56,3 +56,11 @@ def with_statistics() -> fusers.Fuser:
       return nn.BatchNorm(use_running_average=False)(ir + vi)
 
   return fusers.from_module("normed", Normed())
+
+
+def with_two_channels() -> fusers.Fuser:
+  return fusers.from_module("two", Half(4, 2))
+
+
+def with_a_name_of_ours() -> fusers.Fuser:
+  return fusers.from_module("average", Half(4, 1))

@@ -11,6 +11,7 @@ from tdfusion_jax.fusers.kinds import (
   init_variables,
   is_f,
   loss_network,
+  require_fit,
   weigh_net,
   weigher_from_module,
 )
@@ -31,6 +32,7 @@ __all__ = [
   "load_fusion",
   "loss_network",
   "own_network",
+  "require_fit",
   "run_folder",
   "shipped_weights",
   "weigh_net",

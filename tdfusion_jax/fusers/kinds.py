@@ -133,3 +133,24 @@ def init_variables(network: Any, key) -> dict:
       "place of F or G has parameters only (normalise by the image itself, not by statistics)."
     )
   return {"params": variables["params"]}
+
+
+def require_fit(made: Fuser | Weigher, where: str) -> None:
+  """Raises UsageError, before anything is computed, if a network does not fit its place.
+
+  Args:
+    made: a network of the user's own.
+    where: what named it, for messages.
+  """
+  if isinstance(made, Fuser) and made.name == "average":
+    raise UsageError(f"{where}: the name average belongs to ablation V; choose another name.")
+  image = jax.ShapeDtypeStruct((1, 16, 16, 1), jnp.float32)
+  params = jax.eval_shape(lambda: init_variables(made.network, jax.random.key(0)))["params"]
+  out: Any = jax.eval_shape(made, params, image, image)
+  needed = (1, 16, 16, 1 if isinstance(made, Fuser) else 2)
+  shape = getattr(out, "shape", None)
+  if shape != needed:
+    raise UsageError(
+      f"{where}: of two images {image.shape} {list(needed)} is needed, not "
+      f"{list(shape) if shape else type(out).__name__}."
+    )

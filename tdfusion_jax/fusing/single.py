@@ -50,8 +50,8 @@ def fuse(
 @lru_cache(maxsize=4)
 def _fuser(file: Path, run: Path | None, changed: float, stretch: bool) -> PairFuser:
   del changed  # part of the key: a file may be replaced, and a run exports anew
-  which = {"run": run} if run else {"weights": file}
-  return make_pair_fuser(*fusers.load_fusion(**which), stretch=stretch)
+  loaded = fusers.load_fusion(run=run) if run else fusers.load_fusion(weights=file)
+  return make_pair_fuser(*loaded, stretch=stretch)
 
 
 def _unit(image: Any, name: str, scale: Scale = LINEAR) -> np.ndarray:

@@ -30,43 +30,39 @@ def networks(
       not use.
     UsageError: a factory that cannot be found or called.
   """
-  _check("fusion.network", config.fusion.network, "options", config.fusion.options, fuser)
-  _check(
-    "loss.network", config.loss.network, "network_options", config.loss.network_options, weigher
-  )
-  if config.loss.none and (config.fusion.network or fuser):
+  loss = config.loss
+  if loss.none and (config.fusion.network or fuser):
     raise ConfigError(
       "config.loss.none averages the images by G's network, and no other F is trained: set "
       "loss.network in place of fusion.network."
     )
+  fuser = _own(fusers.Fuser, "fusion.network", "options", config.fusion, fuser)
+  weigher = _own(fusers.Weigher, "loss.network", "network_options", loss, weigher)
   tiling = Tiling(remat=config.train.remat)
-  if weigher is None and config.loss.network:
-    weigher = _own(fusers.Weigher, config.loss.network, config.loss.network_options, "loss.network")
   weigher = weigher or fusers.loss_network(tiling)
-  if config.loss.none:
+  if loss.none:
     return Networks(fusers.average(weigher), weigher)
-  if fuser is None and config.fusion.network:
-    fuser = _own(fusers.Fuser, config.fusion.network, config.fusion.options, "fusion.network")
   return Networks(fuser or fusers.fusion_network(tiling), weigher)
 
 
-def _check(field: str, name: str, options_name: str, options: Config, given: Any) -> None:
+def _own(kind: type, field: str, options_field: str, section: Config, given: Any) -> Any:
+  """The network of the user's that is given or that `field` names; None for the paper's."""
+  name, options = section.network, section[options_field].to_dict()
   if name and given is not None:
     raise ConfigError(f"config.{field}={name!r}, and a network is given in Python; choose one.")
   if options and not name:
-    section = field.partition(".")[0]
-    raise ConfigError(
-      f"config.{section}.{options_name} needs config.{field}, whose options they are."
-    )
+    where = f"config.{field.partition('.')[0]}.{options_field}"
+    raise ConfigError(f"{where} needs config.{field}, whose options they are.")
   if name and not is_plugin(name):
     raise ConfigError(
       f"config.{field}={name!r}: write package.module:factory, or nothing for the paper's network. "
       "A name without a colon in a run's config.json is of a network given to train() in Python."
     )
-
-
-def _own(kind: type, name: str, options: Config, field: str) -> Any:
-  return fusers.own_network(kind, name, options.to_dict(), f"config.{field}")
+  if name:
+    given = fusers.own_network(kind, name, options, f"config.{field}")
+  if given is not None:
+    fusers.require_fit(given, f"config.{field}={name!r}" if name else f"the network {given.name}")
+  return given
 
 
 def with_names(

@@ -1,13 +1,17 @@
 """Tile by tile equals the whole image."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
 from PIL import Image
 
-from tdfusion_jax import cli
+from tdfusion_jax import cli, fusers
+from tdfusion_jax.engines.onnx import EngineError
 from tdfusion_jax.fusing import streaming
 from tdfusion_jax.fusing.arrays import make_fuse_fn
+from tdfusion_jax.fusing.huge import huge_pairs
 from tdfusion_jax.fusing.streaming import Tile, finish, fuse_streamed
 from tdfusion_jax.images.files import ImageError, pixels
 from tdfusion_jax.networks.fusion import FusionNet
@@ -106,3 +110,18 @@ def test_the_command_streams_large_pairs_among_small_ones(tmp_path, capsys):
     )
     assert a.std() > 10 and np.abs(a - b).max() <= 1
   assert not (tmp_path / "streamed" / "uneven.png").exists()
+
+
+def test_tiles_are_for_f_and_for_wrappers_of_it_that_say_so():
+  f = fusers.fusion_network()
+  wrapper = dataclasses.replace(f, name="mine", fuse=lambda params, ir, vi: f(params, ir, vi))
+  assert huge_pairs(wrapper, PARAMS).pixels == huge_pairs(f, PARAMS).pixels == 12_000_000
+  assert huge_pairs(whole, PARAMS) is None and huge_pairs(f, PARAMS, dtype=np.float16) is None
+  with pytest.raises(EngineError, match="how far a pixel reaches in a network of your own"):
+    huge_pairs(whole, PARAMS, megapixels=12.0)
+  with pytest.raises(EngineError, match="computed in float32"):
+    huge_pairs(f, PARAMS, megapixels=12.0, dtype=np.float16)
+  with pytest.raises(ImageError, match="--stream-from -1: at least 0"):
+    huge_pairs(f, PARAMS, megapixels=-1.0)
+  with pytest.raises(ImageError, match="--scratch nowhere is not a folder"):
+    huge_pairs(f, PARAMS, scratch="nowhere")

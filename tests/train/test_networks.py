@@ -7,6 +7,7 @@ import half
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pixel_task
 import pytest
 import tiny
 from flax.traverse_util import flatten_dict
@@ -14,7 +15,9 @@ from runs import TINY, rows
 
 from configs import load
 from tdfusion_jax import cli, fusers
+from tdfusion_jax.batch import LUMA
 from tdfusion_jax.config import ConfigError
+from tdfusion_jax.evaluate.stage import run_task_stage
 from tdfusion_jax.files import UsageError
 from tdfusion_jax.fusers import own
 from tdfusion_jax.fusing.arrays import make_fuse_fn
@@ -198,7 +201,7 @@ def test_what_needs_f_is_refused_with_the_reason(finished, pairs, capsys, option
   ("network", "message"),
   [
     ("os:system", "annotate what it returns: def system"),
-    ("half:unannotated", r"def unannotated\(\.\.\.\) -> fusers\.Fuser"),
+    ("half:unannotated", r"def unannotated\(\.\.\.\) -> .*Fuser"),
     ("half:another", "a fusers.Fuser is needed, not Weigher"),
     ("half:weigher", "annotate what it returns"),
     ("half:Fuse", "half has no Fuse. Is it fuser"),
@@ -224,11 +227,13 @@ def test_what_is_no_factory_of_networks(finished, tmp_path, network, message):
   [
     ({"fusion.network": "half:fuser", "loss.none": True, "meta.fuse_in_outer": True}, "loss.none"),
     ({"fusion.network": "half:with_statistics"}, "batch_stats beside its parameters"),
+    ({"fusion.network": "half:with_two_channels"}, r"1, 16, 16, 1. is needed, not .1, 16, 16, 2"),
+    ({"fusion.network": "half:with_a_name_of_ours"}, "average belongs to ablation V"),
   ],
 )
 def test_settings_that_cannot_be(changes, message):
   made = config(**changes)
-  if "statistics" in changes["fusion.network"]:
+  if "with" in changes["fusion.network"]:
     made.fusion.options = {}
   with pytest.raises(UsageError, match=message):
     build.experiment(made).init()
@@ -257,6 +262,23 @@ def test_networks_that_are_given_in_python(tmp_path):
     fusers.load_fusion(run=tmp_path)
   fuser, params = fusers.load_fusion(run=tmp_path, network=given["fuser"])
   assert fuser is given["fuser"] and params["down"]["bias"].shape == (3,)
+
+
+def test_the_task_stage_fuses_with_the_network_of_the_run(finished, tmp_path):
+  """Expected: `make_fuse_fn` of the run on a validation pair, to 8 bits."""
+  changes = {"task.kind": "pixel_task:pixel_task", "train.epochs": 1}
+  made = pixel_task.config(**changes, **{"fused.run": str(finished)})
+  with made.unlocked():
+    made.task.options = {}
+  run_task_stage(made, tmp_path / "run")
+  sample = build.source(made, "val")[1]
+  ir, vi = (
+    image[None, ..., None].astype(np.float32) / 255 for image in (sample.ir, sample.vi @ LUMA)
+  )
+  expected = make_fuse_fn(*fusers.load_fusion(run=finished))(ir, vi)[0]
+  kept = read_image(tmp_path / "run" / "fused" / "test" / f"{sample.name}.png")
+  assert kept.std() > 0.01
+  np.testing.assert_allclose(kept, expected, atol=0.51 / 255)
 
 
 def test_ablation_v_with_a_network_of_ones_own(tmp_path):
