@@ -1,20 +1,18 @@
-"""Options that several verbs share."""
+"""Options that several verbs share. JAX is loaded where it is used, not for the help of a verb."""
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
-
-from tdfusion_jax import files, fusers
-from tdfusion_jax.config import ConfigError
-from tdfusion_jax.ops import compiling
+from tdfusion_jax.files import UsageError, cache_folder
 
 
 def add_network(parser: argparse.ArgumentParser) -> None:
   """`--run` or `--weights`, and `--network`: which F is used."""
+  from tdfusion_jax import fusers
+
   which = parser.add_mutually_exclusive_group(required=not fusers.shipped_weights().is_file())
   which.add_argument(
     "--run", "--checkpoint", metavar="RUN", help="run folder of a training (or --checkpoint)"
@@ -35,6 +33,8 @@ def load_network(options: argparse.Namespace) -> tuple[Callable, Any]:
   Raises:
     CheckpointError, UsageError: see `fusers.load_fusion`.
   """
+  from tdfusion_jax import fusers
+
   return fusers.load_fusion(run=options.run, weights=options.weights, network=options.network)
 
 
@@ -71,15 +71,19 @@ def add_computing(parser: argparse.ArgumentParser) -> None:
 
 def dtype(options: argparse.Namespace) -> Any:
   """That `make_fuse_fn` accepts; None is the images' own."""
+  import jax.numpy as jnp
+
   return jnp.bfloat16 if options.dtype == "bfloat16" else None
 
 
 def use_cache(options: argparse.Namespace) -> None:
   """Starts the cache of compiled programs; without a home folder there is none, with a warning."""
+  from tdfusion_jax.ops import compiling
+
   folder = options.cache
   if folder is None:
     try:
-      folder = str(files.cache_folder())
+      folder = str(cache_folder())
     except RuntimeError as error:
       print(f"warning: no compiled programs are kept: {error} See --cache.", file=sys.stderr)
       folder = ""
@@ -89,14 +93,42 @@ def use_cache(options: argparse.Namespace) -> None:
 def named(text: str) -> tuple[str, str]:
   """("NAME", "PATH") of "NAME=PATH".
 
-  A path alone goes by its last part, and so does one that exists and holds a "=".
+  A path alone goes by its last part; so does a path that exists and holds a "=".
 
   Raises:
-    ConfigError: one of both is empty.
+    UsageError: one of both is empty.
   """
-  title, equals, value = text.partition("=")
+  name, equals, value = text.partition("=")
   alone = not equals or (Path(text).exists() and not Path(value).exists())
-  title, value = (Path(text).absolute().name, text) if alone else (title.strip(), value)
-  if not title or not value:
-    raise ConfigError(f"{text!r}: write NAME=PATH, or PATH alone.")
-  return title, value
+  name, value = (Path(text).absolute().name, text) if alone else (name.strip(), value)
+  if not name or not value:
+    raise UsageError(f"{text!r}: write NAME=PATH, or PATH alone.")
+  return name, value
+
+
+def all_named(texts: Iterable[str]) -> dict[str, str]:
+  """{name: path} of several; see `named`.
+
+  Raises:
+    UsageError: two have one name.
+  """
+  paths: dict[str, str] = {}
+  for text in texts:
+    name, path = named(text)
+    if name in paths:
+      raise UsageError(f"two are called {name}; name them: NAME={path}")
+    paths[name] = path
+  return paths
+
+
+def make_parent(path: str | Path, field: str) -> None:
+  """Makes the folder that `path` goes into, before long work of which the result would be lost.
+
+  Raises:
+    UsageError: it cannot be made.
+  """
+  folder = Path(path).parent
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise UsageError(f"{field}={path}: {folder} cannot be made ({error.strerror}).") from error

@@ -4,12 +4,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from tdfusion_jax.commands.evaluate import named
-from tdfusion_jax.config import ConfigError
-from tdfusion_jax.report.collect import write_report
+from tdfusion_jax.commands.options import all_named
+from tdfusion_jax.files import UsageError
 
-ABOUT = """Writes one HTML page about one or several runs: settings, scores, curves, and for some validation pairs of
-the first run what each run makes of them, with a slider to compare. The page needs no network."""
+ABOUT = """Writes one HTML page about one or several runs: settings, scores, curves, and for some
+validation pairs of the first run what each run makes of them, with a slider to compare. The page
+needs no network."""
 EXAMPLE = "tdfusion report runs/first runs/second --fused rival=rival/out --out report.html"
 INTERRUPTED = "nothing was written"
 
@@ -31,23 +31,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
   """Writes the page."""
-  told = lambda line: print(line, file=sys.stderr)  # noqa: E731
-  runs, fused = _named(options.runs), _named(options.fused)
+  from tdfusion_jax.report.collect import write_report  # JAX is loaded here, not for --help
+
+  runs, fused = all_named(options.runs), all_named(options.fused)
   if twice := runs.keys() & fused.keys():
-    raise ConfigError(f"{min(twice)} names a run and a folder; say NAME=DIR.")
+    raise UsageError(f"{min(twice)} names a run and a folder; give NAME=DIR.")
   if options.pairs < 0:
-    raise ConfigError(f"--pairs={options.pairs}: 0 or more.")
-  write_report(runs, options.out, fused=fused, pairs=options.pairs, root=options.root, told=told)
+    raise UsageError(f"--pairs={options.pairs}: at least 0.")
+  write_report(
+    runs,
+    options.out,
+    fused=fused,
+    pairs=options.pairs,
+    root=options.root,
+    told=lambda line: print(line, file=sys.stderr),
+  )
   print(f"{options.out} ({Path(options.out).stat().st_size / 1e6:.1f} MB)")
   return 0
-
-
-def _named(given: list[str]) -> dict[str, str]:
-  """{name: folder}; a folder without a name goes by its own."""
-  found: dict[str, str] = {}
-  for text in given:
-    name, folder = named(text)
-    if name in found:
-      raise ConfigError(f"two are called {name}; say NAME=DIR.")
-    found[name] = folder
-  return found

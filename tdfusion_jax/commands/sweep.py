@@ -6,12 +6,10 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from tdfusion_jax.config import ConfigError
-from tdfusion_jax.sweep.compare import write_comparison
-from tdfusion_jax.sweep.file import load_sweep
-from tdfusion_jax.sweep.run import run_sweep
+from tdfusion_jax.files import UsageError
 
-ABOUT = "Trains the arms of a sweep file over its seeds, judges each, and reports means, spreads and differences."
+ABOUT = """Trains the arms of a sweep file over its seeds, judges each, and reports means, spreads
+and differences."""
 EXAMPLE = (
   "tdfusion sweep configs/sweeps/learned_loss_seg.toml --workdir runs/learned_loss_seg --jobs 2"
 )
@@ -52,11 +50,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
   """Runs what is missing and prints the comparison."""
+  # JAX is loaded here, not for --help.
+  from tdfusion_jax.sweep.compare import write_comparison
+  from tdfusion_jax.sweep.file import load_sweep
+  from tdfusion_jax.sweep.run import run_sweep
+
   ours = logging.getLogger("tdfusion_jax")
   ours.setLevel(logging.INFO)
   ours.handlers, ours.propagate = [logging.StreamHandler()], False
   if options.jobs < 1:
-    raise ConfigError(f"--jobs {options.jobs}: at least 1.")
+    raise UsageError(f"--jobs {options.jobs}: at least 1.")
   chosen = {
     "changes": _changes(options.set),
     "seeds": options.seeds,
@@ -76,7 +79,7 @@ def _changes(given: list[str]) -> dict[str, Any]:
   for text in given:
     field, equals, value = text.partition("=")
     if not field or not equals:
-      raise ConfigError(f"--set {text}: FIELD=VALUE is needed, such as loss.alpha=0.1.")
+      raise UsageError(f"--set {text}: FIELD=VALUE is needed, such as loss.alpha=0.1.")
     try:
       changes[field] = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:

@@ -3,16 +3,18 @@
 import hashlib
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from tdfusion_jax import fusers
+from tdfusion_jax.batch import LUMA, Sample
 from tdfusion_jax.config import Config, ConfigError
 from tdfusion_jax.data import CachedSource, FusedSource, Source
+from tdfusion_jax.evaluate import tables
 from tdfusion_jax.evaluate.judge import judge
-from tdfusion_jax.evaluate.tables import ranks
-from tdfusion_jax.files import atomic_write
+from tdfusion_jax.files import write_json, write_text
 from tdfusion_jax.fusing.arrays import make_fuse_fn
 from tdfusion_jax.images.files import write_image
 from tdfusion_jax.train import build, checks, controls
@@ -22,7 +24,13 @@ from tdfusion_jax.train.networks import networks
 log = logging.getLogger(__name__)
 
 _BATCH = 16  # images of one size fused at a time
+_ABOUT = ("name", "config", "images", "seed", "epochs")  # of a result, in its table
 _LOW = {"score_threshold": 0.001, "max_detections": 300}  # average precision wants the whole curve
+_NOTHING_FOUND = (
+  "T has found nothing. If its training loss fell to nearly zero, its class scores died out before "
+  "it had learned small objects: --config.task.options.assigner_eps=1e-30 prevents that, "
+  "pretrained weights (init.t) do too"
+)
 
 
 def run_task_stage(config: Config, workdir: str | Path) -> dict:
@@ -78,24 +86,24 @@ def run_task_stage(config: Config, workdir: str | Path) -> dict:
       task_size=tuple(config.data.task_size),
       max_boxes=config.data.max_boxes,
     )
-  _replace(workdir / "result.json", json.dumps(result, indent=2) + "\n")
+  write_json(workdir / "result.json", result)
   write_results(workdir.absolute().parent)
-  looked_at = {
-    split: _main_scores(scores) for split, scores in result.items() if isinstance(scores, dict)
+  shown = {
+    split: tables.main_scores(scores)
+    for split, scores in result.items()
+    if isinstance(scores, dict)
   }
-  log.info("%s: %s", workdir.name, json.dumps(looked_at))
-  if any(scores.get("AP50", 1) < 1e-3 for scores in looked_at.values()):
-    log.warning(
-      "T has found nothing. If its training loss fell to nearly zero, its class scores died out before it had learned "
-      "small objects: --config.task.options.assigner_eps=1e-30 prevents that, pretrained weights (init.t) do too"
-    )
+  log.info("%s: %s", workdir.name, json.dumps(shown))
+  if any(scores.get("AP50", 1) < 1e-3 for scores in shown.values()):
+    log.warning(_NOTHING_FOUND)
   return result
 
 
 def with_room(config: Config) -> Config:
-  """The config that T is trained with: `config`, with targets that have room for all boxes of a mosaic's four images.
+  """The config that T is trained with.
 
-  Otherwise training would stop at the first crowded one.
+  That is `config`, with targets that have room for all boxes of a mosaic's four images: otherwise
+  training would stop at the first crowded one.
   """
   if config.task.kind != "detection" or config.data.augment != "task":
     return config
@@ -109,81 +117,64 @@ def write_results(folder: Path) -> str:
 
   Of the rows of one split the best score is **bold** and the second best _slanted_.
   """
-  rows = []
+  about: list[list[str]] = []  # by row, the split last
+  scores: list[dict[str, float]] = []
   for file in sorted(folder.glob("*/result.json")):
     result = json.loads(file.read_text())
-    for split, scores in result.items():
-      if isinstance(scores, dict):
-        about = [str(result.get(key, "")) for key in ("name", "config", "images", "seed", "epochs")]
-        rows.append(([*about, split], _main_scores(scores)))
-  names = list(dict.fromkeys(name for _, scores in rows for name in scores))
-  places = {}
-  for split in {about[-1] for about, _ in rows}:
-    there = {str(row): scores for row, (about, scores) in enumerate(rows) if about[-1] == split}
-    for name in names:
-      places |= {
-        (row, name): place for row, place in ranks(there, name, name != "task_loss").items()
-      }
-  heads = ["run", "config", "images", "seed", "epochs", "split", *names]
-  lines = [" | ".join(heads), "|".join(["---"] * len(heads))]
-  marks = {1: "**{}**", 2: "_{}_", 0: "{}"}
-  for row, (about, scores) in enumerate(rows):
-    cells = [
-      marks[places.get((str(row), n), 0)].format(f"{scores[n]:.4f}") if n in scores else ""
-      for n in names
-    ]
-    lines.append(" | ".join([*about, *cells]))
-  text = "".join(f"| {line} |\n" for line in lines)
-  _replace(folder / "results.md", text)
+    for split, of_split in result.items():
+      if isinstance(of_split, dict):
+        about.append([*(str(result.get(key, "")) for key in _ABOUT), split])
+        scores.append(tables.main_scores(of_split))
+  names = list(dict.fromkeys(name for row in scores for name in row))
+  cells: dict[str, list[str]] = {}
+  for split in {row[-1] for row in about}:
+    rows = {str(i): scores[i] for i, row in enumerate(about) if row[-1] == split}
+    cells |= tables.marked_cells(
+      rows, names, tables.MARKDOWN, lower_is_better=["task_loss"], digits=4
+    )
+  lines = [[*row, *cells[str(i)]] for i, row in enumerate(about)]
+  text = tables.markdown_lines(["run", *_ABOUT[1:], "split", *names], lines)
+  write_text(folder / "results.md", text)
   return text
 
 
-def _main_scores(scores: dict) -> dict:
-  return {name: round(value, 4) for name, value in scores.items() if "/" not in name}
-
-
 def finished_images(config: Config, source: Source, folder: Path, split: str) -> Source:
-  """The pairs of `source` with what T shall see in place of both images; `folder` as in `run_task_stage`."""
-  found: Source = FusedSource(source, config.fused.images, folder / config.data[f"{split}_split"])
-  return CachedSource(found, config.data.cache_mb << 20) if config.data.cache_mb else found
+  """The pairs of one split with what T sees in place of both images.
+
+  Args:
+    config: says which images those are.
+    source: the pairs as they are.
+    folder: holds SPLIT/NAME.png, see `run_task_stage`.
+    split: "train", "val" or "test".
+  """
+  there = folder / config.data[f"{split}_split"]
+  finished: Source = FusedSource(source, config.fused.images, there)
+  if not config.data.cache_mb:
+    return finished
+  return CachedSource(finished, config.data.cache_mb << 20)
 
 
 def _fuse_all(config: Config, pairs: dict[str, Source], folder: Path) -> str:
-  """Fuses what is not there yet; returns the sha256 of F's weights, which all images in `folder` share."""
+  """Fuses what is not there yet. Returns the sha256 of F's weights, one for all of `folder`."""
   run, file = config.fused.run, config.init.f
   if run and file:
     raise ConfigError(f"config.fused.run={run!r} and config.init.f={file!r}: give one of them.")
   weights = (
     Path(run) / "weights" / "f.safetensors" if run else Path(file or fusers.shipped_weights())
   )
-  fuse_fn, params = _load(config, run, weights)
+  loaded = _load(config, run, weights)
   digest = hashlib.sha256(weights.read_bytes()).hexdigest()
-  mark, made = folder / "weights.sha256", digest + (" stretched" if config.fused.stretch else "")
+  mark = folder / "weights.sha256"
+  made = digest + (" stretched" if config.fused.stretch else "")
   if mark.is_file() and mark.read_text().strip() != made:
     raise ConfigError(
-      f"{folder} holds images of other weights than {weights}, or stretched otherwise; choose another --workdir."
+      f"{folder} holds images of other weights than {weights}, or stretched otherwise; "
+      "choose another --workdir."
     )
-  folder.mkdir(parents=True, exist_ok=True)
-  _replace(mark, made + "\n")
-  fuse = make_fuse_fn(fuse_fn, params, stretch=config.fused.stretch)
+  write_text(mark, made + "\n")
+  fuse = make_fuse_fn(*loaded, stretch=config.fused.stretch)
   for split, source in pairs.items():
-    out = folder / config.data[f"{split}_split"]
-    out.mkdir(exist_ok=True)
-    todo = [i for i, name in enumerate(source.names) if not (out / f"{name}.png").is_file()]
-    if todo:
-      log.info("fusing %d of %d %s images into %s", len(todo), len(source), split, out)
-    waiting: list = []
-    for position, index in enumerate(todo, 1):
-      sample = source[index]
-      if waiting and waiting[0].ir.shape != sample.ir.shape:
-        _write(fuse, waiting, out)
-        waiting = []
-      waiting.append(sample)
-      if len(waiting) == _BATCH or position == len(todo):
-        _write(fuse, waiting, out)
-        waiting = []
-      if position % 500 == 0:
-        log.info("fused %d of %d", position, len(todo))
+    _fuse_split(fuse, source, folder / config.data[f"{split}_split"])
   return digest
 
 
@@ -196,24 +187,31 @@ def _load(config: Config, run: str, weights: Path) -> tuple:
   return fusers.load_fusion(weights=weights)
 
 
-def _write(fuse, samples: list, out: Path) -> None:
-  """One batch; T looks at luminances, so gray images are what is kept."""
-  ir = np.stack([s.ir[..., None] for s in samples]).astype(np.float32) / 255
-  vi = (
-    np.stack([s.vi if s.vi.ndim == 3 else s.vi[..., None] for s in samples]).astype(np.float32)
-    / 255
-  )
-  fused = np.asarray(fuse(ir, vi if vi.shape[-1] == 1 else _gray(vi)))
+def _fuse_split(fuse: Callable, source: Source, out: Path) -> None:
+  """Fuses the pairs of `source` that have no image in `out`, `_BATCH` of one size at a time."""
+  out.mkdir(exist_ok=True)
+  todo = [i for i, name in enumerate(source.names) if not (out / f"{name}.png").is_file()]
+  if todo:
+    log.info("fusing %d of %d images into %s", len(todo), len(source), out)
+  waiting: list[Sample] = []
+  for position, index in enumerate(todo, 1):
+    sample = source[index]
+    if waiting and waiting[0].ir.shape != sample.ir.shape:
+      _write(fuse, waiting, out)
+      waiting = []
+    waiting.append(sample)
+    if len(waiting) == _BATCH or position == len(todo):
+      _write(fuse, waiting, out)
+      waiting = []
+    if position % 500 == 0:
+      log.info("fused %d of %d", position, len(todo))
+
+
+def _write(fuse: Callable, samples: list[Sample], out: Path) -> None:
+  """One batch. T sees luminances, so gray images are what is kept."""
+  ir = np.stack([sample.ir for sample in samples])[..., None].astype(np.float32) / 255
+  vi = np.stack([sample.vi for sample in samples]).astype(np.float32) / 255
+  gray = vi[..., None] if vi.ndim == 3 else (vi @ np.asarray(LUMA, np.float32))[..., None]
+  fused = np.asarray(fuse(ir, gray))
   for sample, image in zip(samples, fused, strict=True):
     write_image(out / f"{sample.name}.png", image)
-
-
-def _gray(image: np.ndarray) -> np.ndarray:
-  from tdfusion_jax.data.transforms import LUMA
-
-  return (image @ LUMA)[..., None]
-
-
-def _replace(file: Path, text: str) -> None:
-  with atomic_write(file) as temporary:
-    temporary.write_text(text)

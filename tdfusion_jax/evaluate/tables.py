@@ -9,8 +9,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 Rows = Mapping[str, Mapping[str, float]]
-"""{row title: {column: score}}; a score that is missing or NaN stays an empty cell and never wins.
-"""
+"""{row title: {column: score}}; a score that is missing or NaN is an empty cell and never wins."""
+
+Marks = tuple[str, str]
+"""Formats of the best and of the second-best score."""
+
+MARKDOWN: Marks = ("**{}**", "_{}_")
+LATEX: Marks = (r"\textbf{{{}}}", r"\underline{{{}}}")
+HTML: Marks = ("<b>{}</b>", "<u>{}</u>")
 
 
 def columns(rows: Rows) -> list[str]:
@@ -18,46 +24,111 @@ def columns(rows: Rows) -> list[str]:
   return list(dict.fromkeys(name for row in rows.values() for name in row))
 
 
+def main_scores(scores: Mapping[str, float], digits: int = 4) -> dict[str, float]:
+  """Without those of single classes ("IoU/car"), rounded."""
+  return {name: round(value, digits) for name, value in scores.items() if "/" not in name}
+
+
 def ranks(rows: Rows, column: str, higher_is_better: bool) -> dict[str, int]:
-  """{row title: 1 or 2} of the best and second-best distinct scores; nothing if there are no two."""
-  found = {title: row[column] for title, row in rows.items() if _there(row.get(column))}
-  order = sorted(set(found.values()), reverse=higher_is_better)[:2]
+  """{row title: 1 or 2} of the best and second-best distinct scores; {} if there are no two."""
+  scores = {title: row[column] for title, row in rows.items() if _there(row.get(column))}
+  order = sorted(set(scores.values()), reverse=higher_is_better)[:2]
   if len(order) < 2:
     return {}
-  return {title: order.index(score) + 1 for title, score in found.items() if score in order}
+  return {title: order.index(score) + 1 for title, score in scores.items() if score in order}
+
+
+def marked_cells(
+  rows: Rows,
+  names: Sequence[str],
+  marks: Marks,
+  *,
+  lower_is_better: Sequence[str] = (),
+  unranked: Sequence[str] = (),
+  digits: int = 3,
+) -> dict[str, list[str]]:
+  """The scores of each row as text, the best and the second best of each column marked.
+
+  Args:
+    rows: what is compared.
+    names: the columns.
+    marks: such as `MARKDOWN`.
+    lower_is_better: columns of which the lowest score is the best.
+    unranked: columns in which no score is better than another.
+    digits: behind the decimal point.
+
+  Returns:
+    {row title: one text for each of `names`, empty where the score is missing}.
+  """
+  places = {name: ranks(rows, name, name not in lower_is_better) for name in names}
+  places |= {name: {} for name in unranked}
+  cells = {}
+  for title, row in rows.items():
+    cells[title] = [
+      _marked(row.get(name), places[name].get(title), marks, digits) for name in names
+    ]
+  return cells
+
+
+def _marked(score: float | None, place: int | None, marks: Marks, digits: int) -> str:
+  if not _there(score):
+    return ""
+  text = f"{score:.{digits}f}"
+  return text if place is None else marks[place - 1].format(text)
+
+
+def markdown_lines(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+  """A Markdown table of any texts; "|" in them is escaped."""
+  whole = [head, ["---"] * len(head), *lines]
+  escaped = [[cell.replace("|", r"\|") for cell in line] for line in whole]
+  return "".join("| " + " | ".join(line) + " |\n" for line in escaped)
 
 
 def markdown(
   rows: Rows, lower_is_better: Sequence[str] = (), digits: int = 3, title: str = "method"
 ) -> str:
-  """A Markdown table: **best**, _second_; arrows say which way is better."""
-  marks = {1: "**{}**", 2: "_{}_", 0: "{}"}
+  """A Markdown table of scores: **best**, _second_; arrows show which way is better.
+
+  Args:
+    rows: what is compared.
+    lower_is_better: columns of which the lowest score is the best.
+    digits: behind the decimal point.
+    title: head of the first column.
+  """
   names = columns(rows)
   head = [title, *(f"{name} {'↓' if name in lower_is_better else '↑'}" for name in names)]
-  lines = [head, ["---"] * len(head), *_cells(rows, names, lower_is_better, digits, marks)]
-  return "".join(
-    "| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |\n" for line in lines
-  )
+  cells = marked_cells(rows, names, MARKDOWN, lower_is_better=lower_is_better, digits=digits)
+  return markdown_lines(head, [[row, *line] for row, line in cells.items()])
 
 
 def latex(
   rows: Rows, lower_is_better: Sequence[str] = (), digits: int = 3, title: str = "method"
 ) -> str:
-  r"""A LaTeX tabular (booktabs): \textbf{best}, \underline{second}."""
-  marks = {1: r"\textbf{{{}}}", 2: r"\underline{{{}}}", 0: "{}"}
+  r"""A LaTeX tabular (booktabs) of scores: \textbf{best}, \underline{second}.
+
+  Args:
+    rows: what is compared.
+    lower_is_better: columns of which the lowest score is the best.
+    digits: behind the decimal point.
+    title: head of the first column.
+  """
+
+  def arrow(name: str) -> str:
+    return r"$\downarrow$" if name in lower_is_better else r"$\uparrow$"
+
   names = columns(rows)
-  arrow = lambda name: r"$\downarrow$" if name in lower_is_better else r"$\uparrow$"  # noqa: E731
   head = [_escaped(title), *(f"{_escaped(name)} {arrow(name)}" for name in names)]
-  body = [
-    [_escaped(line[0]), *line[1:]] for line in _cells(rows, names, lower_is_better, digits, marks)
-  ]
+  cells = marked_cells(rows, names, LATEX, lower_is_better=lower_is_better, digits=digits)
+  body = [[_escaped(row), *line] for row, line in cells.items()]
   lines = [
     r"\begin{tabular}{l" + "r" * len(names) + "}",
     r"\toprule",
     " & ".join(head) + r" \\",
     r"\midrule",
+    *(" & ".join(line) + r" \\" for line in body),
+    r"\bottomrule",
+    r"\end{tabular}",
   ]
-  lines += [" & ".join(line) + r" \\" for line in body] + [r"\bottomrule", r"\end{tabular}"]
   return "\n".join(lines) + "\n"
 
 
@@ -68,15 +139,30 @@ def html_table(
   title: str = "method",
   unranked: Sequence[str] = (),
 ) -> str:
-  """An HTML table: <b>best</b>, <u>second</u>; the columns of `unranked` are neither good nor bad."""
-  marks = {1: "<b>{}</b>", 2: "<u>{}</u>", 0: "{}"}
+  """An HTML table of scores: <b>best</b>, <u>second</u>.
+
+  Args:
+    rows: what is compared.
+    lower_is_better: columns of which the lowest score is the best.
+    digits: behind the decimal point.
+    title: head of the first column.
+    unranked: columns in which no score is better than another.
+  """
+
+  def arrow(name: str) -> str:
+    if name in unranked:
+      return ""
+    return " ↓" if name in lower_is_better else " ↑"
+
+  def line(cells: Sequence[str], tag: str) -> str:
+    return "<tr>" + "".join(f"<{tag}>{cell}</{tag}>" for cell in cells) + "</tr>"
+
   names = columns(rows)
-  arrow = lambda name: "" if name in unranked else " ↓" if name in lower_is_better else " ↑"  # noqa: E731
-  head = [title, *(html.escape(name) + arrow(name) for name in names)]
-  cells = _cells(rows, names, lower_is_better, digits, marks, unranked)
-  body = [[html.escape(line[0]), *line[1:]] for line in cells]
-  lines = ["<tr>" + "".join(f"<th>{cell}</th>" for cell in head) + "</tr>"]
-  lines += ["<tr>" + "".join(f"<td>{cell}</td>" for cell in line) + "</tr>" for line in body]
+  cells = marked_cells(
+    rows, names, HTML, lower_is_better=lower_is_better, unranked=unranked, digits=digits
+  )
+  lines = [line([title, *(html.escape(name) + arrow(name) for name in names)], "th")]
+  lines += [line([html.escape(row), *texts], "td") for row, texts in cells.items()]
   return "<table>" + "\n".join(lines) + "</table>"
 
 
@@ -95,25 +181,8 @@ def json_text(value: Any) -> str:
   return json.dumps(_plain(value), indent=2) + "\n"
 
 
-def _there(score: Any) -> bool:
+def _there(score: float | None) -> bool:
   return score is not None and not math.isnan(score)
-
-
-def _cells(rows: Rows, names, lower_is_better, digits: int, marks, unranked=()) -> list[list[str]]:
-  places = {
-    name: {} if name in unranked else ranks(rows, name, name not in lower_is_better)
-    for name in names
-  }
-  lines = []
-  for title, row in rows.items():
-    cells = [
-      marks[places[name].get(title, 0)].format(f"{row[name]:.{digits}f}")
-      if _there(row.get(name))
-      else ""
-      for name in names
-    ]
-    lines.append([title, *cells])
-  return lines
 
 
 def _escaped(text: str) -> str:

@@ -8,27 +8,23 @@ from pathlib import Path
 from typing import Any
 
 from tdfusion_jax.config import ConfigError
+from tdfusion_jax.evaluate import tables
+from tdfusion_jax.files import write_json, write_text
 from tdfusion_jax.sweep.file import Sweep
-
-
-def main_scores(scores: Mapping[str, float]) -> dict[str, float]:
-  return {name: round(value, 4) for name, value in scores.items() if "/" not in name}
 
 
 def write_comparison(sweep: Sweep, workdir: str | Path) -> dict:
   """Compares the finished runs in `workdir` and writes `sweep.json` and `sweep.md` there."""
-  results = {
-    arm: {
-      seed: json.loads(file.read_text())
-      for seed in sweep.seeds
-      if (file := Path(workdir) / arm / f"seed_{seed}" / "task" / "result.json").is_file()
-    }
-    for arm in sweep.arms
-  }
-  results = {arm: runs for arm, runs in results.items() if runs}
+  workdir = Path(workdir)
+  results: dict[str, dict[int, dict]] = {}
+  for arm in sweep.arms:
+    for seed in sweep.seeds:
+      file = workdir / arm / f"seed_{seed}" / "task" / "result.json"
+      if file.is_file():
+        results.setdefault(arm, {})[seed] = json.loads(file.read_text())
   compared = compare(sweep, results)
-  (Path(workdir) / "sweep.json").write_text(json.dumps(compared, indent=2) + "\n")
-  (Path(workdir) / "sweep.md").write_text(_markdown(sweep, compared))
+  write_json(workdir / "sweep.json", compared)
+  write_text(workdir / "sweep.md", _markdown(sweep, compared))
   return compared
 
 
@@ -45,73 +41,84 @@ def compare(sweep: Sweep, results: Mapping[str, Mapping[int, dict]]) -> dict:
     None for a single seed.
   """
   if results:
-    found = [run for runs in results.values() for run in runs.values()]
-    check_splits(
-      sweep, {name for run in found for name, part in run.items() if isinstance(part, dict)}
-    )
+    check_splits(sweep, _splits(results))
   rows = {
     arm: {seed: run[sweep.report] for seed, run in runs.items()} for arm, runs in results.items()
   }
   chosen = {}
   for name, body in sweep.best.items():
-    there = [arm for arm in body["of"] if arm in results]
-    if there:
-      by = body["by"]
-      chosen[name] = max(
-        there,
-        key=lambda arm: statistics.fmean(run[sweep.select][by] for run in results[arm].values()),
-      )
+    finished = [arm for arm in body["of"] if arm in results]
+    if finished:
+      means = {arm: _mean_on(results[arm], sweep.select, body["by"]) for arm in finished}
+      chosen[name] = max(finished, key=means.__getitem__)
       rows[name] = rows[chosen[name]]
   base = rows.get(sweep.compare_to, {})
   out = {}
   for arm, runs in rows.items():
-    names = sweep.scores or [name for name in next(iter(runs.values())) if "/" not in name]
+    names = sweep.scores or list(tables.main_scores(next(iter(runs.values()))))
     out[arm] = {name: _summary(runs, base, name) for name in names}
     if arm in chosen:
       out[arm]["chosen"] = chosen[arm]
   return out
 
 
+def _splits(results: Mapping[str, Mapping[int, dict]]) -> set[str]:
+  """Those that any run has scores on; a result holds texts and numbers beside them."""
+  runs = [run for of_arm in results.values() for run in of_arm.values()]
+  return {name for run in runs for name, part in run.items() if isinstance(part, dict)}
+
+
+def _mean_on(runs: Mapping[int, dict], split: str, score: str) -> float:
+  return statistics.fmean(run[split][score] for run in runs.values())
+
+
 def _summary(runs: Mapping[int, dict], base: Mapping[int, dict], name: str) -> dict[str, Any]:
   values = {seed: run[name] for seed, run in runs.items()}
   differences = [run[name] - base[seed][name] for seed, run in runs.items() if seed in base]
   spread = statistics.stdev(values.values()) if len(values) > 1 else None
-  found = {"mean": statistics.fmean(values.values()), "sd": spread, "values": values}
+  summary: dict[str, Any] = {"mean": statistics.fmean(values.values()), "sd": spread}
+  summary["values"] = values
   if differences:
-    found["difference"] = statistics.fmean(differences)
+    summary["difference"] = statistics.fmean(differences)
     sd = statistics.stdev(differences) if len(differences) > 1 else 0.0
-    found["t"] = found["difference"] / (sd / math.sqrt(len(differences))) if sd else None
-  return found
+    summary["t"] = summary["difference"] / (sd / math.sqrt(len(differences))) if sd else None
+  return summary
 
 
 def _markdown(sweep: Sweep, compared: Mapping[str, Mapping[str, Any]]) -> str:
   if not compared:
     return "Nothing is finished yet.\n"
   names = [name for name in next(iter(compared.values())) if name != "chosen"]
-  head = ["arm", *[f"{name}: mean ± sd | difference (t)" for name in names], "seeds"]
-  lines = ["| " + " | ".join(head) + " |", "|---" * (2 * len(names) + 2) + "|"]
-  for arm, row in compared.items():
-    title = arm + (f" ({row['chosen']})" if "chosen" in row else "")
-    cells, count = [], 0
-    for name in names:
-      found = row[name]
-      count = len(found["values"])
-      cells.append(
-        f"{found['mean']:.4f}" + (f" ± {found['sd']:.4f}" if found["sd"] is not None else "")
-      )
-      t = found.get("t")
-      cells.append(
-        f"{found['difference']:+.4f}" + (f" ({t:.1f})" if t else "")
-        if "difference" in found
-        else ""
-      )
-    lines.append(f"| {title} | " + " | ".join(cells) + f" | {count} |")
-  note = f"On `{sweep.report}`; differences are paired by seed, to `{sweep.compare_to}`; choices made on `{sweep.select}`."
-  return "\n".join(lines) + f"\n\n{note}\n"
+  head = ["arm"]
+  for name in names:
+    head += [f"{name}: mean ± sd", "difference (t)"]
+  lines = [_line(arm, row, names) for arm, row in compared.items()]
+  note = (
+    f"On `{sweep.report}`; differences are paired by seed, to `{sweep.compare_to}`; "
+    f"choices made on `{sweep.select}`."
+  )
+  return f"{tables.markdown_lines([*head, 'seeds'], lines)}\n{note}\n"
+
+
+def _line(arm: str, row: Mapping[str, Any], names: list[str]) -> list[str]:
+  """The cells of an arm: two for each score, and the number of seeds."""
+  cells = [arm + (f" ({row['chosen']})" if "chosen" in row else "")]
+  count = 0
+  for name in names:
+    summary = row[name]
+    count = len(summary["values"])
+    spread = "" if summary["sd"] is None else f" ± {summary['sd']:.4f}"
+    cells.append(f"{summary['mean']:.4f}{spread}")
+    difference = f"{summary['difference']:+.4f}" if "difference" in summary else ""
+    t = f" ({summary['t']:.1f})" if summary.get("t") else ""
+    cells.append(difference + t)
+  return [*cells, str(count)]
 
 
 def check_splits(sweep: Sweep, there: Set[str]) -> None:
-  for split in (sweep.report, *([sweep.select] if sweep.best else [])):
+  """Raises ConfigError if the sweep needs scores on a split that is not `there`."""
+  needed = [sweep.report, *([sweep.select] if sweep.best else [])]
+  for split in needed:
     if split not in there:
       raise ConfigError(
         f"the sweep asks for scores on {split!r}; there are scores on: {', '.join(sorted(there))}."

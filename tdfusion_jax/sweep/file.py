@@ -1,7 +1,7 @@
 """Sweep files: arms, seeds and settings; and the configs that they change."""
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,8 +35,7 @@ class Sweep(NamedTuple):
   fusion: dict[str, Any]
   task: dict[str, Any]
   best: dict[str, dict[str, Any]]
-  """{"name": {"of": [arms], "by": score}}: a further row, the arm of the highest mean on `select`.
-  """
+  """{"name": {"of": [arms], "by": score}}: a further row, the arm that is best on `select`."""
   compare_to: str
   select: str
   """Split that choices are made on."""
@@ -64,26 +63,7 @@ def load_sweep(
   Raises:
     ConfigError: it cannot be read, or holds an unknown key or arm, naming it.
   """
-  try:
-    said = tomllib.loads(Path(file).read_text())
-  except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-    raise ConfigError(f"{file} cannot be read: {error}") from error
-  split = [arm for arm in said.get("arms", {}) if "/" in arm or "\\" in arm]
-  if split:
-    raise ConfigError(f"{file}: arm {split[0]!r} cannot name a folder.")
-  unknown = sorted(said.keys() - _TOP)
-  unknown += [
-    f"arms.{arm}.{key}"
-    for arm, body in said.get("arms", {}).items()
-    for key in sorted(body.keys() - _ARM)
-  ]
-  if unknown:
-    raise ConfigError(
-      f"{file}: unknown {', '.join(unknown)}; there are: {', '.join(sorted(_TOP))}."
-    )
-  missing = [key for key in ("config", "arms") if not said.get(key)]
-  if missing:
-    raise ConfigError(f"{file}: {' and '.join(missing)} missing.")
+  said = _read(Path(file))
   sweep = Sweep(
     config=said["config"],
     seeds=list(seeds or said.get("seeds", [0, 1, 2])),
@@ -98,10 +78,40 @@ def load_sweep(
     scores=said.get("scores", []),
     changes=dict(changes or {}),
   )
-  named = [sweep.compare_to] + [arm for body in sweep.best.values() for arm in body["of"]]
-  strange = sorted(set(named) - set(sweep.arms) - set(sweep.best))
+  mentioned = [sweep.compare_to, *(arm for body in sweep.best.values() for arm in body["of"])]
+  strange = sorted(set(mentioned) - set(sweep.arms) - set(sweep.best))
   if strange:
-    raise ConfigError(
-      f"{file}: no such arm: {', '.join(strange)}; there are: {', '.join(sweep.arms)}."
-    )
+    raise ConfigError(_no_such_arm(file, strange, sweep))
   return sweep
+
+
+def check_arms(sweep: Sweep, file: str | Path, arms: Iterable[str]) -> None:
+  """Raises ConfigError if one of `arms` is not among those of the sweep."""
+  strange = sorted(set(arms) - set(sweep.arms))
+  if strange:
+    raise ConfigError(_no_such_arm(file, strange, sweep))
+
+
+def _no_such_arm(file: str | Path, strange: list[str], sweep: Sweep) -> str:
+  return f"{file}: no such arm: {', '.join(strange)}; there are: {', '.join(sweep.arms)}."
+
+
+def _read(file: Path) -> dict[str, Any]:
+  """What the file holds; ConfigError for a key that no sweep has, and for one that is missing."""
+  try:
+    said = tomllib.loads(file.read_text())
+  except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    raise ConfigError(f"{file} cannot be read: {error}") from error
+  unknown = sorted(said.keys() - _TOP)
+  for arm, body in said.get("arms", {}).items():
+    if "/" in arm or "\\" in arm:
+      raise ConfigError(f"{file}: arm {arm!r} cannot name a folder.")
+    unknown += [f"arms.{arm}.{key}" for key in sorted(body.keys() - _ARM)]
+  if unknown:
+    raise ConfigError(
+      f"{file}: unknown {', '.join(unknown)}; there are: {', '.join(sorted(_TOP))}."
+    )
+  missing = [key for key in ("config", "arms") if not said.get(key)]
+  if missing:
+    raise ConfigError(f"{file}: {' and '.join(missing)} missing.")
+  return said

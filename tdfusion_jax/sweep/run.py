@@ -1,22 +1,26 @@
 """Several configs over several seeds: who does better, by how much, and how sure that is."""
 
+import contextlib
+import io
 import json
 import logging
 import multiprocessing
 import os
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from tdfusion_jax.config import Config, ConfigError
 from tdfusion_jax.config.file import read_config
+from tdfusion_jax.evaluate import tables
 from tdfusion_jax.evaluate.stage import run_task_stage, with_room
-from tdfusion_jax.sweep.compare import check_splits, main_scores, write_comparison
-from tdfusion_jax.sweep.file import Sweep, load_sweep
+from tdfusion_jax.sweep.compare import check_splits, write_comparison
+from tdfusion_jax.sweep.file import Sweep, check_arms, load_sweep
 from tdfusion_jax.train import checks
 from tdfusion_jax.train.build import config_to_json
 from tdfusion_jax.train.loop import train
@@ -31,12 +35,23 @@ _NO_TRAINING = ("infrared", "visible", "both", "folder")
 def run_one(
   file: str, arm: str, seed: int, workdir: str, changes: Mapping[str, Any] | None = None
 ) -> dict:
-  """Trains one arm with one seed and judges it; what `result.json` of its task stage holds.
+  """Trains one arm with one seed and judges it. A finished one is read, an interrupted one goes on.
 
-  A finished one is read, an interrupted one goes on; ConfigError if it was made with other
-  settings.
+  Args:
+    file: a sweep file.
+    arm: one of its arms.
+    seed: of both stages.
+    workdir: gets ARM/seed_N/fusion and ARM/seed_N/task.
+    changes: as for `load_sweep`.
+
+  Returns:
+    What `result.json` of the task stage holds.
+
+  Raises:
+    ConfigError: the folder holds a run with other settings.
   """
-  sweep, folder = load_sweep(file, changes), Path(workdir).absolute() / arm / f"seed_{seed}"
+  sweep = load_sweep(file, changes)
+  folder = Path(workdir).absolute() / arm / f"seed_{seed}"
   logging.getLogger("tdfusion_jax").setLevel(logging.WARNING)
   fusion, task = _configs(sweep, arm, seed, folder)
   if fusion is not None:
@@ -48,28 +63,36 @@ def run_one(
   finished = done.is_file()
   moved = ["fused.run"] if finished else []  # the folder beside it, wherever both are now
   require_same(config_to_json(with_room(task)), folder / "task", free=moved)
-  return json.loads(done.read_text()) if finished else run_task_stage(task, folder / "task")
+  if finished:
+    return json.loads(done.read_text())
+  return run_task_stage(task, folder / "task")
 
 
 def _configs(sweep: Sweep, arm: str, seed: int, folder: Path) -> tuple[Config | None, Config]:
   """Of an arm's two stages; None where there is no F to train."""
   body = sweep.arms[arm]
   images = body.get("images", "fusion")
-  stages: dict[str, dict[str, Any]] = {name: {"seed": seed} for name in ("fusion", "task")}
-  for name, general in (("fusion", sweep.fusion), ("task", sweep.task)):
-    stages[name] |= {
-      **sweep.set,
-      **general,
-      **body.get("set", {}),
-      **body.get(name, {}),
-      **sweep.changes,
-    }
-  stages["task"] |= {"fused.images": images, "fused.folder": body.get("folder", "")}
+  of_task = _changes(sweep, arm, "task", seed)
+  of_task |= {"fused.images": images, "fused.folder": body.get("folder", "")}
   fusion = None
   if images not in _NO_TRAINING:
-    stages["task"]["fused.run"] = str(folder / "fusion")
-    fusion = read_config(sweep.config, body.get("options", ""), stages["fusion"])
-  return fusion, read_config(sweep.config, "task", stages["task"])
+    of_task["fused.run"] = str(folder / "fusion")
+    of_fusion = _changes(sweep, arm, "fusion", seed)
+    fusion = read_config(sweep.config, body.get("options", ""), of_fusion)
+  return fusion, read_config(sweep.config, "task", of_task)
+
+
+def _changes(sweep: Sweep, arm: str, stage: str, seed: int) -> dict[str, Any]:
+  """{"field": value} of one stage ("fusion" or "task"): the more special setting wins."""
+  body = sweep.arms[arm]
+  return {
+    "seed": seed,
+    **sweep.set,
+    **getattr(sweep, stage),
+    **body.get("set", {}),
+    **body.get(stage, {}),
+    **sweep.changes,
+  }
 
 
 def _check(sweep: Sweep, arms: Iterable[str]) -> None:
@@ -98,11 +121,43 @@ def _prepare_worker(stopped: Any) -> None:
   threading.Thread(target=watch, daemon=True).start()
 
 
-def _unless_stopped(function: Callable[..., dict], *arguments: Any) -> dict:
-  """What a pool has handed to a worker already cannot be cancelled any more."""
+class _Prefixed(io.TextIOBase):
+  """Standard error of a run in a sweep: every line says whose it is.
+
+  It is no terminal, so that the progress of several runs is plain lines, not bars in one place.
+  """
+
+  def __init__(self, prefix: str, stream: TextIO):
+    super().__init__()
+    self._prefix, self._stream, self._begun = prefix, stream, ""
+
+  def write(self, text: str, /) -> int:
+    """Passes whole lines on, each in one piece."""
+    *lines, self._begun = (self._begun + text).split("\n")
+    for line in lines:
+      self._stream.write(f"{self._prefix}{line}\n" if line else "\n")
+    return len(text)
+
+  def flush(self) -> None:
+    """Passes on what was written; a line that has only begun waits for its end."""
+    self._stream.flush()
+
+  def end(self) -> None:
+    """Ends a line that has only begun."""
+    if self._begun:
+      self.write("\n")
+
+
+def _in_worker(run: Callable[..., dict], file: str, arm: str, seed: int, *more: Any) -> dict:
+  # What a pool has handed to a worker already cannot be cancelled any more.
   if _stopped.is_set():
     raise InterruptedError("the sweep was interrupted")
-  return function(*arguments)
+  lines = _Prefixed(f"{arm}, seed {seed}: ", sys.stderr)
+  with contextlib.redirect_stderr(lines):
+    try:
+      return run(file, arm, seed, *more)
+    finally:
+      lines.end()
 
 
 def _end_children() -> None:
@@ -139,47 +194,20 @@ def run_sweep(
       or some runs failed, told when the others are done.
   """
   sweep = load_sweep(file, changes, seeds, compare_to)
-  strange = sorted(set(only or []) - set(sweep.arms))
-  if strange:
-    raise ConfigError(
-      f"{file}: no such arm: {', '.join(strange)}; there are: {', '.join(sweep.arms)}."
-    )
+  check_arms(sweep, file, only or [])
   todo = [(arm, seed) for seed in sweep.seeds for arm in sweep.arms if not only or arm in only]
   _check(sweep, dict.fromkeys(arm for arm, _ in todo))
   failed = []
-  context = get_context("spawn")
-  stop = context.Event()
-  pool = ProcessPoolExecutor(
-    jobs, mp_context=context, max_tasks_per_child=1, initializer=_prepare_worker, initargs=(stop,)
-  )
-  try:
-    running = {
-      pool.submit(_unless_stopped, run_one, str(file), arm, seed, str(workdir), changes): (
-        arm,
-        seed,
-      )
-      for arm, seed in todo
-    }
-    for count, future in enumerate(as_completed(running), 1):
-      arm, seed = running[future]
-      try:
-        shown = main_scores(future.result().get(sweep.report, {}))
-      except Exception as error:  # one run's failure is not the others'
-        failed.append(f"{arm}, seed {seed}: {error}")
-        log.error("%d of %d: %s, seed %d failed: %s", count, len(todo), arm, seed, error)
+  # Closed whatever happens here, so that no run goes on after Ctrl-C.
+  with contextlib.closing(_run_all(todo, (str(file), str(workdir), changes), jobs)) as results:
+    for count, ((arm, seed), result) in enumerate(results, 1):
+      if isinstance(result, Exception):
+        failed.append(f"{arm}, seed {seed}: {result}")
+        log.error("%d of %d: %s, seed %d failed: %s", count, len(todo), arm, seed, result)
         continue
+      shown = tables.main_scores(result.get(sweep.report, {}))
       log.info("%d of %d: %s, seed %d: %s", count, len(todo), arm, seed, json.dumps(shown))
       write_comparison(sweep, workdir)
-  except BaseException:
-    stop.set()
-    enough = threading.Timer(
-      _SAVING, _end_children
-    )  # Ctrl-C in a terminal has reached the runs too, and they save
-    enough.start()
-    pool.shutdown(cancel_futures=True)
-    enough.cancel()
-    raise
-  pool.shutdown()
   compared = write_comparison(sweep, workdir)
   if failed:
     raise ConfigError(
@@ -187,3 +215,35 @@ def run_sweep(
       + "\n  ".join(failed)
     )
   return compared
+
+
+def _run_all(
+  todo: Sequence[tuple[str, int]], common: tuple[str, str, Mapping[str, Any] | None], jobs: int
+) -> Generator[tuple[tuple[str, int], dict | Exception]]:
+  """((arm, seed), result or what went wrong) in the order in which they end."""
+  file, workdir, changes = common
+  context = get_context("spawn")
+  stop = context.Event()
+  pool = ProcessPoolExecutor(
+    jobs, mp_context=context, max_tasks_per_child=1, initializer=_prepare_worker, initargs=(stop,)
+  )
+  try:
+    running = {
+      pool.submit(_in_worker, run_one, file, arm, seed, workdir, changes): (arm, seed)
+      for arm, seed in todo
+    }
+    for future in as_completed(running):
+      try:
+        result = future.result()
+      except Exception as error:  # one run's failure is not the others'
+        result = error
+      yield running[future], result
+  except BaseException:
+    stop.set()
+    # Ctrl-C in a terminal has reached the runs too, and they save.
+    enough = threading.Timer(_SAVING, _end_children)
+    enough.start()
+    pool.shutdown(cancel_futures=True)
+    enough.cancel()
+    raise
+  pool.shutdown()

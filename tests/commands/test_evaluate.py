@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tdfusion_jax import cli
+from tdfusion_jax import cli, files
 from tdfusion_jax.metrics.fusion import fusion_metrics
 
 RNG = np.random.default_rng(3)
@@ -100,10 +100,10 @@ def test_what_does_not_fit_is_named(folders, capsys):
 
 def test_sizes_are_looked_at_before_anything_is_measured(folders, capsys, monkeypatch):
   """All files that do not fit are named at once, not one an hour."""
-  from tdfusion_jax.commands import evaluate as command
+  from tdfusion_jax.evaluate import methods
 
   folder, _ = folders
-  monkeypatch.setattr(command, "read_image", None)
+  monkeypatch.setattr(methods, "read_image", None)
   for name in ("n0", "n2"):
     Image.new("L", (12, 10), 9).save(folder / "odd" / f"{name}.png")
   assert evaluate(folder, "--fused", folder / "odd") == 2
@@ -116,7 +116,7 @@ def test_sizes_are_looked_at_before_anything_is_measured(folders, capsys, monkey
 
 
 def test_deep_turned_and_colour_files_are_read_as_fusing_reads_them(folders, capsys):
-  """16 bits are scaled, not cut off at 255; EXIF's rotation is applied; names of metrics may be written anyhow."""
+  """16 bits are scaled, not cut off; EXIF rotates; names of metrics are in any case."""
   folder, images = folders
   for kind in ("ir", "vi", "mean"):
     for index, image in enumerate(images[kind]):
@@ -187,12 +187,32 @@ def test_what_has_no_value_is_said_and_left_out(folders, capsys):
 
 
 def test_a_dataset_in_place_of_folders(folders, capsys, monkeypatch):
-  from tdfusion_jax.commands import evaluate as command
   from tdfusion_jax.data import SyntheticSource
+  from tdfusion_jax.evaluate import methods
 
   source = SyntheticSource("detection", "test", size=(32, 48), count=2)
-  monkeypatch.setattr(command, "get_source", lambda name, root, split: source)
+  monkeypatch.setattr(methods, "get_source", lambda name, root, split: source)
   assert cli.main(["evaluate", "--dataset", "synthetic_det", "--metrics", "EN"]) == 0
   assert "2 pairs" in capsys.readouterr().out
   assert cli.main(["evaluate", "--dataset", "synthetic_det", "--ir", "x"]) == 2
   assert cli.main(["evaluate"]) == 2
+
+
+@pytest.mark.parametrize("suffix", [".md", ".tex", ".csv", ".json"])
+def test_scores_are_written_whole_or_not_at_all(folders, capsys, monkeypatch, suffix):
+  """A disk that is full leaves the file of before, not half of a new one."""
+  folder, _ = folders
+  arguments = ("--fused", folder / "mean", "--metrics", "EN", "--out", folder / "scores")
+  (folder / f"scores{suffix}").write_text("before")
+  replace = files.os.replace
+
+  def full(source, target):
+    if target.suffix == suffix:
+      raise OSError(28, "No space left on device")
+    replace(source, target)
+
+  monkeypatch.setattr(files.os, "replace", full)
+  assert evaluate(folder, *arguments) == 2
+  assert "No space left" in capsys.readouterr().err
+  assert (folder / f"scores{suffix}").read_text() == "before"
+  assert not list(folder.glob(".*.tmp*"))

@@ -1,6 +1,7 @@
 """Sweeps: what they run, what they go on with, what they refuse before anything is trained."""
 
 import json
+import sys
 
 import pytest
 from pixel_task import pixel_task
@@ -8,6 +9,7 @@ from sweeps import SWEEP
 
 from tdfusion_jax.commands import sweep as sweep_command
 from tdfusion_jax.config import ConfigError
+from tdfusion_jax.files import UsageError
 from tdfusion_jax.sweep import compare
 from tdfusion_jax.sweep import run as sweep
 from tdfusion_jax.train import build
@@ -66,6 +68,7 @@ def test_a_moved_sweep_is_still_its_own(tmp_path, monkeypatch):
 
 def fail_or_answer(file, arm, seed, workdir, changes=None):
   """In the place of `sweep.run_one`, in a worker process."""
+  print("epoch 1 G, step 2/9", file=sys.stderr)
   if (arm, seed) == ("infrared", 0):
     raise FloatingPointError("not finite")
   folder = sweep.Path(workdir) / arm / f"seed_{seed}" / "task"
@@ -75,7 +78,7 @@ def fail_or_answer(file, arm, seed, workdir, changes=None):
   return result
 
 
-def test_a_failing_run_does_not_stop_the_others(tmp_path, monkeypatch):
+def test_a_failing_run_does_not_stop_the_others(tmp_path, monkeypatch, capfd):
   monkeypatch.chdir(sweep.Path(__file__).resolve().parents[2])
   monkeypatch.setenv("PYTHONPATH", "tests")
   file = tmp_path / "sweep.toml"
@@ -89,6 +92,10 @@ def test_a_failing_run_does_not_stop_the_others(tmp_path, monkeypatch):
   compared = json.loads((tmp_path / "runs" / "sweep.json").read_text())
   assert list(compared["both"]["mIoU"]["values"]) == ["0", "1"]
   assert list(compared["infrared"]["mIoU"]["values"]) == ["1"]
+  lines = capfd.readouterr().err.splitlines()  # those of a run start with its arm
+  for arm in ("infrared", "both"):
+    for seed in (0, 1):
+      assert f"{arm}, seed {seed}: epoch 1 G, step 2/9" in lines
 
 
 @pytest.mark.parametrize(
@@ -128,5 +135,5 @@ def test_a_sweep_with_another_setting(tmp_path, monkeypatch):
     ["loss.alpha=0.1", "data.crop_size=[32, 40]", "meta.rule=equilibrium"]
   )
   assert given == {"loss.alpha": 0.1, "data.crop_size": [32, 40], "meta.rule": "equilibrium"}
-  with pytest.raises(ConfigError, match="--set loss.alpha: FIELD=VALUE"):
+  with pytest.raises(UsageError, match="--set loss.alpha: FIELD=VALUE"):
     sweep_command._changes(["loss.alpha"])

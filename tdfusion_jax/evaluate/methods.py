@@ -1,0 +1,187 @@
+"""What is measured: pairs, and the methods that fuse them."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from tdfusion_jax import fusers
+from tdfusion_jax.data import find_reader, get_source
+from tdfusion_jax.data.transforms import luminance
+from tdfusion_jax.fusing.arrays import make_fuse_fn
+from tdfusion_jax.images.files import (
+  EXTENSIONS,
+  LINEAR,
+  ImageError,
+  Scale,
+  image_size,
+  list_pairs,
+  read_image,
+)
+
+Method = Callable[[str, np.ndarray, np.ndarray], np.ndarray]
+"""(name of a pair, infrared, visible) -> fused; luminances [H, W], uint8 or float32 in [0, 1]."""
+
+
+class Pairs(NamedTuple):
+  """The pairs to measure on."""
+
+  sizes: Mapping[str, tuple[int, int] | None]
+  """{name of a pair: (height, width), or None if only reading it will show}."""
+  read: Callable[[str], tuple[np.ndarray, np.ndarray]]
+  """name -> luminances of infrared and visible, [H, W] uint8, or float32 in [0, 1]."""
+
+
+def pairs_of_folders(
+  ir_dir: str | Path, vi_dir: str | Path, scale: Scale = LINEAR, vi_scale: Scale = LINEAR
+) -> Pairs:
+  """The pairs of equal names in two folders.
+
+  Args:
+    ir_dir: infrared images.
+    vi_dir: visible images of the same names.
+    scale: range of infrared values.
+    vi_scale: range of visible values.
+
+  Raises:
+    ImageError: files without a partner, or the sizes of a pair differ, all of them listed.
+  """
+  files = {name: (ir, vi) for name, ir, vi in list_pairs(ir_dir, vi_dir)}
+  sizes: dict[str, tuple[int, int] | None] = {}
+  wrong = []
+  for name, (ir, vi) in files.items():
+    sizes[name], other = image_size(ir), image_size(vi)
+    if sizes[name] and other and sizes[name] != other:
+      wrong.append(f"{ir} is {_size(sizes[name])}, {vi} {_size(other)}")
+  if wrong:
+    raise ImageError(f"the images of a pair differ in size: {_few(wrong)}")
+
+  def read(name: str) -> tuple[np.ndarray, np.ndarray]:
+    ir, vi = files[name]
+    return _gray(ir, scale), _gray(vi, vi_scale)
+
+  return Pairs(sizes, read)
+
+
+def pairs_of_dataset(name: str, root: str | None, split: str, *, field: str = "name") -> Pairs:
+  """The pairs of one split of a data set.
+
+  Args:
+    name: a data set's name, or a reader of the user's own as `module:function`.
+    root: where the data set is.
+    split: such as "test".
+    field: what named it, for messages.
+
+  Raises:
+    UsageError, DatasetError: there is no such data set or split.
+  """
+  find_reader(name, field)
+  source = get_source(name, root=root, split=split)
+  index = {pair: i for i, pair in enumerate(source.names)}
+
+  def read(pair: str) -> tuple[np.ndarray, np.ndarray]:
+    sample = source[index[pair]]
+    return sample.ir, sample.vi if sample.vi.ndim == 2 else luminance(sample.vi)
+
+  return Pairs(dict.fromkeys(source.names), read)
+
+
+def method_of_weights(
+  *, run: str | Path | None = None, weights: str | Path | None = None, stretch: bool = False
+) -> Method:
+  """A network: of a run folder, of a weight file, or the one that ships with the package.
+
+  Raises:
+    CheckpointError: no such run or file, or it holds something else.
+  """
+  loaded = fusers.load_fusion(checkpoint_dir=run, weights=weights)
+  fuse = make_fuse_fn(*loaded, stretch=stretch)
+
+  def fused(name: str, ir: np.ndarray, vi: np.ndarray) -> np.ndarray:
+    del name
+    a, b = (_unit(image)[None, ..., None] for image in (ir, vi))
+    return np.clip(np.asarray(fuse(a, b))[0, ..., 0], 0, 1)
+
+  return fused
+
+
+def method_of_folder(folder: str | Path, pairs: Pairs, *, resize: bool = False) -> Method:
+  """Images that any method has fused, named like their pairs.
+
+  Args:
+    folder: holds them.
+    pairs: what they belong to.
+    resize: resize what has another size than its pair (bicubic); otherwise it is an error.
+
+  Raises:
+    ImageError: an image is missing, there twice, or of another size, before anything is measured.
+  """
+  files = _files_of(Path(folder), pairs)
+  if not resize:
+    _check_sizes(files, pairs)
+
+  def fused(name: str, ir: np.ndarray, vi: np.ndarray) -> np.ndarray:
+    del vi
+    image = _gray(files[name])
+    if image.shape == ir.shape:
+      return image
+    if not resize:
+      here = f"{files[name]} is {_size(image.shape)}, its pair {_size(ir.shape)}"
+      raise ImageError(f"{here}; --resize would resize it.")
+    resized = Image.fromarray(_unit(image)).resize(ir.shape[::-1], Image.Resampling.BICUBIC)
+    return np.clip(np.asarray(resized), 0, 1)
+
+  return fused
+
+
+def _files_of(folder: Path, pairs: Pairs) -> dict[str, Path]:
+  """{name of a pair: its fused image}."""
+  if not folder.is_dir():
+    raise ImageError(f"{folder}: no such folder of fused images.")
+  files: dict[str, Path] = {}
+  for file in sorted(folder.iterdir()):
+    if file.suffix.lower() not in EXTENSIONS or file.stem not in pairs.sizes:
+      continue
+    if file.stem in files:
+      raise ImageError(f"{files[file.stem]} and {file} have the same name.")
+    files[file.stem] = file
+  missing = [name for name in pairs.sizes if name not in files]
+  if missing:
+    count = f"{len(missing)} of {len(pairs.sizes)} pairs"
+    raise ImageError(f"{folder}: no fused image for {count}: {some(missing)}")
+  return files
+
+
+def _check_sizes(files: Mapping[str, Path], pairs: Pairs) -> None:
+  wrong = []
+  for name, size in pairs.sizes.items():
+    own = image_size(files[name])
+    if size and own and own != size:
+      wrong.append(f"{files[name]} is {_size(own)}, its pair {_size(size)}")
+  if wrong:
+    raise ImageError(f"{_few(wrong)}; --resize would resize them.")
+
+
+def _gray(file: Path, scale: Scale = LINEAR) -> np.ndarray:
+  """Luminance, [H, W] float32 in [0, 1], of any file that `tdfusion fuse` reads."""
+  image = read_image(file, scale)
+  return luminance(image * 255) if image.shape[-1] == 3 else image[..., 0]
+
+
+def _unit(image: np.ndarray) -> np.ndarray:
+  return image.astype(np.float32) / 255 if image.dtype == np.uint8 else image
+
+
+def _size(shape: Any) -> str:
+  return f"{shape[1]}x{shape[0]}"
+
+
+def _few(lines: list[str]) -> str:
+  return "; ".join(lines[:3]) + (f"; and {len(lines) - 3} more" if len(lines) > 3 else "")
+
+
+def some(names: list[str]) -> str:
+  """The first three of them, for messages."""
+  return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
