@@ -1,4 +1,4 @@
-"""One page about one or several runs, to be opened in a browser: curves, tables, and pictures to compare."""
+"""A page about runs: their settings, scores and curves, and what each makes of some pairs."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -11,11 +11,10 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from tdfusion_jax import weightfiles
-from tdfusion_jax.config import Config, ConfigError, base
+from tdfusion_jax.config import ConfigError, base
 from tdfusion_jax.data import val_batches
-from tdfusion_jax.data.source import Source
 from tdfusion_jax.evaluate.stage import finished_images
-from tdfusion_jax.files import atomic_write
+from tdfusion_jax.files import UsageError, write_text
 from tdfusion_jax.images import pictures
 from tdfusion_jax.images.files import EXTENSIONS, ImageError, read_image, to_bytes
 from tdfusion_jax.meta.state import Params
@@ -29,7 +28,7 @@ def write_report(
   runs: Mapping[str, str | Path],
   out: str | Path,
   *,
-  fused: Mapping[str, str | Path] = {},  # noqa: B006
+  fused: Mapping[str, str | Path] | None = None,
   pairs: int = 6,
   root: str | None = None,
   told: Callable[[str], None] = lambda line: None,
@@ -40,63 +39,70 @@ def write_report(
     runs: {name: run folder}, of the training or of the task stage. The first one's validation pairs
       are shown.
     out: the file.
-    fused: {name: folder of fused images} of other methods, named like the pairs.
+    fused: {name: folder of fused images} of other methods, named like the pairs; None for none.
     pairs: pairs to show; 0 for none.
     root: the data, if it is not where the first run found it.
     told: called with what is being done.
 
   Raises:
-    ConfigError, CheckpointError, DatasetError, ImageError: a run or its data cannot be read.
+    UsageError: a run or its data cannot be read, or do not fit each other.
   """
   out = Path(out)
   if out.is_dir():
-    raise ConfigError(f"{out} is a folder; name the file to write.")
+    raise UsageError(f"{out} is a folder; name the file to write.")
   opened = [open_run(name, Path(path)) for name, path in runs.items()]
-  galleries = (
-    _galleries(opened, {name: Path(path) for name, path in fused.items()}, pairs, root, told)
-    if pairs
-    else []
-  )
+  galleries = []
+  if pairs:
+    folders = {name: Path(path) for name, path in (fused or {}).items()}
+    galleries = _galleries(opened, folders, _Pairs(opened[0], pairs, root), told)
   told("drawing curves")
   page = page_html(opened, galleries)
   try:
-    with atomic_write(out) as temporary:
-      temporary.write_text(page, encoding="utf-8")
+    write_text(out, page)
   except OSError as error:
-    raise ConfigError(f"{out} cannot be written: {error.strerror}.") from error
+    raise UsageError(f"{out} cannot be written: {error.strerror}.") from error
 
 
 def open_run(name: str, path: Path) -> Run:
-  """A run folder's config, metric lines and result; ConfigError if it is none. `name` is what it is called."""
+  """A run folder's config, metric lines and result.
+
+  Args:
+    name: what the page calls it.
+    path: the folder.
+
+  Raises:
+    UsageError: it is no run folder, or cannot be read.
+  """
+  config = ConfigDict(_over(base().to_dict(), _config_of(path)))
+  file = path / "result.json"
+  try:
+    result = json.loads(file.read_text()) if file.is_file() else {}
+  except (OSError, ValueError) as error:
+    raise UsageError(f"{file} cannot be read: {error}.") from error
+  return Run(name, path, config, runfolder.read_metrics(path / "metrics.jsonl"), result)
+
+
+def _config_of(path: Path) -> dict[str, Any]:
+  refusal = f"{path} is not a run folder:"
   try:
     said = _with_tuples(json.loads((path / "config.json").read_text()))
   except FileNotFoundError:
-    raise ConfigError(f"{path} is not a run folder: it holds no config.json.") from None
+    raise UsageError(f"{refusal} it holds no config.json.") from None
   except (OSError, ValueError) as error:
-    raise ConfigError(
-      f"{path} is not a run folder: config.json cannot be read ({error})."
-    ) from error
-  if not isinstance(said, dict) or not all(
-    isinstance(said.get(part), dict) for part in ("data", "task", "loss")
-  ):
-    raise ConfigError(f"{path} is not a run folder: its config.json is another program's.")
-  config = ConfigDict(_over(base().to_dict(), said))
-  result_file = path / "result.json"
-  try:
-    result = json.loads(result_file.read_text()) if result_file.is_file() else {}
-  except (OSError, ValueError) as error:
-    raise ConfigError(f"{result_file} cannot be read: {error}.") from error
-  return Run(name, path, config, runfolder.read_metrics(path / "metrics.jsonl"), result)
+    raise UsageError(f"{refusal} config.json cannot be read ({error}).") from error
+  parts = [said.get(part) if isinstance(said, dict) else None for part in ("data", "task", "loss")]
+  if not all(isinstance(part, dict) for part in parts):
+    raise UsageError(f"{refusal} its config.json is another program's.")
+  return said
 
 
 def _over(defaults: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
   """`said`, and the defaults of fields that an older version did not have."""
-  both = {
-    k: _over(v, said[k])
-    for k, v in defaults.items()
-    if isinstance(v, dict) and isinstance(said.get(k), dict)
-  }
-  return {**defaults, **said, **both}
+  merged = {**defaults, **said}
+  for name, value in defaults.items():
+    if isinstance(value, dict) and isinstance(said.get(name), dict):
+      merged[name] = _over(value, said[name])
+  return merged
 
 
 def _with_tuples(value: Any) -> Any:
@@ -106,55 +112,78 @@ def _with_tuples(value: Any) -> Any:
   return tuple(_with_tuples(item) for item in value) if isinstance(value, list) else value
 
 
+class _Pairs:
+  """The pairs that are shown: the first of the first run's validation."""
+
+  def __init__(self, run: Run, count: int, root: str | None):
+    config = run.config
+    if root is not None:
+      config.data.root = root
+    self.origin = run.path
+    self.source = build.source(config, "val")
+    self.count = min(count, len(self.source))
+    self.names = list(self.source.names[: self.count])
+    self.sizes: dict[str, Any] = {
+      "task_size": tuple(config.data.task_size),
+      "max_boxes": config.data.max_boxes,
+    }
+
+
 def _galleries(
-  runs: list[Run], fused: dict[str, Path], count: int, root: str | None, told: Callable[[str], None]
+  runs: list[Run], fused: dict[str, Path], pairs: _Pairs, told: Callable[[str], None]
 ) -> list[Gallery]:
-  first = runs[0].config
-  if root is not None:
-    first.data.root = root
-  source = build.source(first, "val")
-  count = min(count, len(source))
-  galleries = [Gallery(source.names[i], {}) for i in range(count)]
+  # What can be wrong is found before anything slow begins.
   for run in runs:
-    kind = labels_needed(run.config.task.kind)
-    if kind not in (None, source.kind):
-      raise ConfigError(
-        f"{run.path} is about {kind}, the pairs of {runs[0].path} are not; --pairs=0 leaves the pictures out."
-      )
-  files = {
-    name: _files(name, folder, [gallery.name for gallery in galleries])
-    for name, folder in fused.items()
-  }
-  sizes = {"task_size": tuple(first.data.task_size), "max_boxes": first.data.max_boxes}
-  for gallery, pair in zip(
-    galleries, val_batches(source, batch_size=1, limit=count, **sizes), strict=True
-  ):
-    gallery.layers["infrared"] = pictures.gray(np.asarray(pair.ir)[0, ..., 0])
-    gallery.layers["visible"] = pictures.gray(np.asarray(pair.vi)[0, ..., 0])
+    _check_kind(run, pairs)
+  files = {name: _files(name, folder, pairs.names) for name, folder in fused.items()}
+  galleries = [
+    Gallery(name, layers) for name, layers in zip(pairs.names, _sources(pairs), strict=True)
+  ]
   for run in runs:
-    told(f"looking at {count} pairs with {run.name}")
-    try:
-      every = _layers(run, source, first, count)
-    except ScopeParamShapeError as error:
-      raise ConfigError(
-        f"{run.path} was trained for other classes than {runs[0].path}'s pairs have."
-      ) from error
-    for gallery, layers in zip(galleries, every, strict=True):
+    told(f"looking at {pairs.count} pairs with {run.name}")
+    for gallery, layers in zip(galleries, _layers(run, pairs), strict=True):
       for title, image in layers.items():
+        # What is true is the same for all runs.
         gallery.layers.setdefault(title if title == "true" else f"{run.name}: {title}", image)
-  for name, found in files.items():
-    for gallery, file in zip(galleries, found, strict=True):
-      height, width = next(iter(gallery.layers.values())).shape[:2]
-      pixels = to_bytes(read_image(file))
-      image = Image.fromarray(np.repeat(pixels, 3 // pixels.shape[-1], axis=-1))
-      gallery.layers[f"{name}: fused"] = np.asarray(
-        image.resize((width, height), Image.Resampling.BILINEAR)
-      )
+  for name, images in files.items():
+    for gallery, file in zip(galleries, images, strict=True):
+      size = next(iter(gallery.layers.values())).shape[:2]
+      gallery.layers[f"{name}: fused"] = _picture(file, size)
   return galleries
 
 
+def _check_kind(run: Run, pairs: _Pairs) -> None:
+  """Raises ConfigError if the pairs' labels are not what `run` needs."""
+  kind = labels_needed(run.config.task.kind)
+  if kind not in (None, pairs.source.kind):
+    raise ConfigError(
+      f"{run.path} is about {kind}, the pairs of {pairs.origin} are not; "
+      "--pairs=0 leaves the pictures out."
+    )
+
+
+def _sources(pairs: _Pairs) -> list[dict[str, np.ndarray]]:
+  """Both images of each pair, as every run sees them."""
+  batches = val_batches(pairs.source, batch_size=1, limit=pairs.count, **pairs.sizes)
+  return [
+    {
+      "infrared": pictures.gray(np.asarray(pair.ir)[0, ..., 0]),
+      "visible": pictures.gray(np.asarray(pair.vi)[0, ..., 0]),
+    }
+    for pair in batches
+  ]
+
+
+def _picture(file: Path, size: tuple[int, int]) -> np.ndarray:
+  """[H, W, 3] uint8 of `size`."""
+  pixels = to_bytes(read_image(file))
+  rgb = Image.fromarray(np.repeat(pixels, 3 // pixels.shape[-1], axis=-1))
+  height, width = size
+  return np.asarray(rgb.resize((width, height), Image.Resampling.BILINEAR))
+
+
 def _files(name: str, folder: Path, pairs: list[str]) -> list[Path]:
-  """The fused images of `pairs`, looked for before anything slow begins."""
+  """The fused images of `pairs` in `folder`."""
   if not folder.is_dir():
     raise ImageError(f"{name}: {folder} is no folder of fused images.")
   there = {
@@ -168,35 +197,38 @@ def _files(name: str, folder: Path, pairs: list[str]) -> list[Path]:
   return [there[pair] for pair in pairs]
 
 
-def _layers(run: Run, source: Source, first: Config, count: int) -> list[dict[str, np.ndarray]]:
-  """What one run makes of the first `count` pairs of `source`."""
-  config = run.config
-  task = build.task(config, len(source.classes)) if config.task.kind != "none" else None
-  t_params, t_stats = {}, {}
-  if task is not None:
-    loaded = _weights(run, "t")
-    t_params, t_stats = loaded["params"], loaded.get("batch_stats", {})
-  method = build.method(config, task)
+def _layers(run: Run, pairs: _Pairs) -> list[dict[str, np.ndarray]]:
+  """What one run makes of each pair: {title: [H, W, 3] uint8}."""
+  config, source = run.config, pairs.source
+  task = None
+  if config.task.kind != "none":
+    task = build.task(config, len(source.classes))
   if config.stage == "task":
     folder = Path(config.fused.folder) if config.fused.folder else run.path / "fused"
     source = finished_images(config, source, folder, "val")
-    f_params: Any = {}
-  else:
-    f_params = _weights(run, "f")["params"]
-  g_params = (
-    _weights(run, "g")["params"]
-    if config.stage == "fusion" and config.loss.weights == "learned"
-    else {}
-  )
-  params = Params(f_params, g_params, t_params, t_stats)
-  sizes = {"task_size": tuple(first.data.task_size), "max_boxes": first.data.max_boxes}
-  found = []
-  for pair, seen in inspect_pairs(method, params, source, limit=count, **sizes):
-    layers = pictures_of(pair, seen)  # whose "infrared" is, in the task stage, what T was given
-    found.append(
-      {title: image for title, image in layers.items() if title not in ("infrared", "visible")}
-    )
-  return found
+  params = _params(run, has_task=task is not None)
+  method = build.method(config, task)
+  layers = []
+  try:
+    for pair, seen in inspect_pairs(method, params, source, limit=pairs.count, **pairs.sizes):
+      row = pictures_of(pair, seen)
+      for title in ("infrared", "visible"):  # in the task stage, what T was given in their place
+        del row[title]
+      layers.append(row)
+  except ScopeParamShapeError as error:
+    raise ConfigError(
+      f"{run.path} was trained for other classes than {pairs.origin}'s pairs have."
+    ) from error
+  return layers
+
+
+def _params(run: Run, *, has_task: bool) -> Params:
+  """The networks that the run has trained."""
+  learned = run.config.stage == "fusion" and run.config.loss.weights == "learned"
+  of_f = {} if run.config.stage == "task" else _weights(run, "f")["params"]
+  of_g = _weights(run, "g")["params"] if learned else {}
+  of_t = _weights(run, "t") if has_task else {"params": {}}
+  return Params(of_f, of_g, of_t["params"], of_t.get("batch_stats", {}))
 
 
 def _weights(run: Run, letter: str) -> dict[str, Any]:
