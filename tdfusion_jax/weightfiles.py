@@ -19,24 +19,41 @@ class CheckpointError(UsageError):
 
 
 def save_weights(path: str | Path, variables: Mapping, metadata: Mapping[str, Any]) -> None:
-  """Writes variables to one `.safetensors` file, atomically.
+  """Writes variables to one `.safetensors` file, atomically; equal ones give equal files.
 
   Args:
     path: file to write.
     variables: nested mapping of arrays, {"params": ...}.
     metadata: {"arch": ..., ...}, JSON values.
+
+  Raises:
+    CheckpointError: the file cannot be written.
   """
   path = Path(path)
-  arrays = {
-    "/".join(k): np.ascontiguousarray(v) for k, v in flatten_dict(jax.device_get(variables)).items()
-  }
+  flat = flatten_dict(jax.device_get(variables), sep="/")
+  arrays = {name: np.ascontiguousarray(value) for name, value in flat.items()}
+  texts = {key: json.dumps(value) for key, value in metadata.items()}
   try:
+    data = _in_order(save(arrays, texts))
     with atomic_write(path) as temporary:
-      temporary.write_bytes(
-        save(arrays, {key: json.dumps(value) for key, value in metadata.items()})
-      )
+      temporary.write_bytes(data)
   except (OSError, SafetensorError) as error:
     raise CheckpointError(f"could not write {path}: {error}") from error
+
+
+def _in_order(data: bytes) -> bytes:
+  """A `.safetensors` file with its metadata in order of names.
+
+  The library writes them in an order that differs from call to call, and equal weights are to be
+  equal files, which can be compared by their hash.
+  """
+  size = int.from_bytes(data[:8], "little")  # the format: size of the head, head, arrays
+  head = json.loads(data[8 : 8 + size])
+  metadata = head.pop("__metadata__", {})
+  head = {"__metadata__": dict(sorted(metadata.items())), **head}
+  text = json.dumps(head, separators=(",", ":")).encode()
+  text += b" " * (-len(text) % 8)  # arrays begin at a multiple of 8
+  return len(text).to_bytes(8, "little") + text + data[8 + size :]
 
 
 def load_weights(path: str | Path) -> tuple[dict, dict[str, Any]]:
@@ -51,13 +68,16 @@ def load_weights(path: str | Path) -> tuple[dict, dict[str, Any]]:
   try:
     with safe_open(path, framework="numpy") as file:
       metadata = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
-      arrays = {tuple(key.split("/")): file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+      names = list(file.keys())
+      arrays = {name: file.get_tensor(name) for name in names}
   except (OSError, SafetensorError, json.JSONDecodeError) as error:
     if path.suffix in (".pth", ".pt", ".bin"):
-      message = f"{path} is a PyTorch file; `tdfusion convert {path} --out FILE` makes one that can be used here."
-      raise CheckpointError(message) from error
+      raise CheckpointError(
+        f"{path} is a PyTorch file; `tdfusion convert {path} --out FILE` makes one that can be "
+        "used here."
+      ) from error
     raise CheckpointError(f"{path} is not a readable .safetensors file: {error}") from error
-  return unflatten_dict(arrays), metadata
+  return unflatten_dict(arrays, sep="/"), metadata
 
 
 def match(loaded: dict, like: dict, origin: str) -> dict:
@@ -66,18 +86,17 @@ def match(loaded: dict, like: dict, origin: str) -> dict:
   Raises:
     CheckpointError: names or shapes differ, all of them listed.
   """
-  have: Any = flatten_dict(loaded)
-  want: Any = flatten_dict(like)
-  problems = [f"missing: {'/'.join(k)}" for k in sorted(want.keys() - have.keys())]
-  problems += [f"left over: {'/'.join(k)}" for k in sorted(have.keys() - want.keys())]
-  problems += [
-    f"shape: {'/'.join(k)} is {have[k].shape}, not {want[k].shape}"
-    for k in sorted(have.keys() & want.keys())
-    if have[k].shape != want[k].shape
-  ]
-  problems += [
-    f"not finite: {'/'.join(k)}" for k in sorted(have) if not np.isfinite(np.asarray(have[k])).all()
-  ]
+  have: Any = flatten_dict(loaded, sep="/")
+  want: Any = flatten_dict(like, sep="/")
+  problems = [f"missing: {name}" for name in sorted(want.keys() - have.keys())]
+  problems += [f"left over: {name}" for name in sorted(have.keys() - want.keys())]
+  for name in sorted(have.keys() & want.keys()):
+    if have[name].shape != want[name].shape:
+      problems.append(f"shape: {name} is {have[name].shape}, not {want[name].shape}")
+  for name in sorted(have):
+    if not np.isfinite(np.asarray(have[name])).all():
+      problems.append(f"not finite: {name}")
   if problems:
     raise CheckpointError(f"{origin} does not fit the network:\n  " + "\n  ".join(problems))
-  return unflatten_dict({k: np.asarray(have[k], want[k].dtype) for k in want})
+  fitting = {name: np.asarray(have[name], leaf.dtype) for name, leaf in want.items()}
+  return unflatten_dict(fitting, sep="/")

@@ -17,6 +17,21 @@ def test_weights_round_trip_with_metadata(tmp_path):
   assert [p.name for p in (tmp_path / "w").iterdir()] == ["f.safetensors"]
 
 
+def test_equal_weights_are_equal_files(tmp_path):
+  """Whatever order the library's metadata happen to be in; the file stays one that it reads."""
+  params = {"params": {"b": np.arange(3, dtype=np.float64), "a": np.ones(2, np.float32)}}
+  metadata = {"arch": "fusion", "step": 7, "name": "Grün", "seed": 0, "options": {"x": [1, None]}}
+  written = set()
+  for index in range(8):
+    save_weights(tmp_path / f"{index}.safetensors", params, metadata)
+    written.add((tmp_path / f"{index}.safetensors").read_bytes())
+  assert len(written) == 1
+  loaded, said = load_weights(tmp_path / "7.safetensors")
+  assert said == metadata
+  np.testing.assert_array_equal(loaded["params"]["b"], [0, 1, 2])
+  np.testing.assert_array_equal(loaded["params"]["a"], [1, 1])
+
+
 def test_missing_and_broken_weight_files_are_named(tmp_path):
   with pytest.raises(CheckpointError, match=r"none\.safetensors does not exist"):
     load_weights(tmp_path / "none.safetensors")
