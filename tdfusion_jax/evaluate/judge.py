@@ -1,6 +1,7 @@
 """How good a trained T is: the numbers of the paper's table 2 over a whole data set."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -24,12 +25,11 @@ def judge(
   task_size: tuple[int, int],
   max_boxes: int = 64,
   batch_size: int = 8,
-  track: Callable[[Iterable, int], Iterable] = lambda batches, total: batches,
 ) -> dict[str, float]:
   """T's scores on all pairs of `source`.
 
   Args:
-    task: made with a low `score_threshold` for detection, since average precision wants the whole
+    task: made with a low `score_threshold` for detection, since average precision needs the whole
       curve.
     params: of F, for `fuse`, and of T.
     source: pairs with labels.
@@ -37,7 +37,6 @@ def judge(
     task_size: (H, W) that pairs and labels are resized to.
     max_boxes: rows per image in `DetTarget`.
     batch_size: pairs at a time.
-    track: wraps the batches for a progress display.
 
   Returns:
     {"task_loss": mean over pairs; segmentation: "mIoU", "mAcc", "pixel_accuracy", "IoU/CLASS",
@@ -52,7 +51,7 @@ def judge(
     raise DatasetError(f"{source.describe()}: T cannot be judged without labels")
 
   @compiling.jit
-  def look(params: Params, pair: Pair):
+  def predict(params: Params, pair: Pair):
     images = fuse(params.f, pair.ir, pair.vi)
 
     def loss(row):  # of one image: a batch's loss is no mean over its images for every task
@@ -63,16 +62,21 @@ def judge(
     losses = jax.lax.map(loss, (images, pair.target))
     return losses, task.predict(params.t, params.t_stats, images)
 
-  total, losses, seen = -(-len(source) // batch_size), [], []
+  losses, seen = [], []
   batches = val_batches(source, batch_size=batch_size, task_size=task_size, max_boxes=max_boxes)
-  for pair in track(batches, total):
+  for pair in batches:
+    loss, predictions = jax.device_get(predict(params, jax.tree.map(jnp.asarray, pair)))
+    # Rows that only fill up the last batch are left out.
     valid = np.ones(len(pair.ir), bool) if pair.valid is None else np.asarray(pair.valid)
-    loss, predictions = jax.device_get(look(params, jax.tree.map(jnp.asarray, pair)))
     losses.append(loss[valid])
-    seen.append((*jax.tree.map(lambda leaf, valid=valid: leaf[valid], (predictions, pair.target)),))
+    seen.append(_rows((predictions, pair.target), valid))
   measured = {"task_loss": float(np.concatenate(losses).mean())}
   score = _segmentation if source.kind == "segmentation" else _detection
   return measured | score(seen, source.classes)
+
+
+def _rows(tree: Any, chosen: np.ndarray) -> Any:
+  return jax.tree.map(lambda leaf: leaf[chosen], tree)
 
 
 def _segmentation(seen: list[tuple[dict, SegTarget]], classes: tuple[str, ...]) -> dict[str, float]:
@@ -80,19 +84,18 @@ def _segmentation(seen: list[tuple[dict, SegTarget]], classes: tuple[str, ...]) 
   for predictions, target in seen:
     predicted, true = jnp.asarray(predictions["labels"]), jnp.asarray(target.labels)
     matrix += np.asarray(confusion_matrix(predicted, true, len(classes)), np.int64)
-  found = scores(matrix)
-  per_class = {
-    f"{name}/{c}": float(v)
-    for name in ("IoU", "Acc")
-    for c, v in zip(classes, found[name], strict=True)
-  }
-  return {name: found[name] for name in ("mIoU", "mAcc", "pixel_accuracy")} | per_class
+  by_name = scores(matrix)
+  measured = {name: by_name[name] for name in ("mIoU", "mAcc", "pixel_accuracy")}
+  for name in ("IoU", "Acc"):
+    for title, value in zip(classes, by_name[name], strict=True):
+      measured[f"{name}/{title}"] = float(value)
+  return measured
 
 
 def _detection(seen: list[tuple[dict, DetTarget]], classes: tuple[str, ...]) -> dict[str, float]:
   from tdfusion_jax.metrics.detection import average_precision
 
-  found, true = [], []
+  found, true = [], []  # one item for each image
   for predictions, target in seen:
     for row in range(len(target.valid)):
       kept = predictions["valid"][row]
