@@ -1,4 +1,7 @@
-"""The `tdfusion` command: `tdfusion VERB`, the verbs of `tdfusion_jax.commands`, and `tdfusion train`."""
+"""The `tdfusion` command: the verbs of `tdfusion_jax.commands`, and `tdfusion train`.
+
+Nothing heavy is imported before a verb is known, so that `tdfusion --help` answers at once.
+"""
 
 import argparse
 import importlib
@@ -16,7 +19,15 @@ _TRAIN_EXAMPLE = (
 
 
 def main(argv: list[str] | None = None) -> int:
-  """Runs a verb. Returns 0, or 1 if some files failed, or 2 for an error, told in one line."""
+  """Runs a verb.
+
+  Args:
+    argv: what stands behind `tdfusion`; None takes the command line.
+
+  Returns:
+    0; 1 if some files failed; 2 for an error, reported in one line; 130 after Ctrl-C; 141 if
+    whoever reads the output, such as `head`, has seen enough.
+  """
   arguments = list(sys.argv[1:] if argv is None else argv)
   if arguments[:1] == ["train"] and not {"-h", "--help"} & set(arguments):
     return _train(arguments[1:])
@@ -25,21 +36,20 @@ def main(argv: list[str] | None = None) -> int:
     status = module.run(options)
     sys.stdout.flush()
     return status
-  except BrokenPipeError:  # whoever reads our output, such as `head`, has seen enough
+  except BrokenPipeError:
+    # Python would write what is left to the closed pipe as it ends, and report that.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 141
   except (UsageError, OSError) as error:
     print(f"error: {error}", file=sys.stderr)
     return 2
   except KeyboardInterrupt:
-    print(
-      "; ".join(["interrupted", *filter(None, [getattr(module, "INTERRUPTED", "")])]),
-      file=sys.stderr,
-    )
+    advice = getattr(module, "INTERRUPTED", "")
+    print("interrupted" + (f"; {advice}" if advice else ""), file=sys.stderr)
     return 130
 
 
-def _parse(arguments: list[str]):
+def _parse(arguments: list[str]) -> tuple[Any, argparse.Namespace]:
   """(module of the verb, its options). Only the chosen verb's module is imported."""
   parser = argparse.ArgumentParser(
     "tdfusion", description="Task-driven infrared and visible image fusion."
@@ -66,7 +76,7 @@ def _parse(arguments: list[str]):
     )
     chosen.add_arguments(own)
   options, unknown = parser.parse_known_args(arguments)
-  if unknown:  # told with the usage of the verb, which argparse would not show
+  if unknown:  # reported with the usage of the verb, which argparse would not show
     (own or parser).error(f"unrecognized arguments: {' '.join(unknown)}")
   return chosen, options
 

@@ -2,14 +2,17 @@
 
 import argparse
 
-from tdfusion_jax.convert import files as porting
-from tdfusion_jax.convert.adopt import Changes
 from tdfusion_jax.convert.naming import STYLES
-from tdfusion_jax.weightfiles import CheckpointError
+from tdfusion_jax.convert.rules import DTYPES
+from tdfusion_jax.files import UsageError
 
-ABOUT = """Converts weight files of F, G, SegFormer and YOLOv8 from PyTorch to this package, or with --to back.
-The architecture and whose names a file uses are recognised. No code in a weight file is run."""
-EXAMPLE = "tdfusion convert segformer.b0.512x512.ade.160k.pth --in-channels 1 --num-classes 9 --out t.safetensors"
+ABOUT = """Converts weight files of F, G, SegFormer and YOLOv8 from PyTorch to this package, or with
+--to back. The architecture and whose names a file uses are recognised. No code in a weight file is
+run."""
+EXAMPLE = (
+  "tdfusion convert segformer.b0.512x512.ade.160k.pth --in-channels 1 --num-classes 9 "
+  "--out t.safetensors"
+)
 
 _NAMES = sorted({name for names in STYLES.values() for name in names})
 
@@ -51,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   )
   add(
     "--dtype",
-    choices=porting.DTYPES,
+    choices=DTYPES,
     default="float32",
     help="of the written weights (default: float32)",
   )
@@ -66,19 +69,20 @@ def _positive(text: str) -> int:
 
 def run(options: argparse.Namespace) -> int:
   """Converts or inspects, and says what was done."""
+  from tdfusion_jax.convert import files  # JAX is loaded here, not for --help
+  from tdfusion_jax.convert.adopt import Changes
+
   if options.inspect:
-    print("\n".join(porting.inspect(options.file)))
+    print("\n".join(files.inspect(options.file)))
     return 0
   if not options.out:
-    raise CheckpointError(
-      "--out is missing: where shall the converted weights go? (--inspect writes nothing)"
-    )
+    raise UsageError("--out is missing: the file to write (--inspect writes nothing).")
   if options.backbone_only and options.num_classes:
-    raise CheckpointError("--backbone-only has no classes: leave --num-classes away.")
+    raise UsageError("--backbone-only has no classes: remove --num-classes.")
   changes = Changes(
     options.in_channels, options.num_classes, options.backbone_only, options.fold_imagenet
   )
-  lines = porting.convert(
+  lines = files.convert(
     options.file,
     options.out,
     to=options.to,

@@ -1,10 +1,9 @@
-"""PyTorch weights in and out: state_dicts of NumPy arrays against Linen variables. Imports no PyTorch."""
+"""PyTorch weights in and out: state_dicts of NumPy arrays, and Linen variables. No PyTorch."""
 
 from collections.abc import Mapping
 
 import numpy as np
 
-from tdfusion_jax.convert.adopt import port, unport
 from tdfusion_jax.convert.naming import STYLES
 
 ARCHITECTURES = tuple(STYLES)
@@ -27,12 +26,14 @@ def from_torch(state_dict: Mapping[str, np.ndarray], arch: str, **options) -> di
   Raises:
     ValueError: unknown arch, or keys and shapes that do not fit, all of them listed.
   """
+  from tdfusion_jax.convert.adopt import port  # JAX is loaded on first use, not on import
+
   _check(arch)
   return port(state_dict, arch=arch, options=options).variables
 
 
 def to_torch(variables: Mapping, arch: str, style: str = "upstream") -> dict[str, np.ndarray]:
-  """The inverse of `from_torch`: a state_dict of NumPy arrays, ready for `load_state_dict(strict=True)`.
+  """The inverse of `from_torch`.
 
   Args:
     variables: as `from_torch` gives them.
@@ -40,9 +41,14 @@ def to_torch(variables: Mapping, arch: str, style: str = "upstream") -> dict[str
     style: whose names: "upstream", for SegFormer also "original", "huggingface" or
       "transformers5", for YOLOv8 "ultralytics".
 
+  Returns:
+    A state_dict of NumPy arrays, ready for `load_state_dict(strict=True)`.
+
   Raises:
     ValueError: unknown arch or style.
   """
+  from tdfusion_jax.convert.adopt import unport
+
   _check(arch)
   return unport(variables, arch, style, {})
 

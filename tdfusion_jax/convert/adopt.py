@@ -1,4 +1,4 @@
-"""From anybody's state_dict to Linen variables, with the changes a user may ask for, and back."""
+"""From anybody's state_dict to Linen variables, with the changes a user asks for, and back."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from tdfusion_jax.batch import LUMA
 from tdfusion_jax.convert import naming, restormer, rules, segformer, yolov8
 from tdfusion_jax.convert.recognise import recognise, strip_prefix
 from tdfusion_jax.networks.fusion import FusionNet
@@ -15,7 +16,6 @@ from tdfusion_jax.networks.lossgen import LossNet
 
 TASK_NETWORKS: dict[str, Any] = {"segformer": segformer, "yolov8": yolov8}
 FUSION_NETWORKS: dict[str, type[nn.Module]] = {"fusion": FusionNet, "lossgen": LossNet}
-LUMINANCE = (0.299, 0.587, 0.114)  # BT.601, as everywhere in this package
 
 _STEMS = {
   "segformer": ("params", "backbone", "patch_embed1", "proj"),
@@ -28,13 +28,15 @@ class Ported(NamedTuple):
   """Weights in this package's form, and what is known about them."""
 
   variables: dict
-  source: naming.Source
+  origin: naming.Origin
   options: dict[str, Any]
-  """Keyword arguments of the network: variant, in_channels, num_classes and what the source's code fixes."""
+  """Keyword arguments of the network: variant, in_channels, num_classes, and what the code that the
+  weights come from fixes."""
   passengers: dict[str, np.ndarray]
-  """Arrays without a meaning here (batch counters, mmseg's unused layer), in upstream's names, for the way back."""
+  """Arrays without a meaning here (batch counters, mmseg's unused layer), for the way back; in
+  upstream's names."""
   notes: list[str]
-  """What was left out or made anew."""
+  """What was left out or made anew, a line each."""
 
 
 class Changes(NamedTuple):
@@ -61,32 +63,41 @@ def port(
     arch: which architecture it has to be; None recognises it.
     style: whose names they are; None recognises it.
     changes: see `Changes`.
-    options: of the network, over what names, shapes and source reveal.
+    options: of the network, over what names, shapes and origin reveal.
 
   Raises:
     ValueError: unknown or ambiguous names, keys missing or left over, wrong shapes, values that are
       not finite.
   """
   arrays = strip_prefix({key: np.asarray(value) for key, value in arrays.items()})
-  source = recognise(arrays, arch=arch, style=style)
+  origin = recognise(arrays, arch=arch, style=style)
   _check_finite(arrays)
-  upstream = naming.to_upstream(arrays, source)
+  upstream = naming.to_upstream(arrays, origin)
   changes = changes or Changes()
-  if source.arch in FUSION_NETWORKS:
+  if origin.arch in FUSION_NETWORKS:
     if changes != Changes() or options:
       raise ValueError(
-        f"{source.arch} always has one channel per image and no classes: there is nothing to change."
+        f"{origin.arch} always has one channel per image and no classes: nothing can be changed."
       )
-    shapes = _shapes(FUSION_NETWORKS[source.arch](), restormer.sample_inputs())
+    shapes = _shapes(FUSION_NETWORKS[origin.arch](), restormer.sample_inputs())
     flat = rules.to_ours(restormer.untie(upstream), shapes, restormer.torch_key)
-    return Ported(unflatten_dict(flat), source, {}, {}, [])
-  return _port_task(upstream, source, changes, options or {})
+    return Ported(unflatten_dict(flat), origin, {}, {}, [])
+  return _port_task(upstream, origin, changes, options or {})
 
 
 def unport(
   variables: Mapping, arch: str, style: str, passengers: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-  """The inverse of `port`: a state_dict in the names of `style`, complete for `load_state_dict(strict=True)`.
+  """The inverse of `port`.
+
+  Args:
+    variables: as `port` gives them.
+    arch: "fusion", "lossgen" or a key of `TASK_NETWORKS`.
+    style: whose names the state_dict gets.
+    passengers: as of `Ported`.
+
+  Returns:
+    A state_dict, complete for `load_state_dict(strict=True)`.
 
   Raises:
     ValueError: unknown arch, or a style that it does not have.
@@ -106,9 +117,9 @@ def unport(
   return naming.from_upstream({**upstream, **fixed}, arch, style, backbone=backbone)
 
 
-def _port_task(upstream: dict, source: naming.Source, changes: Changes, given: Mapping) -> Ported:
-  network = TASK_NETWORKS[source.arch]
-  notes = [f"left out: {key}, an ImageNet classifier" for key in source.classifier]
+def _port_task(upstream: dict, origin: naming.Origin, changes: Changes, given: Mapping) -> Ported:
+  network = TASK_NETWORKS[origin.arch]
+  notes = [f"left out: {key}, an ImageNet classifier" for key in origin.classifier]
   fixed = network.fixed(upstream)
   if "decode_head.linear_pred.weight" in upstream and set(naming.CONV_SEG) & set(upstream):
     fixed |= _conv_seg(upstream)
@@ -118,23 +129,20 @@ def _port_task(upstream: dict, source: naming.Source, changes: Changes, given: M
       raise ValueError(f"{key} is {value.shape}, not {fixed[key].shape}.")
     if key == yolov8.DFL and not np.array_equal(value, fixed[key]):
       raise ValueError(
-        f"{key} is not 0, 1, ... {yolov8.BINS - 1}: a distance kernel that this YOLOv8 does not have."
+        f"{key} is not 0, 1, ... {yolov8.BINS - 1}: this YOLOv8 has no such distance kernel."
       )
   passengers = {key: value for key, value in passengers.items() if not _same(value, fixed[key])}
-  options = {
-    **network.options_from(upstream),
-    **naming.OPTIONS.get((source.arch, source.style), {}),
-    **given,
-  }
-  part = {"num_classes": 1} if source.backbone else {}
+  fixed_by_origin = naming.OPTIONS.get((origin.arch, origin.style), {})
+  options = {**network.options_from(upstream), **fixed_by_origin, **given}
+  part = {"num_classes": 1} if origin.backbone else {}  # for a head that is not looked at
   shapes = _shapes(network.build(**{**part, **options}), network.sample_inputs(**options))
-  if source.backbone:
+  if origin.backbone:
     shapes = {path: shape for path, shape in shapes.items() if path[1] == "backbone"}
   flat = rules.to_ours(upstream, shapes, network.torch_key)
-  flat, options, more = _change(flat, options, source, changes)
+  flat, options, more = _change(flat, options, origin, changes)
   if changes.num_classes or changes.backbone_only:  # shapes or keys of the head are others now
     passengers = {key: value for key, value in passengers.items() if key.startswith("backbone.")}
-  return Ported(unflatten_dict(flat), source, options, passengers, notes + more)
+  return Ported(unflatten_dict(flat), origin, options, passengers, notes + more)
 
 
 def _same(one: np.ndarray, other: np.ndarray) -> bool:
@@ -142,15 +150,15 @@ def _same(one: np.ndarray, other: np.ndarray) -> bool:
 
 
 def _change(
-  flat: dict, options: dict, source: naming.Source, changes: Changes
+  flat: dict, options: dict, origin: naming.Origin, changes: Changes
 ) -> tuple[dict, dict, list[str]]:
   notes, flat, options = [], dict(flat), dict(options)
   if changes.fold_imagenet:
-    _fold_imagenet(flat, source.arch)
-    notes.append("input layer: ImageNet's normalisation folded in; it takes images in [0, 1]")
+    _fold_imagenet(flat, origin.arch)
+    notes.append("input layer: ImageNet's normalisation folded in; its images are in [0, 1]")
   wanted = changes.in_channels
   if wanted and wanted != options["in_channels"]:
-    path = (*_STEMS[source.arch], "kernel")
+    path = (*_STEMS[origin.arch], "kernel")
     flat[path] = _rechannel(flat[path], wanted)
     how = "summed over channels" if wanted == 1 else "repeated with the weights of luminance"
     notes.append(f"input layer: {options['in_channels']} -> {wanted} channels, {how}")
@@ -160,23 +168,23 @@ def _change(
     return {path: value for path, value in flat.items() if path[1] == "backbone"}, options, notes
   if changes.num_classes and changes.num_classes != options.get("num_classes"):
     options["num_classes"] = changes.num_classes
-    flat, made = _with_new_classes(flat, options, source.arch)
+    flat, made = _with_new_classes(flat, options, origin.arch)
     notes.append(f"made anew, not trained: {', '.join(made)} ({changes.num_classes} classes)")
   return flat, options, notes
 
 
 def _rechannel(kernel: np.ndarray, wanted: int) -> np.ndarray:
-  """[k, k, C, O] for `wanted` channels, so that a gray image (all channels equal) gives the same output."""
+  """[k, k, C, O] for `wanted` channels; a gray image (all channels equal) gives the same."""
   have = kernel.shape[2]
   if (have, wanted) == (3, 1):
     return kernel.astype(np.float64).sum(axis=2, keepdims=True).astype(kernel.dtype)
   if (have, wanted) == (1, 3):
-    return (kernel * np.asarray(LUMINANCE).reshape(1, 1, 3, 1)).astype(kernel.dtype)
+    return (kernel * np.asarray(LUMA).reshape(1, 1, 3, 1)).astype(kernel.dtype)
   raise ValueError(f"{have} input channels cannot become {wanted}: 3 to 1 and 1 to 3 are possible.")
 
 
 def _fold_imagenet(flat: dict, arch: str) -> None:
-  """conv((x - mean) / std) as a convolution of x. Only the padding at the border is not the same."""
+  """conv((x - mean) / std) as a convolution of x. Only the padding at the border differs."""
   kernel, bias = ((*_STEMS[arch], leaf) for leaf in ("kernel", "bias"))
   if bias not in flat or flat[kernel].shape[2] != 3:
     raise ValueError(
@@ -190,8 +198,8 @@ def _fold_imagenet(flat: dict, arch: str) -> None:
 
 def _with_new_classes(flat: dict, options: dict, arch: str) -> tuple[dict, list[str]]:
   """`flat` with every array of the head that depends on the number of classes fresh from seed 0."""
-  network, module = TASK_NETWORKS[arch].build(**options), TASK_NETWORKS[arch]
-  inputs = module.sample_inputs(**options)
+  module = TASK_NETWORKS[arch]
+  network, inputs = module.build(**options), module.sample_inputs(**options)
   shapes = _shapes(network, inputs)
   fitting = {path for path, shape in shapes.items() if path in flat and flat[path].shape == shape}
   new = {path for path in shapes if path not in fitting or module.is_classifier(path)}
@@ -209,7 +217,7 @@ def _with_new_classes(flat: dict, options: dict, arch: str) -> tuple[dict, list[
 
 
 def _conv_seg(upstream: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-  """mmseg's unused layer of a decode head, which `strict=True` wants all the same."""
+  """The unused layer of mmseg's decode head, which `strict=True` needs all the same."""
   last = upstream["decode_head.linear_pred.weight"]
   return {
     naming.CONV_SEG[0]: np.zeros_like(last),
@@ -217,12 +225,18 @@ def _conv_seg(upstream: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
   }
 
 
+def not_finite(arrays: Mapping[str, np.ndarray]) -> list[str]:
+  """The names of the arrays that hold a NaN or an infinity."""
+  names = []
+  for name, array in arrays.items():
+    # bfloat16, which NumPy does not know, as well.
+    if array.dtype.kind not in "biu" and not np.isfinite(array.astype(np.float64)).all():
+      names.append(name)
+  return names
+
+
 def _check_finite(arrays: Mapping[str, np.ndarray]) -> None:
-  bad = [
-    k
-    for k, v in arrays.items()
-    if v.dtype.kind not in "biu" and not np.isfinite(v.astype(np.float64)).all()
-  ]
+  bad = not_finite(arrays)
   if bad:
     raise ValueError("these weights hold values that are not finite:\n  " + "\n  ".join(bad))
 

@@ -14,21 +14,20 @@ from safetensors.numpy import save_file
 
 from tdfusion_jax.convert import adopt, naming
 from tdfusion_jax.convert.adopt import Changes, Ported
-from tdfusion_jax.convert.naming import Source
+from tdfusion_jax.convert.naming import Origin
 from tdfusion_jax.convert.pth import WeightFileError, read_pth
 from tdfusion_jax.convert.pth_write import write_pth
 from tdfusion_jax.convert.recognise import recognise, strip_prefix
-from tdfusion_jax.files import atomic_write
+from tdfusion_jax.files import UsageError, atomic_write
 from tdfusion_jax.weightfiles import CheckpointError, load_weights, save_weights
 
-DTYPES = ("float32", "float16", "float64", "source")
 # What a training run writes as `arch` of its files.
 _OURS = {name: name for name in naming.STYLES} | {
   "average": "lossgen",
   "segmentation": "segformer",
   "detection": "yolov8",
 }
-_OPTIONS = {"head_eps", "align_corners", "gelu", "norm_eps"}
+_OPTIONS = {"head_eps", "align_corners", "gelu", "norm_eps"}  # what names and shapes do not reveal
 
 
 class Loaded(NamedTuple):
@@ -42,10 +41,12 @@ class Loaded(NamedTuple):
 
 
 def load(path: str | Path) -> Loaded:
-  """Reads a weight file of any format that `tdfusion convert` knows. Runs nothing the file asks for.
+  """Reads a weight file of any format that `tdfusion convert` knows.
+
+  Nothing that the file asks for is run.
 
   Raises:
-    CheckpointError: missing, truncated, another kind of file, or one that wants code to run.
+    CheckpointError: missing, truncated, another kind of file, or one that needs code to run.
   """
   path = Path(path)
   if path.is_dir():
@@ -89,6 +90,13 @@ def understand(
   changes: Changes | None = None,
 ) -> Ported:
   """Weights in this package's form, with `changes`.
+
+  Args:
+    loaded: as from `load`.
+    path: of the file, for messages.
+    arch: which architecture it has to be; None recognises it.
+    style: whose names it uses; None recognises them.
+    changes: see `adopt.Changes`.
 
   Raises:
     CheckpointError: nobody's known names, or names, shapes or values that do not fit.
@@ -136,15 +144,15 @@ def convert(
     Lines that say what was done.
 
   Raises:
-    CheckpointError: see `load` and `understand`; `out` is `source`; values that `dtype` cannot
-      hold.
+    UsageError: `out` is `source`, or has another ending than this package's files.
+    CheckpointError: see `load` and `understand`; values that `dtype` cannot hold.
   """
   source, out = Path(source), Path(out)
   if out.exists() and source.exists() and out.samefile(source):
-    raise CheckpointError(f"{out} is the file that is read; give another name.")
+    raise UsageError(f"{out} is the file that is read; give another name.")
   if to is None and out.suffix != ".safetensors":
-    raise CheckpointError(
-      f"{out}: this package's weights are .safetensors files; for PyTorch's say to whom (--to)."
+    raise UsageError(
+      f"{out}: this package's weights are .safetensors files; --to writes PyTorch's."
     )
   loaded = load(source)
   ported = understand(loaded, source, arch=arch, style=style, changes=changes)
@@ -153,7 +161,8 @@ def convert(
     save_weights(out, variables, _metadata(loaded, ported, source))
   else:
     _write_theirs(out, variables, ported, to)
-  return [*_summary(ported, loaded, source), *ported.notes, *_advice(ported, out, to)]
+  what = f"{source}: {loaded.format} format, {_describe(ported)}"
+  return [what, *ported.notes, *_advice(ported, out, to)]
 
 
 def inspect(path: str | Path) -> list[str]:
@@ -169,18 +178,15 @@ def inspect(path: str | Path) -> list[str]:
     arrays = {"/".join(names): array for names, array in flat.items()}
   total = sum(array.size for array in arrays.values())
   kinds = sorted({str(array.dtype) for array in arrays.values()})
-  lines = [f"{path}: {Path(path).stat().st_size} bytes, {loaded.format} format"]
-  lines.append(f"{len(arrays)} tensors, {total} values, {', '.join(kinds)}")
+  lines = [
+    f"{path}: {Path(path).stat().st_size} bytes, {loaded.format} format",
+    f"{len(arrays)} tensors, {total} values, {', '.join(kinds)}",
+  ]
   try:
     lines.append("holds " + _describe(understand(loaded, path, arch=None, style=None)))
   except CheckpointError as error:
     lines.append(f"cannot be converted as it is: {_guess(loaded)}{error}")
-  bad = [
-    k
-    for k, v in arrays.items()
-    if v.dtype.kind not in "biu" and not np.isfinite(v.astype(float)).all()
-  ]
-  lines += [f"not finite: {name}" for name in bad]
+  lines += [f"not finite: {name}" for name in adopt.not_finite(arrays)]
   for key, value in (loaded.metadata or {}).items():
     if key != "passengers":
       lines.append(f"metadata {key}: {json.dumps(value)}")
@@ -191,43 +197,40 @@ def inspect(path: str | Path) -> list[str]:
 
 def _guess(loaded: Loaded) -> str:
   try:
-    source = recognise(strip_prefix(loaded.arrays))
+    origin = recognise(strip_prefix(loaded.arrays))
   except ValueError:
     return ""
-  return f"it looks like {source.arch} ({source.style}), but "
+  return f"it looks like {origin.arch} ({origin.style}), but "
 
 
 def _looks_like_safetensors(path: Path) -> bool:
   with path.open("rb") as file:
     start = file.read(9)
-  return (
-    len(start) == 9
-    and start[8:] == b"{"
-    and int.from_bytes(start[:8], "little") < path.stat().st_size
-  )
+  head = int.from_bytes(start[:8], "little")  # the format: the size of its JSON, then the JSON
+  return len(start) == 9 and start[8:] == b"{" and head < path.stat().st_size
 
 
 def _cast(variables: dict, dtype: str) -> dict:
-  flat = flatten_dict(variables)
-  if dtype != "source":
-    with np.errstate(over="ignore"):  # told below, by name
-      cast = {path: np.asarray(value).astype(dtype) for path, value in flat.items()}
-    bad = [".".join(path) for path, value in cast.items() if not np.isfinite(value).all()]
-    if bad:
-      raise CheckpointError(f"{dtype} cannot hold the values of: {', '.join(bad)}")
-    flat = cast
-  return unflatten_dict(flat)
+  if dtype == "source":
+    return variables
+  flat = flatten_dict(variables, sep=".")
+  with np.errstate(over="ignore"):  # reported below, by name
+    cast = {name: np.asarray(value).astype(dtype) for name, value in flat.items()}
+  bad = [name for name, value in cast.items() if not np.isfinite(value).all()]
+  if bad:
+    raise CheckpointError(f"{dtype} cannot hold the values of: {', '.join(bad)}")
+  return unflatten_dict(cast, sep=".")
 
 
 def _metadata(loaded: Loaded, ported: Ported, path: Path) -> dict[str, Any]:
   before = loaded.metadata or {}
-  source = ported.source
-  licence = naming.LICENCES.get((source.arch, source.style), naming.NO_LICENCE)
+  origin = ported.origin
+  licence = naming.LICENCES.get((origin.arch, origin.style), naming.NO_LICENCE)
   return {
-    "arch": source.arch,
+    "arch": origin.arch,
     "part": "backbone" if _is_backbone(ported) else "whole",
     "options": ported.options,
-    "source_format": before.get("source_format", f"{loaded.format}, {source.style} names"),
+    "source_format": before.get("source_format", f"{loaded.format}, {origin.style} names"),
     "source_file": before.get("source_file", path.name),
     "source_sha256": before.get("source_sha256") or hashlib.sha256(path.read_bytes()).hexdigest(),
     "licence": before.get("licence", licence),
@@ -237,8 +240,11 @@ def _metadata(loaded: Loaded, ported: Ported, path: Path) -> dict[str, Any]:
 
 
 def _pack(arrays: Mapping[str, np.ndarray]) -> dict[str, list]:
-  data = lambda array: base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()  # noqa: E731
-  return {key: [str(array.dtype), list(array.shape), data(array)] for key, array in arrays.items()}
+  packed = {}
+  for key, array in arrays.items():
+    data = base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()
+    packed[key] = [str(array.dtype), list(array.shape), data]
+  return packed
 
 
 def _unpack(packed: Mapping[str, list]) -> dict[str, np.ndarray]:
@@ -250,7 +256,7 @@ def _unpack(packed: Mapping[str, list]) -> dict[str, np.ndarray]:
 
 def _write_theirs(out: Path, variables: dict, ported: Ported, to: str) -> None:
   try:
-    state_dict = adopt.unport(variables, ported.source.arch, to, ported.passengers)
+    state_dict = adopt.unport(variables, ported.origin.arch, to, ported.passengers)
     if out.suffix != ".safetensors":
       return write_pth(out, state_dict)
   except ValueError as error:
@@ -264,39 +270,32 @@ def _write_theirs(out: Path, variables: dict, ported: Ported, to: str) -> None:
 
 
 def _is_backbone(ported: Ported) -> bool:
-  return ported.source.arch in adopt.TASK_NETWORKS and "num_classes" not in ported.options
+  return ported.origin.arch in adopt.TASK_NETWORKS and "num_classes" not in ported.options
 
 
 def _describe(ported: Ported) -> str:
-  source: Source = ported.source
+  origin: Origin = ported.origin
   part = ", backbone only" if _is_backbone(ported) else ""
   options = ", ".join(f"{key}={value}" for key, value in ported.options.items())
-  return f"{source.arch} ({source.style} names{part})" + (f": {options}" if options else "")
-
-
-def _summary(ported: Ported, loaded: Loaded, path: Path) -> list[str]:
-  return [f"{path}: {loaded.format} format, {_describe(ported)}"]
+  return f"{origin.arch} ({origin.style} names{part})" + (f": {options}" if options else "")
 
 
 def _advice(ported: Ported, out: Path, to: str | None) -> list[str]:
-  lines = [f"written to {out}" + (f", {to} names" if to else "")]
-  arch, options = ported.source.arch, ported.options
   if to is not None:
-    return lines
+    return [f"written to {out}, {to} names"]
+  return [f"written to {out}", _use(ported, out)]
+
+
+def _use(ported: Ported, out: Path) -> str:
+  arch, options = ported.origin.arch, ported.options
   if arch == "fusion":
-    return [
-      *lines,
-      f"use it: tdfusion fuse --weights {out} ..., or train from it with --config.init.f={out}",
-    ]
+    return f"use it: tdfusion fuse --weights {out} ..., or train from it with --config.init.f={out}"
   if arch == "lossgen":
-    return [*lines, f"use it: --config.init.g={out}"]
+    return f"use it: --config.init.g={out}"
   if _is_backbone(ported):
-    return [
-      *lines,
-      "this is a backbone alone: to start a task network from it, convert with --num-classes",
-    ]
+    return "this is a backbone alone: to start a task network from it, convert with --num-classes"
   words = [f"--config.init.t={out}", f"--config.task.variant={options['variant']}"]
-  words += [
-    f"--config.task.options.{key}={value}" for key, value in options.items() if key in _OPTIONS
-  ]
-  return [*lines, f"use it: {' '.join(words)}  (for data of {options['num_classes']} classes)"]
+  for key, value in options.items():
+    if key in _OPTIONS:
+      words.append(f"--config.task.options.{key}={value}")
+  return f"use it: {' '.join(words)}  (for data of {options['num_classes']} classes)"

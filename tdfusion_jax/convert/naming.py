@@ -9,7 +9,7 @@ import numpy as np
 Arrays = dict[str, np.ndarray]
 
 
-class Source(NamedTuple):
+class Origin(NamedTuple):
   """What a state_dict is."""
 
   arch: str
@@ -29,37 +29,23 @@ STYLES = {
   "yolov8": ("upstream", "ultralytics"),
 }
 
+_UPSTREAM = {"head_eps": 1e-3, "align_corners": True, "gelu": "tanh", "norm_eps": 1e-6}
+_ORIGINAL = {"head_eps": 1e-5, "align_corners": False, "gelu": "erf", "norm_eps": 1e-6}
+_HUGGINGFACE = {**_ORIGINAL, "norm_eps": 1e-5}
 # What names and shapes cannot reveal, by where the weights come from.
 OPTIONS = {
-  ("segformer", "upstream"): {
-    "head_eps": 1e-3,
-    "align_corners": True,
-    "gelu": "tanh",
-    "norm_eps": 1e-6,
-  },
-  ("segformer", "original"): {
-    "head_eps": 1e-5,
-    "align_corners": False,
-    "gelu": "erf",
-    "norm_eps": 1e-6,
-  },
-  ("segformer", "huggingface"): {
-    "head_eps": 1e-5,
-    "align_corners": False,
-    "gelu": "erf",
-    "norm_eps": 1e-5,
-  },
+  ("segformer", "upstream"): _UPSTREAM,
+  ("segformer", "original"): _ORIGINAL,
+  ("segformer", "huggingface"): _HUGGINGFACE,
+  ("segformer", "transformers5"): _HUGGINGFACE,
 }
-OPTIONS["segformer", "transformers5"] = OPTIONS["segformer", "huggingface"]
+_NVIDIA = "NVIDIA source licence (non-commercial) if these are NVIDIA's weights"
 LICENCES = {
-  ("segformer", "original"): "NVIDIA source licence (non-commercial) if these are NVIDIA's weights",
-  (
-    "segformer",
-    "huggingface",
-  ): "NVIDIA source licence (non-commercial) if these are NVIDIA's weights",
+  ("segformer", "original"): _NVIDIA,
+  ("segformer", "huggingface"): _NVIDIA,
+  ("segformer", "transformers5"): _NVIDIA,
   ("yolov8", "ultralytics"): "AGPL-3.0 if these are Ultralytics' weights",
 }
-LICENCES["segformer", "transformers5"] = LICENCES["segformer", "huggingface"]
 NO_LICENCE = "no licence stated by the file: the terms of its source apply"
 CONV_SEG = ("decode_head.conv_seg.weight", "decode_head.conv_seg.bias")
 
@@ -95,6 +81,7 @@ _HF_HEAD = {
   "batch_norm": "decode_head.linear_fuse.bn",
   "classifier": "decode_head.linear_pred",
 }
+# By the number of the layer; "" is one without weights.
 _ULTRALYTICS = (
   "backbone.stem",
   "backbone.dark2.0",
@@ -123,21 +110,23 @@ _DETECT = len(_ULTRALYTICS)
 _BACKBONE = {"segformer": ("patch_embed", "block", "norm"), "yolov8": ("stem.", "dark")}
 
 
-def to_upstream(arrays: Mapping[str, np.ndarray], source: Source) -> Arrays:
-  """A state_dict in upstream's names, a backbone's under `backbone.`. Unknown keys stay, for the strict match to list.
+def to_upstream(arrays: Mapping[str, np.ndarray], origin: Origin) -> Arrays:
+  """A state_dict in upstream's names, a backbone's under `backbone.`.
+
+  Unknown keys stay as they are, for the strict match to list.
 
   Raises:
     ValueError: half of a Hugging Face key-value pair is missing.
   """
-  kept = {key: value for key, value in arrays.items() if key not in source.classifier}
-  if source.style == "huggingface":
+  kept = {key: value for key, value in arrays.items() if key not in origin.classifier}
+  if origin.style == "huggingface":
     return _from_huggingface(kept)
-  if source.style == "transformers5":
+  if origin.style == "transformers5":
     return _from_huggingface({_from_transformers5(key): value for key, value in kept.items()})
-  if source.style == "ultralytics":
+  if origin.style == "ultralytics":
     return {_from_ultralytics(key): value for key, value in kept.items()}
-  bare = _BACKBONE.get(source.arch, ())
-  if source.backbone and bare:
+  bare = _BACKBONE.get(origin.arch, ())
+  if origin.backbone and bare:
     return {
       f"backbone.{key}" if key.startswith(bare) else key: value for key, value in kept.items()
     }
@@ -151,6 +140,12 @@ def from_upstream(
 
   A backbone alone has no prefix in upstream's and the original's files, and in the others' the one
   it has there.
+
+  Args:
+    arrays: a state_dict in upstream's names.
+    arch: a key of `STYLES`.
+    style: one of its names.
+    backbone: whether it is a backbone without a head.
 
   Raises:
     ValueError: `style` is none of the architecture's.
@@ -229,11 +224,9 @@ def _from_transformers5(key: str) -> str:
   name = key.removeprefix("segformer.")
   if match := re.fullmatch(r"stages\.(\d)\.blocks\.(\d+)\.(.+)\.(weight|bias)", name):
     stage, index, part, leaf = match.groups()
-    return (
-      f"segformer.encoder.block.{stage}.{index}.{_TRANSFORMERS5[part]}.{leaf}"
-      if part in _TRANSFORMERS5
-      else key
-    )
+    if part not in _TRANSFORMERS5:
+      return key
+    return f"segformer.encoder.block.{stage}.{index}.{_TRANSFORMERS5[part]}.{leaf}"
   if match := re.fullmatch(r"stages\.(\d)\.(patch_embeddings|layer_norm)\.(.+)", name):
     return f"segformer.encoder.{match[2]}.{match[1]}.{match[3]}"
   return re.sub(r"^decode_head\.linear_projections\.", "decode_head.linear_c.", key)

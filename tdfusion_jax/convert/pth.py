@@ -14,9 +14,8 @@ from tdfusion_jax.files import UsageError
 
 _MAX_BYTES = 4 << 30
 _MAX_MODULES = 100_000
-_MAX_SHARING = (
-  16  # tensors may share stored values, as upstream's convolutions do, but not make much of nothing
-)
+# Tensors may share stored values, as upstream's convolutions do, but not make much of nothing.
+_MAX_SHARING = 16
 _ALWAYS_FITS = 64 << 20
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 # Where the weights may be: Ultralytics prefers its moving average, and writes None for what is not
@@ -58,9 +57,8 @@ def read_pth(path: str | Path) -> dict[str, np.ndarray]:
   except Exception as error:  # a hostile pickle can raise anything
     what = _what(path)
     refused = isinstance(error, pickle.UnpicklingError) and str(error).startswith("refused")
-    if refused and (
-      "asks for" in str(error) or not what
-    ):  # else it was no pickle in the first place
+    # What is no pickle in the first place asks for nothing.
+    if refused and ("asks for" in str(error) or not what):
       raise WeightFileError(f"{path}: {error}") from None
     raise WeightFileError(
       f"{path} is not a readable PyTorch weight file: {what or _one_line(error)}"
@@ -96,10 +94,10 @@ def _one_line(error: Exception) -> str:
   return f"its pickle is damaged ({type(error).__name__}{': ' * bool(text)}{text})"
 
 
-Read = Callable[[Storage], bytes]
+ReadStorage = Callable[[Storage], bytes]
 
 
-def _open_zip(archive: zipfile.ZipFile, path: Path) -> tuple[Any, Read]:
+def _open_zip(archive: zipfile.ZipFile, path: Path) -> tuple[Any, ReadStorage]:
   """(unpickled object, reader of its storages) of PyTorch 1.6 and newer."""
   pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
   if len(pickles) != 1:
@@ -121,7 +119,7 @@ def _open_zip(archive: zipfile.ZipFile, path: Path) -> tuple[Any, Read]:
   return found, lambda storage: archive.read(f"{root}data/{storage.key}")
 
 
-def _open_legacy(file, path: Path) -> tuple[Any, Read]:
+def _open_legacy(file, path: Path) -> tuple[Any, ReadStorage]:
   """The same of older files: four pickles, a list of storage keys, then the storages themselves."""
   if Unpickler(file).load() != _LEGACY_MAGIC:
     raise pickle.UnpicklingError("no PyTorch header")
@@ -132,6 +130,8 @@ def _open_legacy(file, path: Path) -> tuple[Any, Read]:
   storages: dict[str, Storage] = {}
 
   class Noting(Unpickler):
+    """Keeps the storages that are named."""
+
     def persistent_load(self, pid):
       storage = super().persistent_load(pid)
       storages[storage.key] = storage
@@ -153,14 +153,15 @@ def _open_legacy(file, path: Path) -> tuple[Any, Read]:
   return found, lambda storage: blocks[storage.key]
 
 
-def _collect(found: Any, read: Read, path: Path) -> dict[str, np.ndarray]:
+def _collect(found: Any, read: ReadStorage, path: Path) -> dict[str, np.ndarray]:
   tensors = _tensors_of(found)
   if not tensors:
     raise WeightFileError(f"{path} does not hold a state_dict (names to tensors).")
-  total = sum(
-    int(np.prod(t.size, dtype=object)) * np.dtype(t.storage.dtype).itemsize
-    for t in tensors.values()
-  )
+  total = 0
+  for tensor in tensors.values():
+    # Python's numbers: those of NumPy would overflow where a file lies.
+    count = int(np.prod(tensor.size, dtype=object))
+    total += count * np.dtype(tensor.storage.dtype).itemsize
   if total > _MAX_BYTES:
     raise WeightFileError(f"{path} holds tensors of more than {_MAX_BYTES >> 30} GiB; refused.")
   if total > max(_ALWAYS_FITS, _MAX_SHARING * path.stat().st_size):
@@ -171,7 +172,7 @@ def _collect(found: Any, read: Read, path: Path) -> dict[str, np.ndarray]:
 
 
 def _tensors_of(found: Any) -> dict[str, Tensor] | None:
-  """Names to tensors, from a state_dict, a module, or a dict around one; None if there is nothing like that."""
+  """Names to tensors, from a state_dict, a module, or a dict around one; None if it is neither."""
   if isinstance(found, Stub):
     return _walk(found)
   if not isinstance(found, dict) or not found:
@@ -200,10 +201,8 @@ def _walk(module: Stub) -> dict[str, Tensor]:
     if not isinstance(state, dict):
       continue
     hidden = state.get("_non_persistent_buffers_set") or ()
-    for name, value in {
-      **(state.get("_parameters") or {}),
-      **(state.get("_buffers") or {}),
-    }.items():
+    own = {**(state.get("_parameters") or {}), **(state.get("_buffers") or {})}
+    for name, value in own.items():
       if isinstance(value, Tensor) and name not in hidden:
         tensors[f"{prefix}{name}"] = value
     children = list((state.get("_modules") or {}).items())
@@ -211,7 +210,7 @@ def _walk(module: Stub) -> dict[str, Tensor]:
   return tensors
 
 
-def _array(name: str, tensor: Tensor, read: Read) -> np.ndarray:
+def _array(name: str, tensor: Tensor, read: ReadStorage) -> np.ndarray:
   storage, offset, size, stride = tensor
   data = np.frombuffer(read(storage), storage.dtype)
   if len(size) != len(stride) or min((offset, *stride, *size), default=0) < 0:

@@ -1,4 +1,7 @@
-"""Writes a state_dict as `torch.save` would, without PyTorch: `torch.load(weights_only=True)` reads it."""
+"""Writes a state_dict as `torch.save` would, without PyTorch.
+
+`torch.load(weights_only=True)` reads it.
+"""
 
 import struct
 import zipfile
@@ -26,41 +29,36 @@ def write_pth(path: str | Path, state_dict: Mapping[str, np.ndarray]) -> None:
   for key, array in arrays.items():
     if array.dtype not in STORAGES:
       raise ValueError(f"{key} has dtype {array.dtype}, which PyTorch does not have.")
+  parts = {"data.pkl": _pickle(arrays), "byteorder": b"little"}
+  for number, array in enumerate(arrays.values()):
+    little = array.astype(array.dtype.newbyteorder("<"), copy=False)
+    parts[f"data/{number}"] = little.tobytes()
+  parts["version"] = b"3\n"
   with (
     atomic_write(path) as temporary,
     zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive,
   ):
-    write = lambda name, data: archive.writestr(zipfile.ZipInfo(f"archive/{name}", _EPOCH), data)  # noqa: E731
-    write("data.pkl", _pickle(arrays))
-    write("byteorder", b"little")
-    for number, array in enumerate(arrays.values()):
-      write(f"data/{number}", array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
-    write("version", b"3\n")
+    for name, data in parts.items():
+      archive.writestr(zipfile.ZipInfo(f"archive/{name}", _EPOCH), data)
 
 
 def _pickle(arrays: Mapping[str, np.ndarray]) -> bytes:
-  """The opcodes of pickle protocol 2 for {key: tensor}; Python's pickler would need PyTorch to name its functions."""
+  """The opcodes of pickle protocol 2 for {key: tensor}.
+
+  Python's pickler would need PyTorch to name its functions.
+  """
   out = [b"\x80\x02}("]
   for number, (key, array) in enumerate(arrays.items()):
     strides = [s // array.itemsize for s in array.strides]
-    storage = [
-      _text("storage"),
-      _global("torch", STORAGES[array.dtype]),
-      _text(str(number)),
-      _text("cpu"),
-    ]
-    storage.append(_integer(array.size))
+    kind = _global("torch", STORAGES[array.dtype])
+    storage = [_text("storage"), kind, _text(str(number)), _text("cpu"), _integer(array.size)]
     out += [_text(key), _global("torch._utils", "_rebuild_tensor_v2")]
-    # persistent id of the storage, offset, size, stride, requires_grad, hooks; then the call
-    out += [
-      b"(",
-      _tuple(storage),
-      b"Q",
-      _integer(0),
-      _tuple(map(_integer, array.shape)),
-      _tuple(map(_integer, strides)),
-    ]
-    out += [b"\x89", _global("collections", "OrderedDict"), b")Rt", b"R"]
+    out += [b"(", _tuple(storage), b"Q"]  # persistent id of the storage
+    out += [_integer(0)]  # offset
+    out += [_tuple(map(_integer, array.shape)), _tuple(map(_integer, strides))]
+    out += [b"\x89"]  # requires_grad: False
+    out += [_global("collections", "OrderedDict"), b")R"]  # hooks: none
+    out += [b"t", b"R"]  # the end of the arguments, and the call
   return b"".join([*out, b"u."])
 
 

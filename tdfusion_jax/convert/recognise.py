@@ -4,10 +4,15 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 
-from tdfusion_jax.convert.naming import CONV_SEG, STYLES, Source
+from tdfusion_jax.convert.naming import CONV_SEG, STYLES, Origin
 
 _HEAD = ("head.weight", "head.bias")
 _CLASSIFIER = ("classifier.weight", "classifier.bias")
+# (style, where its first layer is)
+_HUGGING_FACE = (
+  ("huggingface", "encoder.patch_embeddings.0"),
+  ("transformers5", "stages.0.patch_embeddings"),
+)
 
 
 def strip_prefix(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -19,7 +24,7 @@ def strip_prefix(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def recognise(
   keys: Collection[str], *, arch: str | None = None, style: str | None = None
-) -> Source:
+) -> Origin:
   """What the keys of a state_dict belong to.
 
   Args:
@@ -32,63 +37,71 @@ def recognise(
   """
   if arch is not None and arch not in STYLES:
     raise ValueError(f"architecture {arch!r} is not known; there are: {', '.join(STYLES)}.")
-  every = sorted({name for names in STYLES.values() for name in names})
-  if style is not None and style not in (STYLES[arch] if arch else every):
-    raise ValueError(
-      f"naming {style!r} is not known here; there are: {', '.join(STYLES[arch] if arch else every)}."
-    )
-  candidates = [
-    s for s in _candidates(set(keys)) if arch in (None, s.arch) and style in (None, s.style)
-  ]
+  styles = STYLES[arch] if arch else sorted({name for names in STYLES.values() for name in names})
+  if style is not None and style not in styles:
+    raise ValueError(f"naming {style!r} is not known here; there are: {', '.join(styles)}.")
+  candidates = []
+  for candidate in _candidates(set(keys)):
+    if arch in (None, candidate.arch) and style in (None, candidate.style):
+      candidates.append(candidate)
   if len(candidates) == 1:
     return candidates[0]
   if not candidates:
     some = ", ".join(sorted(keys)[:5])
     wish = " ".join(filter(None, [arch, style])) or "known network"
     raise ValueError(f"these names belong to no {wish}; the first are: {some}.")
-  listed = ", ".join(f"{s.arch} ({s.style})" for s in candidates)
-  raise ValueError(f"these names fit several sources: {listed}. Say which, with --arch and --from.")
+  listed = ", ".join(f"{each.arch} ({each.style})" for each in candidates)
+  raise ValueError(f"these names fit several sources: {listed}. Choose one with --arch and --from.")
 
 
-def _candidates(keys: set[str]) -> list[Source]:
-  has = lambda *names: keys.issuperset(names)  # noqa: E731
+def _candidates(keys: set[str]) -> list[Origin]:
+  return [*_restormers(keys), *_segformers(keys), *_yolos(keys)]
+
+
+def _any_starts(keys: set[str], *prefixes: str) -> bool:
+  return any(key.startswith(prefixes) for key in keys)
+
+
+def _restormers(keys: set[str]) -> list[Origin]:
+  """F and G, which begin alike and end in layers of their own."""
   found = []
-  if any(key.startswith("encoder1.0.attn.") for key in keys):
-    if any(key.startswith(("project_out_0.", "project_out_1.")) for key in keys):
-      found.append(Source("fusion", "upstream", False))
-    if any(key.startswith(("out1.", "out2", "out3.")) for key in keys):
-      found.append(Source("lossgen", "upstream", False))
-  if has("backbone.patch_embed1.proj.weight"):
-    whole = any(key.startswith("decode_head.") for key in keys)
+  if _any_starts(keys, "encoder1.0.attn."):
+    if _any_starts(keys, "project_out_0.", "project_out_1."):
+      found.append(Origin("fusion", "upstream", False))
+    if _any_starts(keys, "out1.", "out2", "out3."):
+      found.append(Origin("lossgen", "upstream", False))
+  return found
+
+
+def _segformers(keys: set[str]) -> list[Origin]:
+  whole = _any_starts(keys, "decode_head.")
+  found = []
+  if "backbone.patch_embed1.proj.weight" in keys:
     # Both name alike, but the original carries mmseg's unused layer along.
-    styles = (
-      ("original",)
-      if keys.intersection(CONV_SEG)
-      else ("upstream",)
-      if whole
-      else ("upstream", "original")
-    )
-    found += [Source("segformer", style, not whole) for style in styles]
-  if has("patch_embed1.proj.weight"):
+    styles = ["upstream"] if whole else ["upstream", "original"]
+    if not keys.isdisjoint(CONV_SEG):
+      styles = ["original"]
+    found += [Origin("segformer", style, not whole) for style in styles]
+  if "patch_embed1.proj.weight" in keys:
     present = tuple(key for key in _HEAD if key in keys)
-    styles = ("original",) if present else ("upstream", "original")
-    found += [Source("segformer", style, True, present) for style in styles]
+    styles = ["original"] if present else ["upstream", "original"]
+    found += [Origin("segformer", style, True, present) for style in styles]
+  present = tuple(key for key in _CLASSIFIER if key in keys)
   for prefix in ("segformer.", ""):
-    for style, first in (
-      ("huggingface", "encoder.patch_embeddings.0"),
-      ("transformers5", "stages.0.patch_embeddings"),
-    ):
-      if has(f"{prefix}{first}.proj.weight"):
-        whole = any(key.startswith("decode_head.") for key in keys)
-        present = tuple(key for key in _CLASSIFIER if key in keys)
-        found.append(Source("segformer", style, not whole, present))
-  if has("backbone.stem.conv.weight"):
-    found.append(Source("yolov8", "upstream", not has("cv3.0.2.weight")))
-  if has("stem.conv.weight", "dark2.0.conv.weight"):
-    found.append(Source("yolov8", "upstream", True))
+    for style, first in _HUGGING_FACE:
+      if f"{prefix}{first}.proj.weight" in keys:
+        found.append(Origin("segformer", style, not whole, present))
+  return found
+
+
+def _yolos(keys: set[str]) -> list[Origin]:
+  found = []
+  if "backbone.stem.conv.weight" in keys:
+    found.append(Origin("yolov8", "upstream", "cv3.0.2.weight" not in keys))
+  if keys.issuperset(("stem.conv.weight", "dark2.0.conv.weight")):
+    found.append(Origin("yolov8", "upstream", True))
   for prefix in ("model.", "model.model."):
-    if has(f"{prefix}0.conv.weight", f"{prefix}2.cv1.conv.weight"):
-      found.append(
-        Source("yolov8", "ultralytics", not any(key.startswith(f"{prefix}22.") for key in keys))
-      )
+    if keys.issuperset((f"{prefix}0.conv.weight", f"{prefix}2.cv1.conv.weight")):
+      # Their layer 22 is the head.
+      found.append(Origin("yolov8", "ultralytics", not _any_starts(keys, f"{prefix}22.")))
   return found

@@ -1,4 +1,7 @@
-"""Upstream's names for F and G: every convolution is stored twice, as `x.weight` and as `x.conv.weight`."""
+"""Upstream's names for F and G.
+
+Every convolution is stored twice, as `x.weight` and as `x.conv.weight`.
+"""
 
 from collections.abc import Mapping
 
@@ -7,7 +10,10 @@ import numpy as np
 
 from tdfusion_jax.convert.rules import Path
 
+# Layers of whole kernels; the other convolutions are pointwise or depthwise.
 _SPATIAL = {
+  "out1",
+  "out3",
   "project_in_1",
   "project_in_2",
   "patch_embed1",
@@ -15,15 +21,18 @@ _SPATIAL = {
   "project_out_0",
   "project_out_1",
 }
-_SPATIAL |= {"out1", "out3"}
 
 
 def sample_inputs(**_) -> tuple:
+  """Two images, as F and G take them, for the shapes of their parameters."""
   return jnp.zeros((1, 8, 8, 1)), jnp.zeros((1, 8, 8, 1))
 
 
 def torch_key(path: Path) -> tuple[str, str]:
-  """("params", "encoder1_0", "attn", "qkv", "kernel") -> ("encoder1.0.attn.qkv.weight", "pointwise")."""
+  """PyTorch's name and the kind of layout of a parameter.
+
+  ("params", "encoder1_0", "attn", "qkv", "kernel") -> ("encoder1.0.attn.qkv.weight", "pointwise").
+  """
   names = list(path[1:])
   head, _, index = names[0].rpartition("_")
   if head.startswith(("encoder", "decoder")):

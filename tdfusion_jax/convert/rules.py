@@ -1,4 +1,4 @@
-"""Layouts of PyTorch's arrays against ours, and the strict matching of one naming with the other."""
+"""Layouts of PyTorch's arrays and ours, and the strict matching of one naming with the other."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -6,18 +6,24 @@ from typing import Any
 import numpy as np
 
 Path = tuple[str, ...]
+"""Where an array is among the variables, such as ("params", "encoder1_0", "attn", "kernel")."""
+
+DTYPES = ("float32", "float16", "float64", "source")
+"""Of converted weights; "source" keeps the file's."""
 
 # kind -> (PyTorch layout to ours, ours to PyTorch's)
 LAYOUTS: dict[str, tuple[Callable, Callable]] = {
   "same": (lambda a: a, lambda a: a),
-  "conv": (lambda a: a.transpose(2, 3, 1, 0), lambda a: a.transpose(3, 2, 0, 1)),  # OIHW <-> HWIO
-  "pointwise": (lambda a: a[:, :, 0, 0].T, lambda a: a.T[:, :, None, None]),  # OI11 <-> IO
-  "depthwise": (
-    lambda a: a[:, 0].transpose(1, 2, 0),
-    lambda a: a.transpose(2, 0, 1)[:, None],
-  ),  # C1HW <-> HWC
-  "dense": (lambda a: a.T, lambda a: a.T),  # OI <-> IO
-  "heads": (lambda a: a[:, 0, 0], lambda a: a[:, None, None]),  # [heads, 1, 1] <-> [heads]
+  # OIHW <-> HWIO
+  "conv": (lambda a: a.transpose(2, 3, 1, 0), lambda a: a.transpose(3, 2, 0, 1)),
+  # OI11 <-> IO
+  "pointwise": (lambda a: a[:, :, 0, 0].T, lambda a: a.T[:, :, None, None]),
+  # C1HW <-> HWC
+  "depthwise": (lambda a: a[:, 0].transpose(1, 2, 0), lambda a: a.transpose(2, 0, 1)[:, None]),
+  # OI <-> IO
+  "dense": (lambda a: a.T, lambda a: a.T),
+  # [heads, 1, 1] <-> [heads]
+  "heads": (lambda a: a[:, 0, 0], lambda a: a[:, None, None]),
 }
 
 
@@ -26,7 +32,15 @@ def to_ours(
   shapes: Mapping[Path, tuple[int, ...]],
   torch_key: Callable[[Path], tuple[str, str]],
 ) -> dict[Path, np.ndarray]:
-  """Takes every array of `shapes` out of `state_dict`.
+  """Every array of `shapes`, out of `state_dict`.
+
+  Args:
+    state_dict: PyTorch's names and arrays.
+    shapes: {path: shape} of our variables.
+    torch_key: path -> (PyTorch's name, a kind in `LAYOUTS`).
+
+  Returns:
+    {path: array}.
 
   Raises:
     ValueError: keys missing, keys left over or shapes that differ, all of them listed.
@@ -39,15 +53,14 @@ def to_ours(
   for path, (key, kind) in names.items():
     if key not in state_dict:
       continue
-    array = np.asarray(state_dict[key])
-    if array.ndim != LAYOUTS[kind][1](np.zeros(shapes[path], bool)).ndim:
-      problems.append(f"shape: {key} is {array.shape}, which does not fit {shapes[path]}")
+    array, shape = np.asarray(state_dict[key]), shapes[path]
+    to_our_layout, to_their_layout = LAYOUTS[kind]
+    if array.ndim != to_their_layout(np.zeros(shape, bool)).ndim:
+      problems.append(f"shape: {key} is {array.shape}, which does not fit {shape}")
       continue
-    flat[path] = np.ascontiguousarray(LAYOUTS[kind][0](array))
-    if flat[path].shape != shapes[path]:
-      problems.append(
-        f"shape: {key} is {array.shape}, here {flat[path].shape} instead of {shapes[path]}"
-      )
+    flat[path] = np.ascontiguousarray(to_our_layout(array))
+    if flat[path].shape != shape:
+      problems.append(f"shape: {key} is {array.shape}, here {flat[path].shape} instead of {shape}")
   if problems:
     raise ValueError("these weights do not fit the network:\n  " + "\n  ".join(problems))
   return flat

@@ -1,4 +1,7 @@
-"""Upstream's names for SegFormer: `backbone.block1.0.attn.q.weight`, `decode_head.linear_c4.proj.weight`."""
+"""Upstream's names for SegFormer.
+
+Such as `backbone.block1.0.attn.q.weight` and `decode_head.linear_c4.proj.weight`.
+"""
 
 from collections.abc import Mapping
 
@@ -14,7 +17,9 @@ _MODULES |= {f"linear_c{level}": f"linear_c{level}.proj" for level in (1, 2, 3, 
 
 
 def options_from(state_dict: Mapping[str, np.ndarray]) -> dict:
-  """`variant`, `in_channels` and, unless it is a backbone alone, `num_classes`, from names and shapes.
+  """What names and shapes reveal: `variant`, `in_channels` and `num_classes`.
+
+  A backbone alone has no `num_classes`.
 
   Raises:
     ValueError: not a SegFormer in upstream's naming, or sizes that are no variant's.
@@ -25,6 +30,7 @@ def options_from(state_dict: Mapping[str, np.ndarray]) -> dict:
   for key, axes in wanted.items():
     if key not in state_dict or state_dict[key].ndim != axes:
       raise ValueError(f"not a SegFormer: {key} is missing or has not {axes} axes.")
+  # (stage, index) of every transformer block
   blocks = {tuple(key.split(".")[1:3]) for key in state_dict if key.startswith("backbone.block")}
   depths = tuple(sum(name == f"block{stage}" for name, _ in blocks) for stage in (1, 2, 3, 4))
   width = state_dict[first].shape[0]
@@ -33,8 +39,10 @@ def options_from(state_dict: Mapping[str, np.ndarray]) -> dict:
   ]
   if not fitting:
     raise ValueError(f"no SegFormer variant starts with width {width} and has {depths} blocks.")
-  found = {"variant": fitting[0], "in_channels": state_dict[first].shape[1]}
-  return {**found, **({"num_classes": state_dict[last].shape[0]} if whole else {})}
+  options = {"variant": fitting[0], "in_channels": state_dict[first].shape[1]}
+  if whole:
+    options["num_classes"] = state_dict[last].shape[0]
+  return options
 
 
 def is_classifier(path: Path) -> bool:
@@ -49,11 +57,15 @@ def build(num_classes: int, variant: str = "b0", in_channels: int = 1, **options
 
 
 def sample_inputs(in_channels: int = 1, **_) -> tuple:
+  """An image, as the network takes it, for the shapes of its variables."""
   return (jnp.zeros((1, 32, 32, in_channels)),)
 
 
 def torch_key(path: Path) -> tuple[str, str]:
-  """("params", "decode_head", "bn", "scale") -> ("decode_head.linear_fuse.bn.weight", "same")."""
+  """PyTorch's name and the kind of layout of a variable.
+
+  ("params", "decode_head", "bn", "scale") -> ("decode_head.linear_fuse.bn.weight", "same").
+  """
   *modules, leaf = path[1:]
   if leaf == "linear_fuse":  # a plain parameter here
     return "decode_head.linear_fuse.conv.weight", "pointwise"

@@ -80,6 +80,7 @@ class Stub(metaclass=_Inert):
   state: Any = None
 
   def __new__(cls, *_, **__):
+    """An empty one, whatever the file passes."""
     return object.__new__(cls)
 
   def __setstate__(self, state):
@@ -91,7 +92,7 @@ class Stub(metaclass=_Inert):
   def append(self, value):  # of pickled list subclasses
     """Forgets the value."""
 
-  def extend(self, values):
+  def extend(self, values):  # likewise
     """Forgets the values."""
 
 
@@ -187,9 +188,8 @@ class Unpickler(pickle._Unpickler):
 
   def _build(self):
     state = self.stack.pop()
-    if not isinstance(
-      self.stack[-1], Stub | _Dict
-    ):  # else it would set attributes of our own functions
+    # Anything else would be a way to set attributes of our own functions.
+    if not isinstance(self.stack[-1], Stub | _Dict):
       raise pickle.UnpicklingError("refused: state for what has none")
     self.stack[-1].__setstate__(state)
 
@@ -203,6 +203,7 @@ class Unpickler(pickle._Unpickler):
   }
 
   def find_class(self, module: str, name: str):
+    """What stands for `module.name`: nothing that the file names is imported."""
     origin = f"{module}.{name}"
     if origin in _KNOWN:
       return _KNOWN[origin]
@@ -211,6 +212,7 @@ class Unpickler(pickle._Unpickler):
     return _Inert("Stub", (Stub,), {"origin": origin})
 
   def persistent_load(self, pid):
+    """The `Storage` that a tensor refers to."""
     if not isinstance(pid, tuple) or len(pid) < 5:
       raise pickle.UnpicklingError("refused: an unknown kind of stored object")
     kind, storage, key, _, count = pid[:5]

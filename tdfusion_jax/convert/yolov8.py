@@ -13,7 +13,9 @@ DFL = "dfl.conv.weight"
 
 
 def options_from(state_dict: Mapping[str, np.ndarray]) -> dict:
-  """`variant`, `in_channels` and, unless it is a backbone alone, `num_classes`, from names and shapes.
+  """What names and shapes reveal: `variant`, `in_channels` and `num_classes`.
+
+  A backbone alone has no `num_classes`.
 
   Raises:
     ValueError: not a YOLOv8 in upstream's naming, or sizes that are no variant's.
@@ -28,8 +30,10 @@ def options_from(state_dict: Mapping[str, np.ndarray]) -> dict:
   fitting = [name for name, (_, factor, _) in VARIANTS.items() if int(64 * factor) == width]
   if not fitting:
     raise ValueError(f"no YOLOv8 variant starts with width {width}.")
-  found = {"variant": fitting[0], "in_channels": channels}
-  return {**found, **({"num_classes": state_dict[last].shape[0]} if whole else {})}
+  options = {"variant": fitting[0], "in_channels": channels}
+  if whole:
+    options["num_classes"] = state_dict[last].shape[0]
+  return options
 
 
 def is_classifier(path: Path) -> bool:
@@ -44,11 +48,15 @@ def build(num_classes: int, variant: str = "n", in_channels: int = 1) -> YOLOv8:
 
 
 def sample_inputs(in_channels: int = 1, **_) -> tuple:
+  """An image, as the network takes it, for the shapes of its variables."""
   return (jnp.zeros((1, 32, 32, in_channels)),)
 
 
 def torch_key(path: Path) -> tuple[str, str]:
-  """("params", "backbone", "dark2_1", "m_0", "cv1", "conv", "kernel") -> its dotted name and "conv"."""
+  """PyTorch's name and the kind of layout of a variable.
+
+  ("params", "backbone", "dark2_1", "m_0", "cv1", "conv", "kernel") -> its dotted name, "conv".
+  """
   *modules, leaf = path[1:]
   names = []
   for name in modules:
@@ -57,9 +65,8 @@ def torch_key(path: Path) -> tuple[str, str]:
     head, *indices = name.split("_")
     names += [head, *indices] if indices and all(i.isdigit() for i in indices) else [name]
   if leaf == "kernel" and names[-1] != "conv" and path[-2].count("_") != 2:
-    names.append(
-      "conv"
-    )  # a strided convolution holds its kernel itself; cv2_0_2 is a head's last layer
+    # A strided convolution holds its kernel itself; cv2_0_2 is a head's last layer.
+    names.append("conv")
   key = ".".join([*names, _LEAVES.get(leaf, leaf)])
   if leaf != "kernel":
     return key, "same"
@@ -73,8 +80,7 @@ def fixed(state_dict: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
   counters = {f"{name}.num_batches_tracked": np.zeros((), np.int64) for name in means}
   if not any(key.startswith("cv2.") for key in state_dict):  # a backbone alone
     return counters
-  last = state_dict.get(
-    "cv2.0.2.weight"
-  )  # a half-precision file holds this kernel in half precision too
+  # A half-precision file holds this kernel in half precision too.
+  last = state_dict.get("cv2.0.2.weight")
   kind = np.float32 if last is None else last.dtype
   return {**counters, DFL: np.arange(BINS, dtype=np.float32).astype(kind).reshape(1, BINS, 1, 1)}

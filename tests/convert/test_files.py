@@ -12,8 +12,8 @@ from safetensors.numpy import load_file, save_file
 
 from tdfusion_jax import weightfiles
 from tdfusion_jax.cli import main
-from tdfusion_jax.convert import files as porting
 from tdfusion_jax.convert.adopt import Changes
+from tdfusion_jax.convert.files import convert
 from tdfusion_jax.convert.pth import read_pth
 from tdfusion_jax.convert.pth_write import write_pth
 from tdfusion_jax.weightfiles import CheckpointError
@@ -50,9 +50,9 @@ def test_there_and_back_is_bit_exact(tmp_path, name):
   shapes, arch, style = FORMATS[name]
   arrays = published.random(shapes)
   write_pth(tmp_path / "in.pth", arrays)
-  lines = porting.convert(tmp_path / "in.pth", tmp_path / "ours.safetensors")
+  lines = convert(tmp_path / "in.pth", tmp_path / "ours.safetensors")
   assert f"{arch} ({style} names)" in lines[0]
-  porting.convert(tmp_path / "ours.safetensors", tmp_path / "back.pth", to=style)
+  convert(tmp_path / "ours.safetensors", tmp_path / "back.pth", to=style)
   equal(read_pth(tmp_path / "back.pth"), arrays)
 
 
@@ -60,8 +60,8 @@ def test_f_there_and_back_as_upstream_saves_it(tmp_path):
   """Upstream's file has every convolution twice, and here the prefix of DataParallel."""
   _, state_dict = fusion_state_dict()
   write_pth(tmp_path / "in.pth", {f"module.{k}": v for k, v in state_dict.items()})
-  porting.convert(tmp_path / "in.pth", tmp_path / "f.safetensors")
-  porting.convert(tmp_path / "f.safetensors", tmp_path / "back.pth", to="upstream")
+  convert(tmp_path / "in.pth", tmp_path / "f.safetensors")
+  convert(tmp_path / "f.safetensors", tmp_path / "back.pth", to="upstream")
   equal(read_pth(tmp_path / "back.pth"), state_dict)
   _, metadata = weightfiles.load_weights(tmp_path / "f.safetensors")
   assert metadata["arch"] == "fusion" and len(metadata["source_sha256"]) == 64
@@ -81,7 +81,7 @@ def test_fuse_takes_converted_weights(tmp_path):
 
   variables, state_dict = fusion_state_dict()
   write_pth(tmp_path / "in.pth", state_dict)
-  porting.convert(tmp_path / "in.pth", tmp_path / "f.safetensors")
+  convert(tmp_path / "in.pth", tmp_path / "f.safetensors")
   _, params = fusers.load_fusion(weights=tmp_path / "f.safetensors")
   ours = flatten_dict(variables["params"])
   for path, value in flatten_dict(params).items():
@@ -91,14 +91,12 @@ def test_fuse_takes_converted_weights(tmp_path):
 def test_huggingface_safetensors_and_half_precision_there_and_back(tmp_path):
   arrays = published.random(published.huggingface(classes=4), dtype=np.float16)
   save_file(arrays, tmp_path / "model.safetensors", {"format": "pt"})
-  porting.convert(tmp_path / "model.safetensors", tmp_path / "t.safetensors")
+  convert(tmp_path / "model.safetensors", tmp_path / "t.safetensors")
   variables, metadata = weightfiles.load_weights(tmp_path / "t.safetensors")
   assert {v.dtype for v in flatten_dict(variables).values()} == {np.dtype(np.float32)}
   assert metadata["options"]["norm_eps"] == 1e-5 and metadata["options"]["gelu"] == "erf"
   assert "NVIDIA" in metadata["licence"]
-  porting.convert(
-    tmp_path / "t.safetensors", tmp_path / "b.safetensors", to="huggingface", dtype="float16"
-  )
+  convert(tmp_path / "t.safetensors", tmp_path / "b.safetensors", to="huggingface", dtype="float16")
   equal(load_file(tmp_path / "b.safetensors"), arrays)
 
 
@@ -108,10 +106,8 @@ def test_a_half_precision_yolov8_comes_back_in_half_precision(tmp_path):
     arrays = published.random(published.yolov8(classes=3), dtype=np.float16)
     arrays["model.22.dfl.conv.weight"] = arrays["model.22.dfl.conv.weight"].astype(kernel)
     write_pth(tmp_path / "in.pt", arrays)
-    porting.convert(tmp_path / "in.pt", tmp_path / "t.safetensors", dtype="source")
-    porting.convert(
-      tmp_path / "t.safetensors", tmp_path / "back.pt", to="ultralytics", dtype="source"
-    )
+    convert(tmp_path / "in.pt", tmp_path / "t.safetensors", dtype="source")
+    convert(tmp_path / "t.safetensors", tmp_path / "back.pt", to="ultralytics", dtype="source")
     equal(read_pth(tmp_path / "back.pt"), arrays)
 
 
@@ -119,7 +115,7 @@ def test_keys_and_values_of_huggingface_become_upstreams_kv(tmp_path):
   """Upstream's kv is one layer: first the keys' rows, then the values'."""
   arrays = published.random(published.huggingface(classes=4))
   write_pth(tmp_path / "in.bin", arrays)
-  porting.convert(tmp_path / "in.bin", tmp_path / "up.pth", to="upstream")
+  convert(tmp_path / "in.bin", tmp_path / "up.pth", to="upstream")
   prefix = "segformer.encoder.block.1.0.attention.self"
   both = np.concatenate([arrays[f"{prefix}.key.weight"], arrays[f"{prefix}.value.weight"]])
   np.testing.assert_array_equal(
@@ -130,11 +126,11 @@ def test_keys_and_values_of_huggingface_become_upstreams_kv(tmp_path):
 def test_an_imagenet_backbone_alone(tmp_path):
   arrays = published.random(published.mit(classifier=1000))
   write_pth(tmp_path / "mit_b0.pth", arrays)
-  lines = porting.convert(tmp_path / "mit_b0.pth", tmp_path / "b.safetensors")
+  lines = convert(tmp_path / "mit_b0.pth", tmp_path / "b.safetensors")
   assert any("left out: head.weight" in line for line in lines)
   variables, metadata = weightfiles.load_weights(tmp_path / "b.safetensors")
   assert metadata["part"] == "backbone" and set(variables["params"]) == {"backbone"}
-  porting.convert(tmp_path / "b.safetensors", tmp_path / "back.pth", to="original")
+  convert(tmp_path / "b.safetensors", tmp_path / "back.pth", to="original")
   kept = {key: value for key, value in arrays.items() if not key.startswith("head.")}
   equal(read_pth(tmp_path / "back.pth"), kept)
 
@@ -153,8 +149,8 @@ def test_a_backbone_is_completed_with_a_new_head(tmp_path, kind):
     }
     arrays = published.random(backbone)
   write_pth(tmp_path / "in.pth", arrays)
-  porting.convert(tmp_path / "in.pth", tmp_path / "b.safetensors")
-  lines = porting.convert(
+  convert(tmp_path / "in.pth", tmp_path / "b.safetensors")
+  lines = convert(
     tmp_path / "b.safetensors", tmp_path / "t.safetensors", changes=Changes(num_classes=3)
   )
   assert any("made anew, not trained" in line for line in lines)
@@ -174,9 +170,9 @@ def test_three_channels_to_one_and_back_keep_the_answer_to_a_gray_image(tmp_path
     {k: 0.05 * v for k, v in published.random(published.segformer(original=True)).items()},
   )
   files = {name: tmp_path / f"{name}.safetensors" for name in ("rgb", "gray", "again")}
-  porting.convert(tmp_path / "in.pth", files["rgb"])
-  porting.convert(files["rgb"], files["gray"], changes=Changes(in_channels=1))
-  porting.convert(files["gray"], files["again"], changes=Changes(in_channels=3))
+  convert(tmp_path / "in.pth", files["rgb"])
+  convert(files["rgb"], files["gray"], changes=Changes(in_channels=1))
+  convert(files["gray"], files["again"], changes=Changes(in_channels=3))
   gray = np.random.default_rng(1).random((1, 64, 64, 1), np.float32)
   logits = {}
   for name, file in files.items():
@@ -195,10 +191,8 @@ def test_three_channels_to_one_and_back_keep_the_answer_to_a_gray_image(tmp_path
 def test_folding_imagenets_normalisation_gives_the_same_away_from_the_border(tmp_path):
   """conv(k, (x - mean) / std) + b, written out in NumPy for one output pixel whose window is inside the image."""
   write_pth(tmp_path / "in.pth", published.random(published.segformer(original=True)))
-  porting.convert(tmp_path / "in.pth", tmp_path / "a.safetensors")
-  porting.convert(
-    tmp_path / "in.pth", tmp_path / "b.safetensors", changes=Changes(fold_imagenet=True)
-  )
+  convert(tmp_path / "in.pth", tmp_path / "a.safetensors")
+  convert(tmp_path / "in.pth", tmp_path / "b.safetensors", changes=Changes(fold_imagenet=True))
   before, after = (
     weightfiles.load_weights(tmp_path / f)[0]["params"]["backbone"]["patch_embed1"]["proj"]
     for f in ("a.safetensors", "b.safetensors")
@@ -213,10 +207,8 @@ def test_folding_imagenets_normalisation_gives_the_same_away_from_the_border(tmp
 
 def test_another_number_of_classes_only_replaces_the_classifier(tmp_path):
   write_pth(tmp_path / "in.pth", published.random(published.yolov8(classes=20)))
-  porting.convert(tmp_path / "in.pth", tmp_path / "a.safetensors")
-  lines = porting.convert(
-    tmp_path / "in.pth", tmp_path / "b.safetensors", changes=Changes(num_classes=9)
-  )
+  convert(tmp_path / "in.pth", tmp_path / "a.safetensors")
+  lines = convert(tmp_path / "in.pth", tmp_path / "b.safetensors", changes=Changes(num_classes=9))
   assert "made anew, not trained: cv3_0_2, cv3_1_2, cv3_2_2 (9 classes)" in lines
   before, after = (
     flatten_dict(weightfiles.load_weights(tmp_path / f"{n}.safetensors")[0]) for n in "ab"
@@ -234,8 +226,8 @@ def test_what_is_ambiguous_lists_the_candidates_and_can_be_told(tmp_path):
   with pytest.raises(
     CheckpointError, match=r"several sources: segformer \(upstream\), segformer \(original\)"
   ):
-    porting.convert(tmp_path / "in.pth", tmp_path / "b.safetensors")
-  porting.convert(tmp_path / "in.pth", tmp_path / "b.safetensors", style="original")
+    convert(tmp_path / "in.pth", tmp_path / "b.safetensors")
+  convert(tmp_path / "in.pth", tmp_path / "b.safetensors", style="original")
   assert weightfiles.load_weights(tmp_path / "b.safetensors")[1]["options"]["gelu"] == "erf"
 
 
@@ -246,7 +238,7 @@ def test_misfits_are_listed_together(tmp_path):
   arrays["decode_head.linear_c.0.proj.bias"] = np.zeros(7, np.float32)
   write_pth(tmp_path / "in.pth", arrays)
   with pytest.raises(CheckpointError) as error:
-    porting.convert(tmp_path / "in.pth", tmp_path / "t.safetensors")
+    convert(tmp_path / "in.pth", tmp_path / "t.safetensors")
   for part in (
     "missing: backbone.norm3.bias",
     "left over: segformer.encoder.surprise",
@@ -261,7 +253,7 @@ def test_values_that_are_not_finite_are_named(tmp_path):
   arrays["model.22.cv3.1.2.bias"][3] = np.nan
   write_pth(tmp_path / "in.pth", arrays)
   with pytest.raises(CheckpointError, match=r"not finite:\n  model\.22\.cv3\.1\.2\.bias"):
-    porting.convert(tmp_path / "in.pth", tmp_path / "t.safetensors")
+    convert(tmp_path / "in.pth", tmp_path / "t.safetensors")
 
 
 def test_values_beyond_half_precision_are_named(tmp_path):
@@ -271,7 +263,7 @@ def test_values_beyond_half_precision_are_named(tmp_path):
   with pytest.raises(
     CheckpointError, match=r"float16 cannot hold the values of: params\.backbone\.stem\.bn\.scale"
   ):
-    porting.convert(tmp_path / "in.pth", tmp_path / "t.safetensors", dtype="float16")
+    convert(tmp_path / "in.pth", tmp_path / "t.safetensors", dtype="float16")
 
 
 def test_the_command_converts_and_inspects(tmp_path, capsys):

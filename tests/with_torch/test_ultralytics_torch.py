@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tdfusion_jax import weightfiles
-from tdfusion_jax.convert import files as porting
+from tdfusion_jax.convert.files import convert
 from tdfusion_jax.networks.yolov8 import YOLOv8, decode_boxes
 
 _NEEDS = ("torch", "ultralytics", "torchvision", "cv2", "yaml", "requests", "psutil")
@@ -39,7 +39,7 @@ def run(how, variant, where, config):
 def test_a_real_checkpoint_gives_the_real_answers_and_goes_back(tmp_path, variant):
   """Expected: what Ultralytics' own model answered: raw logits, decoded boxes (centre and size), class scores."""
   digest = run("make", variant, tmp_path, tmp_path)
-  porting.convert(tmp_path / "yolo.pt", tmp_path / "t.safetensors")
+  convert(tmp_path / "yolo.pt", tmp_path / "t.safetensors")
   weights, about = weightfiles.load_weights(tmp_path / "t.safetensors")
   assert about["arch"] == "yolov8" and weights["params"]
   with np.load(tmp_path / "answers.npz") as answers:
@@ -52,5 +52,5 @@ def test_a_real_checkpoint_gives_the_real_answers_and_goes_back(tmp_path, varian
   x1, y1, x2, y2 = np.moveaxis(np.asarray(decode_boxes(found)), -1, 0)
   centre_and_size = np.stack([(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1], axis=1)
   np.testing.assert_allclose(centre_and_size, expected["decoded"][:, :4], atol=1e-2)  # pixels
-  porting.convert(tmp_path / "t.safetensors", tmp_path / "back.pt", to="ultralytics")
+  convert(tmp_path / "t.safetensors", tmp_path / "back.pt", to="ultralytics")
   assert run("load", variant, tmp_path / "back.pt", tmp_path) == digest

@@ -16,7 +16,7 @@ import published  # noqa: E402
 from flax.traverse_util import flatten_dict  # noqa: E402
 
 from tdfusion_jax import weightfiles  # noqa: E402
-from tdfusion_jax.convert import files as porting  # noqa: E402
+from tdfusion_jax.convert.files import convert  # noqa: E402
 from tdfusion_jax.convert.pth import read_pth  # noqa: E402
 from tdfusion_jax.convert.pth_write import write_pth  # noqa: E402
 from tdfusion_jax.networks.segformer import SegFormer  # noqa: E402
@@ -97,10 +97,8 @@ def test_a_pickled_ultralytics_model_in_half_precision(tmp_path, monkeypatch, wh
     {where: model, other: None, "optimizer": None, "date": "2023", **about}, tmp_path / "yolov8n.pt"
   )
   monkeypatch.delitem(sys.modules, "ultralytics.nn.tasks")
-  porting.convert(tmp_path / "yolov8n.pt", tmp_path / "t.safetensors", dtype="source")
-  porting.convert(
-    tmp_path / "t.safetensors", tmp_path / "back.pt", to="ultralytics", dtype="source"
-  )
+  convert(tmp_path / "yolov8n.pt", tmp_path / "t.safetensors", dtype="source")
+  convert(tmp_path / "t.safetensors", tmp_path / "back.pt", to="ultralytics", dtype="source")
   back = torch.load(tmp_path / "back.pt", weights_only=True)
   assert back.keys() == arrays.keys()
   for key, array in arrays.items():
@@ -131,7 +129,7 @@ def test_segformer_gives_the_logits_of_transformers(tmp_path, variant):
       if "running" in name:
         value.copy_(torch.rand_like(value) + 0.5)
   theirs.save_pretrained(tmp_path)
-  porting.convert(tmp_path / "model.safetensors", tmp_path / "t.safetensors")
+  convert(tmp_path / "model.safetensors", tmp_path / "t.safetensors")
   variables, metadata = weightfiles.load_weights(tmp_path / "t.safetensors")
   options = metadata["options"]
   assert options["variant"] == variant and options.pop("in_channels") == 3
@@ -147,7 +145,7 @@ def test_segformer_gives_the_logits_of_transformers(tmp_path, variant):
   np.testing.assert_allclose(np.asarray(ours), expected, atol=1e-4)
   # What a user saves from memory has other names from version 5 on; and back, loaded strictly.
   torch.save(theirs.state_dict(), tmp_path / "memory.bin")
-  said = porting.convert(tmp_path / "memory.bin", tmp_path / "m.safetensors")[0]
+  said = convert(tmp_path / "memory.bin", tmp_path / "m.safetensors")[0]
   style = "transformers5" if "transformers5" in said else "huggingface"
   again, expected_again = (
     flatten_dict(v) for v in (weightfiles.load_weights(tmp_path / "m.safetensors")[0], variables)
@@ -155,7 +153,7 @@ def test_segformer_gives_the_logits_of_transformers(tmp_path, variant):
   assert again.keys() == expected_again.keys()
   for path, value in expected_again.items():
     np.testing.assert_array_equal(again[path], value, err_msg=str(path))
-  porting.convert(tmp_path / "m.safetensors", tmp_path / "back.bin", to=style)
+  convert(tmp_path / "m.safetensors", tmp_path / "back.bin", to=style)
   state_dict = {key: value.clone() for key, value in theirs.state_dict().items()}
   theirs.load_state_dict(torch.load(tmp_path / "back.bin", weights_only=True), strict=True)
   assert all(torch.equal(value, state_dict[key]) for key, value in theirs.state_dict().items())
