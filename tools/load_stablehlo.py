@@ -14,7 +14,10 @@ from PIL import Image
 
 
 def load(path):
-  """(ir, vi) -> fused luminance: [B, H, W, 1] float32 in [0, 1], any batch, height and width; a size compiles once."""
+  """(ir, vi) -> fused luminance: [B, H, W, 1] float32 in [0, 1], any batch, height and width.
+
+  Each size compiles once.
+  """
   with open(path, "rb") as file:
     program = export.deserialize(bytearray(file.read()))
   fused = jax.jit(program.call)

@@ -46,16 +46,15 @@ def require_scenic() -> None:
   spec = importlib.util.find_spec("scenic")
   if spec is None:
     raise ScenicError(
-      "Scenic is not installed. Do not `pip install scenic`: on PyPI that name is an unrelated project.\n"
-      + HOW_TO_INSTALL
+      "Scenic is not installed. Do not `pip install scenic`: on PyPI that name is an unrelated "
+      f"project.\n{HOW_TO_INSTALL}"
     )
-  if not any(
-    (Path(place) / "model_lib").is_dir() for place in spec.submodule_search_locations or ()
-  ):
+  folders = [Path(place) for place in spec.submodule_search_locations or ()]
+  if not any((folder / "model_lib").is_dir() for folder in folders):
     raise ScenicError(
-      "the installed package `scenic` is not google-research/scenic (it has no scenic.model_lib): PyPI's project of "
-      "that name, a scenario language, is unrelated. Remove it with `pip uninstall scenic`.\n"
-      + HOW_TO_INSTALL
+      "the installed package `scenic` is not google-research/scenic (it has no scenic.model_lib): "
+      "PyPI's project of that name, a scenario language, is unrelated. Remove it with "
+      f"`pip uninstall scenic`.\n{HOW_TO_INSTALL}"
     )
 
 
@@ -92,8 +91,8 @@ def task_from_names(
     num_classes: of the data set.
     variant: not used: a Scenic model has its sizes in its own config.
     model: the model's class, "package.module:Class".
-    in_channels: channels its network wants; the fused image is repeated.
-    config: the model's own config; None takes its default.
+    in_channels: channels its network needs; the fused image is repeated.
+    config: the model's own config; None is its default.
 
   Raises:
     ScenicError: see `load_model_class`.
@@ -109,7 +108,7 @@ def segmentation_task(model: Any, in_channels: int = 3) -> Task:
 
   Args:
     model: made with `target_is_onehot` False in its meta data.
-    in_channels: channels its network wants; [B, H, W, 1] images are repeated.
+    in_channels: channels its network needs; [B, H, W, 1] images are repeated.
 
   Returns:
     Task for `SegTarget`: pixels of `IGNORE_LABEL` are masked out with Scenic's `batch_mask`.
@@ -123,7 +122,7 @@ def segmentation_task(model: Any, in_channels: int = 3) -> Task:
   def prepare(images):
     if images.shape[-1] not in (1, in_channels):
       raise ValueError(
-        f"this Scenic task takes {in_channels} channel(s) or one, not {images.shape} images."
+        f"this Scenic task needs {in_channels} channel(s) or one, not {images.shape} images."
       )
     return images if images.shape[-1] == in_channels else jnp.repeat(images, in_channels, axis=-1)
 
@@ -133,7 +132,8 @@ def segmentation_task(model: Any, in_channels: int = 3) -> Task:
     return variables.pop("params"), variables
 
   def apply(params, stats, images, *, train, key=None) -> tuple[Any, Any]:
-    variables, images = {"params": params, **stats}, prepare(images)
+    variables = {"params": params, **stats}
+    images = prepare(images)
     if not train:
       return network.apply(variables, images, train=False), stats
     # Scenic's networks ask for a dropout key whenever they train: without one here, the same one
@@ -177,9 +177,10 @@ def _batch(target: SegTarget) -> dict[str, jax.Array]:
 
 
 class ScenicSegFormer(SegFormer):
-  """SegFormer with the call of Scenic's networks: `train` by name, and `debug`, which changes nothing."""
+  """SegFormer with the call of Scenic's networks."""
 
   def __call__(self, images, *, train: bool = False, debug: bool = False):  # pyright: ignore
+    """As of SegFormer, but with `train` by name; `debug` changes nothing."""
     del debug
     return super().__call__(images, train)
 
@@ -191,7 +192,7 @@ def segformer_model_class(base: type | None = None) -> type:
   comes from the data set's meta data.
 
   Args:
-    base: the class to extend; None takes
+    base: the class to extend; None is
       `scenic.model_lib.base_models.segmentation_model.SegmentationModel`.
 
   Raises:
@@ -208,7 +209,9 @@ def segformer_model_class(base: type | None = None) -> type:
     del self
     return ConfigDict({"model": {"variant": "b0"}})
 
-  members = {"build_flax_model": build_flax_model, "default_flax_model_config": default}
-  return type(
-    "SegFormerSegmentationModel", (base,), {**members, "__doc__": "SegFormer as a Scenic model."}
-  )
+  members = {
+    "__doc__": "SegFormer as a Scenic model.",
+    "build_flax_model": build_flax_model,
+    "default_flax_model_config": default,
+  }
+  return type("SegFormerSegmentationModel", (base,), members)

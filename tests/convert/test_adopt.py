@@ -13,7 +13,7 @@ from tdfusion_jax.convert import rules, yolov8
 
 @pytest.mark.parametrize("arch", CASES)
 def test_to_torch_and_back_is_bit_exact(arch):
-  """Parameter and key counts: spec section 2 and the reference state_dicts (YOLOv8 without its fixed kernel)."""
+  """Counts of spec section 2 and of the reference state_dicts (YOLOv8 without its fixed kernel)."""
   network, inputs, count, keys = CASES[arch]
   variables = variables_of(network, inputs)
   assert sum(x.size for x in jax.tree.leaves(variables["params"])) == count

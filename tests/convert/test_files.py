@@ -1,4 +1,4 @@
-"""Weight files of every format, there and back; the changes on the way; recognition and its errors."""
+"""Weight files of every format, there and back; changes on the way; recognition, its errors."""
 
 import json
 
@@ -101,7 +101,7 @@ def test_huggingface_safetensors_and_half_precision_there_and_back(tmp_path):
 
 
 def test_a_half_precision_yolov8_comes_back_in_half_precision(tmp_path):
-  """Its fixed distance kernel as well, which is not stored; one of another precision than the rest keeps it."""
+  """Its fixed distance kernel too, which is not stored; one of another precision keeps it."""
   for kernel in (np.float16, np.float32):
     arrays = published.random(published.yolov8(classes=3), dtype=np.float16)
     arrays["model.22.dfl.conv.weight"] = arrays["model.22.dfl.conv.weight"].astype(kernel)
@@ -137,7 +137,7 @@ def test_an_imagenet_backbone_alone(tmp_path):
 
 @pytest.mark.parametrize("kind", ["segformer", "yolov8"])
 def test_a_backbone_is_completed_with_a_new_head(tmp_path, kind):
-  """What comes out starts training: the names and shapes of the whole network, the backbone's values unchanged."""
+  """It starts training: names and shapes of the whole network, the backbone's values unchanged."""
   from tdfusion_jax.convert.adopt import TASK_NETWORKS, _shapes
 
   if kind == "segformer":
@@ -162,7 +162,7 @@ def test_a_backbone_is_completed_with_a_new_head(tmp_path, kind):
 
 
 def test_three_channels_to_one_and_back_keep_the_answer_to_a_gray_image(tmp_path):
-  """A gray image has three equal channels: a kernel summed over them answers alike, and so does the way back."""
+  """A gray image has three equal channels: a kernel summed over them answers alike, and back."""
   from tdfusion_jax.networks.segformer import SegFormer
 
   write_pth(
@@ -189,7 +189,7 @@ def test_three_channels_to_one_and_back_keep_the_answer_to_a_gray_image(tmp_path
 
 
 def test_folding_imagenets_normalisation_gives_the_same_away_from_the_border(tmp_path):
-  """conv(k, (x - mean) / std) + b, written out in NumPy for one output pixel whose window is inside the image."""
+  """conv(k, (x - mean) / std) + b in NumPy, for one output pixel whose window is inside the image."""
   write_pth(tmp_path / "in.pth", published.random(published.segformer(original=True)))
   convert(tmp_path / "in.pth", tmp_path / "a.safetensors")
   convert(tmp_path / "in.pth", tmp_path / "b.safetensors", changes=Changes(fold_imagenet=True))
@@ -221,7 +221,7 @@ def test_another_number_of_classes_only_replaces_the_classifier(tmp_path):
 
 
 def test_what_is_ambiguous_lists_the_candidates_and_can_be_told(tmp_path):
-  """A bare Mix Transformer without ImageNet's head: upstream's and the original have the same names."""
+  """A bare Mix Transformer without ImageNet's head: upstream and the original name it alike."""
   write_pth(tmp_path / "in.pth", published.random(published.mit()))
   with pytest.raises(
     CheckpointError, match=r"several sources: segformer \(upstream\), segformer \(original\)"

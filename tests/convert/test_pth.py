@@ -1,4 +1,7 @@
-"""The reader of PyTorch files: what it refuses. (That it reads real files is in tests/with_torch and test_goldens.)"""
+"""The reader of PyTorch files: what it refuses.
+
+That it reads real files is in tests/with_torch and test_goldens.
+"""
 
 import io
 import os
@@ -112,7 +115,8 @@ def test_a_path_out_of_the_archive_writes_nothing(tmp_path):
 
 
 def test_a_storage_outside_its_folder_is_refused(tmp_path):
-  pid = b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x05\x00\x00\x00../..X\x03\x00\x00\x00cpuK\x01tQ."
+  pid = b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\n"
+  pid += b"X\x05\x00\x00\x00../..X\x03\x00\x00\x00cpuK\x01tQ."
   with pytest.raises(WeightFileError, match="refused: an unknown kind of stored object"):
     read_pth(archive(tmp_path / "w.pth", b"\x80\x02" + pid))
 
@@ -127,7 +131,10 @@ def test_a_zip_bomb_is_refused_before_it_unpacks(tmp_path):
 
 def tensor(size, stride, values=b"\0" * 4):
   """A file with one float tensor of the given size over `values`, and its pickle."""
-  pack = lambda numbers: b"(" + b"".join(b"\x8a\x08" + struct.pack("<q", n) for n in numbers) + b"t"  # noqa: E731
+
+  def pack(numbers):
+    return b"(" + b"".join(b"\x8a\x08" + struct.pack("<q", n) for n in numbers) + b"t"
+
   pid = (
     b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x01tQ"
   )
@@ -188,7 +195,7 @@ def test_one_number_repeated_is_no_way_around_the_size_of_a_file(tmp_path):
   ids=["setitem", "setitems", "dict", "additems", "frozenset", "set"],
 )
 def test_keys_that_would_take_forever_to_hash_are_refused(tmp_path, container):
-  """x = (); 60 times x = (x, x): 2^60 leaves. Nested in depth instead, they would end the process."""
+  """x = (); 60 times x = (x, x): 2^60 leaves. Nested in depth, they would end the process."""
   shared = b")" + b"2\x86" * 60
   with pytest.raises(WeightFileError, match="refused: nested tuples as a key"):
     read_pth(archive(tmp_path / "w.pth", b"\x80\x04" + container.replace(b"%b", shared)))

@@ -1,4 +1,4 @@
-"""Real weights of a user: the converter's command, `tdfusion fuse`, and the way back into PyTorch."""
+"""Real weights of a user: `tdfusion convert`, `tdfusion fuse`, and the way back into PyTorch."""
 
 import re
 import shutil
@@ -48,7 +48,7 @@ def pair(tmp_path):
 
 @pytest.mark.slow  # compiles F for a whole image
 def test_converted_weights_fuse_a_real_pair_to_the_golden_image(converted, pair, tmp_path):
-  """The golden luminance with the visible image's chroma (BT.601, full range), to one level of rounding."""
+  """The golden luminance with the visible image's chroma (BT.601, full range), to one level."""
   name, golden = pair
   folders = [f"--{kind}={tmp_path / kind}" for kind in ("ir", "vi")]
   arguments = [*folders, f"--out={tmp_path / 'out'}", f"--weights={converted}", "--cache="]
@@ -95,7 +95,7 @@ def upstreams_name(name):
 
 
 def under_upstreams_names(net):
-  """A module that holds the parameters of the counterpart as upstream's classes do: each convolution twice."""
+  """A module that holds the counterpart's parameters as upstream does: each convolution twice."""
   import torch
 
   root = torch.nn.Module()

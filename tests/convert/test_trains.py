@@ -1,4 +1,6 @@
-"""Converted SegFormer and YOLOv8 weights as T, from a config: they are where T starts, and it learns, or stays frozen.
+"""Converted SegFormer and YOLOv8 weights as T, from a config.
+
+They are where T starts, and it learns, or stays frozen.
 
 F and G are one convolution each here, so that only T is large.
 """
@@ -42,7 +44,7 @@ def small_networks(monkeypatch):
 
 
 def weights(shapes):
-  """Values with which signals neither vanish nor explode: 1 for scales and variances, small ones elsewhere."""
+  """Signals neither vanish nor explode: 1 for scales and variances, small values elsewhere."""
   made = published.random(shapes)
   for key, value in made.items():
     if key.endswith("running_var") or (value.ndim == 1 and key.endswith("weight")):

@@ -1,4 +1,4 @@
-"""Scenic models as T and our SegFormer as a Scenic model, with a stand-in of Scenic's documented interface."""
+"""Scenic models as T and our SegFormer as one, with a stand-in of Scenic's documented interface."""
 
 import sys
 
@@ -135,7 +135,7 @@ OF_A_WHOLE_NETWORK = pytest.mark.slow  # two passes through SegFormer take long 
 
 @pytest.mark.parametrize("name", [NAME, pytest.param(f"{__name__}:OURS", marks=OF_A_WHOLE_NETWORK)])
 def test_a_scenic_model_teaches_g_through_the_meta_step(name, monkeypatch):
-  """Eq. 6 from a config: G moves by a gradient that went through the Scenic model, which stays as it is."""
+  """Eq. 6 from a config: G moves by a gradient through the Scenic model, which stays as it is."""
   tiny.compile_quickly(monkeypatch)
   made = load("synthetic_seg")
   with made.unlocked():
@@ -175,7 +175,7 @@ def test_without_scenic_the_error_says_which_one_and_how(monkeypatch):
 
 @pytest.mark.parametrize("content", ["", "import a_package_that_it_needs_and_nobody_has"])
 def test_the_other_scenic_is_recognised(monkeypatch, tmp_path, content):
-  """PyPI's package: same import name, no model_lib; without its many dependencies it cannot even be imported."""
+  """PyPI's package: same import name, no model_lib; without its dependencies it cannot be imported."""
   (tmp_path / "scenic").mkdir()
   (tmp_path / "scenic" / "__init__.py").write_text(content)
   monkeypatch.syspath_prepend(str(tmp_path))

@@ -64,7 +64,7 @@ def pictures_in(page):
 
 
 def test_a_page_about_two_runs_and_a_rival(runs, capsys):
-  """Expected numbers and pictures: those that the runs left in their folders, and the rival's file."""
+  """Expected numbers and pictures: those that the runs left in their folders, the rival's file."""
   (runs / "rival").mkdir()
   page = runs / "page.html"
   names = ["scene_00000", "scene_00001"]
@@ -93,7 +93,7 @@ def test_a_page_about_two_runs_and_a_rival(runs, capsys):
 
 
 def test_a_page_about_the_task_stage_alone_shows_the_pairs_as_well(tmp_path, monkeypatch, capsys):
-  """A T that was given infrared only: what it saw is the infrared image, and the visible one is there beside it."""
+  """A T that was given infrared only: it saw the infrared image; the visible one is beside it."""
   from pixel_task import config, pixel_task
 
   monkeypatch.setitem(build.TASKS, "segmentation", pixel_task)
@@ -160,7 +160,7 @@ def test_wrong_arguments(tmp_path, monkeypatch, capsys, arguments, message):
   not importlib.util.find_spec("PyQt6"), reason="PyQt6-WebEngine, which holds a browser, is missing"
 )
 def test_the_slider_in_a_browser(tmp_path):
-  """Red left of the slider and blue right of it, in a screenshot; every name in the page is shown as it is."""
+  """Red left of the slider and blue right of it, in a screenshot; names are shown as they are."""
   layers = {"visible": flat((255, 0, 0)), "<b>&: fused": flat((0, 0, 255))}
   page = tmp_path / "page.html"
   page.write_text(

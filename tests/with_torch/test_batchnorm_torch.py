@@ -1,4 +1,4 @@
-"""Batch normalisation against torch.nn.BatchNorm2d: values, gradients and running statistics over several batches."""
+"""Batch normalisation against torch.nn.BatchNorm2d: values, gradients, running statistics."""
 
 import jax
 import jax.numpy as jnp

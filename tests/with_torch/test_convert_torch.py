@@ -77,7 +77,7 @@ def holder(tensors):
 
 @pytest.mark.parametrize("where", ["model", "ema"])
 def test_a_pickled_ultralytics_model_in_half_precision(tmp_path, monkeypatch, where):
-  """`model` is None while training, `ema` afterwards; beside them are paths, dates and arguments."""
+  """`model` is None while training, `ema` later; beside them are paths, dates and arguments."""
   arrays = published.random(published.yolov8(classes=3), dtype=np.float16)
   foreign = types.ModuleType("ultralytics.nn.tasks")
   for name in ("ultralytics", "ultralytics.nn", "ultralytics.nn.tasks"):

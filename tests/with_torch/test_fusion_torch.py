@@ -1,4 +1,4 @@
-"""F, G, L_f and Eq. 7 against the independent PyTorch counterpart that the benchmark measures, in float64."""
+"""F, G, L_f and Eq. 7 against the PyTorch counterpart that the benchmark measures, in float64."""
 
 import sys
 from pathlib import Path

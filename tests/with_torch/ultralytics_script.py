@@ -1,4 +1,6 @@
-"""Runs the real Ultralytics package, which sets up files and warns on import, in a process of its own.
+"""Runs the real Ultralytics package in a process of its own.
+
+On import it sets up files and warns.
 
 python ultralytics_script.py make VARIANT FOLDER     a checkpoint (pickled model) of random weights,
 and its answers python ultralytics_script.py load VARIANT FILE       loads a state_dict strictly
