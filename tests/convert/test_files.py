@@ -189,7 +189,7 @@ def test_three_channels_to_one_and_back_keep_the_answer_to_a_gray_image(tmp_path
 
 
 def test_folding_imagenets_normalisation_gives_the_same_away_from_the_border(tmp_path):
-  """conv(k, (x - mean) / std) + b in NumPy, for one output pixel whose window is inside the image."""
+  """conv(k, (x - mean) / std) + b in NumPy, for an output pixel whose window is inside."""
   write_pth(tmp_path / "in.pth", published.random(published.segformer(original=True)))
   convert(tmp_path / "in.pth", tmp_path / "a.safetensors")
   convert(tmp_path / "in.pth", tmp_path / "b.safetensors", changes=Changes(fold_imagenet=True))

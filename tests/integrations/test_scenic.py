@@ -175,7 +175,7 @@ def test_without_scenic_the_error_says_which_one_and_how(monkeypatch):
 
 @pytest.mark.parametrize("content", ["", "import a_package_that_it_needs_and_nobody_has"])
 def test_the_other_scenic_is_recognised(monkeypatch, tmp_path, content):
-  """PyPI's package: same import name, no model_lib; without its dependencies it cannot be imported."""
+  """PyPI's package: same import name, no model_lib; its import needs much that is missing."""
   (tmp_path / "scenic").mkdir()
   (tmp_path / "scenic" / "__init__.py").write_text(content)
   monkeypatch.syspath_prepend(str(tmp_path))

@@ -1,4 +1,4 @@
-"""YOLOv8 against the real Ultralytics package, if it is installed (its dependencies need not be)."""
+"""YOLOv8 against the real Ultralytics package, if it is installed (dependencies need not be)."""
 
 import importlib.util
 import os
@@ -37,7 +37,7 @@ def run(how, variant, where, config):
 @pytest.mark.slow  # compiles YOLOv8, and imports PyTorch in two further processes
 @pytest.mark.parametrize("variant", ["n", "s"])
 def test_a_real_checkpoint_gives_the_real_answers_and_goes_back(tmp_path, variant):
-  """Expected: what Ultralytics' own model answered: logits, boxes (centre and size), class scores."""
+  """Expected: what Ultralytics' own model answered: logits, boxes (centre, size), scores."""
   digest = run("make", variant, tmp_path, tmp_path)
   convert(tmp_path / "yolo.pt", tmp_path / "t.safetensors")
   weights, about = weightfiles.load_weights(tmp_path / "t.safetensors")

@@ -1,10 +1,12 @@
-"""Runs the real Ultralytics package in a process of its own.
+"""Runs the real Ultralytics package in a process of its own: on import it sets up files and warns.
 
-On import it sets up files and warns.
+  python ultralytics_script.py make VARIANT FOLDER
 
-python ultralytics_script.py make VARIANT FOLDER     a checkpoint (pickled model) of random weights,
-and its answers python ultralytics_script.py load VARIANT FILE       loads a state_dict strictly
-into a model; prints the digest of it
+writes a checkpoint (pickled model) of random weights, and its answers.
+
+  python ultralytics_script.py load VARIANT FILE
+
+loads a state_dict strictly into a model and prints its digest.
 """
 
 import hashlib
