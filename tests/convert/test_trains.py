@@ -1,6 +1,7 @@
 """Converted SegFormer and YOLOv8 weights as T, from a config.
 
-They are where T starts, and it learns, or stays frozen. F and G are one convolution each here, so that only T is large.
+They are where T starts, and it learns, or stays frozen. F and G are one convolution each here, so
+that only T is large.
 """
 
 import jax
