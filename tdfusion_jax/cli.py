@@ -22,7 +22,7 @@ def main(argv: list[str] | None = None) -> int:
   """Runs a verb.
 
   Args:
-    argv: what stands behind `tdfusion`; None takes the command line.
+    argv: what stands behind `tdfusion`; None is the command line.
 
   Returns:
     0; 1 if some files failed; 2 for an error, reported in one line; 130 after Ctrl-C; 141 if

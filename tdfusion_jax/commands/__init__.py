@@ -1,7 +1,7 @@
 """The verbs of the `tdfusion` command, a module each.
 
 A module `commands/VERB.py` has `ABOUT` (what it does), `EXAMPLE` (a command line),
-`add_arguments(parser)` and `run(options) -> exit status`, and may have `INTERRUPTED` (what to say
+`add_arguments(parser)` and `run(options) -> exit status`, and may have `INTERRUPTED` (what to print
 on Ctrl-C).
 """
 

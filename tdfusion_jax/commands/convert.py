@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     dest="style",
     metavar="NAMES",
     choices=_NAMES,
-    help="whose names FILE uses, if it cannot be told",
+    help="whose names FILE uses, if that cannot be recognised",
   )
   add("--arch", choices=sorted(STYLES), help="which network it has to be")
   add(
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   add(
     "--num-classes", type=_positive, metavar="N", help="another number: the classifier is made anew"
   )
-  add("--backbone-only", action="store_true", help="leave the head out")
+  add("--backbone-only", action="store_true", help="convert the backbone without its head")
   add(
     "--fold-imagenet",
     action="store_true",
@@ -68,7 +68,7 @@ def _positive(text: str) -> int:
 
 
 def run(options: argparse.Namespace) -> int:
-  """Converts or inspects, and says what was done."""
+  """Converts or inspects, and prints what was done."""
   from tdfusion_jax.convert import files  # JAX is loaded here, not for --help
   from tdfusion_jax.convert.adopt import Changes
 

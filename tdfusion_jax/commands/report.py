@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
     fused=fused,
     pairs=options.pairs,
     root=options.root,
-    told=lambda line: print(line, file=sys.stderr),
+    log=lambda line: print(line, file=sys.stderr),
   )
   print(f"{options.out} ({Path(options.out).stat().st_size / 1e6:.1f} MB)")
   return 0

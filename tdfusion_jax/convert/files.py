@@ -76,7 +76,7 @@ def load(path: str | Path) -> Loaded:
     metadata = {**metadata, "arch": arch, "passengers": _unpack(metadata.get("passengers", {}))}
   except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
     raise CheckpointError(
-      f"{path} does not hold what its metadata says ({arch}): {error}"
+      f"{path} does not hold what its metadata states ({arch}): {error}"
     ) from error
   return Loaded(arrays, "tdfusion_jax", metadata)
 
@@ -141,7 +141,7 @@ def convert(
     dtype: of the floating-point arrays: one of `DTYPES`; "source" keeps the file's.
 
   Returns:
-    Lines that say what was done.
+    Lines about what was done.
 
   Raises:
     UsageError: `out` is `source`, or has another ending than this package's files.
@@ -166,7 +166,7 @@ def convert(
 
 
 def inspect(path: str | Path) -> list[str]:
-  """Lines that say what a weight file holds: format, architecture, tensors, sizes, dtypes.
+  """Lines about what a weight file holds: format, architecture, tensors, sizes, dtypes.
 
   Raises:
     CheckpointError: see `load`.

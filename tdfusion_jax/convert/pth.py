@@ -115,8 +115,8 @@ def _open_zip(archive: zipfile.ZipFile, path: Path) -> tuple[Any, ReadStorage]:
   if root + "byteorder" in archive.namelist() and archive.read(root + "byteorder") != b"little":
     raise WeightFileError(f"{path} is big-endian, which is not supported.")
   with archive.open(pickles[0]) as file:
-    found = Unpickler(file).load()
-  return found, lambda storage: archive.read(f"{root}data/{storage.key}")
+    loaded = Unpickler(file).load()
+  return loaded, lambda storage: archive.read(f"{root}data/{storage.key}")
 
 
 def _open_legacy(file, path: Path) -> tuple[Any, ReadStorage]:
@@ -137,7 +137,7 @@ def _open_legacy(file, path: Path) -> tuple[Any, ReadStorage]:
       storages[storage.key] = storage
       return storage
 
-  found = Noting(file).load()
+  loaded = Noting(file).load()
   blocks = {}
   for key in Unpickler(file).load():
     (count,) = struct.unpack("<q", file.read(8))
@@ -145,16 +145,16 @@ def _open_legacy(file, path: Path) -> tuple[Any, ReadStorage]:
     size = storage.count * np.dtype(storage.dtype).itemsize
     if count != storage.count or count < 0:
       raise pickle.UnpicklingError(
-        f"stored block {key} says it has {count} values, its tensor {storage.count}"
+        f"stored block {key} has {count} values by its own head, its tensor {storage.count}"
       )
     if size > path.stat().st_size - file.tell():
       raise pickle.UnpicklingError(f"cut short: stored block {key} reaches beyond the end")
     blocks[storage.key] = file.read(size)
-  return found, lambda storage: blocks[storage.key]
+  return loaded, lambda storage: blocks[storage.key]
 
 
-def _collect(found: Any, read: ReadStorage, path: Path) -> dict[str, np.ndarray]:
-  tensors = _tensors_of(found)
+def _collect(loaded: Any, read: ReadStorage, path: Path) -> dict[str, np.ndarray]:
+  tensors = _tensors_of(loaded)
   if not tensors:
     raise WeightFileError(f"{path} does not hold a state_dict (names to tensors).")
   total = 0
@@ -171,16 +171,16 @@ def _collect(found: Any, read: ReadStorage, path: Path) -> dict[str, np.ndarray]
   return {name: _array(name, tensor, read) for name, tensor in tensors.items()}
 
 
-def _tensors_of(found: Any) -> dict[str, Tensor] | None:
+def _tensors_of(loaded: Any) -> dict[str, Tensor] | None:
   """Names to tensors, from a state_dict, a module, or a dict around one; None if it is neither."""
-  if isinstance(found, Stub):
-    return _walk(found)
-  if not isinstance(found, dict) or not found:
+  if isinstance(loaded, Stub):
+    return _walk(loaded)
+  if not isinstance(loaded, dict) or not loaded:
     return None
-  if all(isinstance(k, str) and isinstance(v, Tensor) for k, v in found.items()):
-    return dict(found)
+  if all(isinstance(k, str) and isinstance(v, Tensor) for k, v in loaded.items()):
+    return dict(loaded)
   for wrapper in _WRAPPERS:
-    inner = found.get(wrapper)
+    inner = loaded.get(wrapper)
     if isinstance(inner, dict | Stub):
       return _tensors_of(inner)
   return None

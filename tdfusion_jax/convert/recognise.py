@@ -64,44 +64,44 @@ def _any_starts(keys: set[str], *prefixes: str) -> bool:
 
 def _restormers(keys: set[str]) -> list[Origin]:
   """F and G, which begin alike and end in layers of their own."""
-  found = []
+  candidates = []
   if _any_starts(keys, "encoder1.0.attn."):
     if _any_starts(keys, "project_out_0.", "project_out_1."):
-      found.append(Origin("fusion", "upstream", False))
+      candidates.append(Origin("fusion", "upstream", False))
     if _any_starts(keys, "out1.", "out2", "out3."):
-      found.append(Origin("lossgen", "upstream", False))
-  return found
+      candidates.append(Origin("lossgen", "upstream", False))
+  return candidates
 
 
 def _segformers(keys: set[str]) -> list[Origin]:
   whole = _any_starts(keys, "decode_head.")
-  found = []
+  candidates = []
   if "backbone.patch_embed1.proj.weight" in keys:
     # Both name alike, but the original carries mmseg's unused layer along.
     styles = ["upstream"] if whole else ["upstream", "original"]
     if not keys.isdisjoint(CONV_SEG):
       styles = ["original"]
-    found += [Origin("segformer", style, not whole) for style in styles]
+    candidates += [Origin("segformer", style, not whole) for style in styles]
   if "patch_embed1.proj.weight" in keys:
     present = tuple(key for key in _HEAD if key in keys)
     styles = ["original"] if present else ["upstream", "original"]
-    found += [Origin("segformer", style, True, present) for style in styles]
+    candidates += [Origin("segformer", style, True, present) for style in styles]
   present = tuple(key for key in _CLASSIFIER if key in keys)
   for prefix in ("segformer.", ""):
     for style, first in _HUGGING_FACE:
       if f"{prefix}{first}.proj.weight" in keys:
-        found.append(Origin("segformer", style, not whole, present))
-  return found
+        candidates.append(Origin("segformer", style, not whole, present))
+  return candidates
 
 
 def _yolos(keys: set[str]) -> list[Origin]:
-  found = []
+  candidates = []
   if "backbone.stem.conv.weight" in keys:
-    found.append(Origin("yolov8", "upstream", "cv3.0.2.weight" not in keys))
+    candidates.append(Origin("yolov8", "upstream", "cv3.0.2.weight" not in keys))
   if keys.issuperset(("stem.conv.weight", "dark2.0.conv.weight")):
-    found.append(Origin("yolov8", "upstream", True))
+    candidates.append(Origin("yolov8", "upstream", True))
   for prefix in ("model.", "model.model."):
     if keys.issuperset((f"{prefix}0.conv.weight", f"{prefix}2.cv1.conv.weight")):
       # Their layer 22 is the head.
-      found.append(Origin("yolov8", "ultralytics", not _any_starts(keys, f"{prefix}22.")))
-  return found
+      candidates.append(Origin("yolov8", "ultralytics", not _any_starts(keys, f"{prefix}22.")))
+  return candidates

@@ -24,7 +24,7 @@ _SPATIAL = {
 
 
 def sample_inputs(**_) -> tuple:
-  """Two images, as F and G take them, for the shapes of their parameters."""
+  """Two images for F or G, to find the shapes of their parameters."""
   return jnp.zeros((1, 8, 8, 1)), jnp.zeros((1, 8, 8, 1))
 
 

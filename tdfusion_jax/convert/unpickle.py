@@ -154,8 +154,8 @@ class Unpickler(pickle._Unpickler):
   """Plain containers, `Tensor`s, and a `Stub` for every object of another class.
 
   Raises:
-    pickle.UnpicklingError: "refused: ..." where the file wants a function called, naming it, or
-      state given to what has none, or keys that cannot be hashed safely.
+    pickle.UnpicklingError: "refused: ..." where the file asks for a function to be called (which is
+      named), for state of what has none, or for keys that cannot be hashed safely.
     Exception: of any other kind, where the pickle is damaged.
   """
 

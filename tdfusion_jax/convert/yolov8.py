@@ -48,7 +48,7 @@ def build(num_classes: int, variant: str = "n", in_channels: int = 1) -> YOLOv8:
 
 
 def sample_inputs(in_channels: int = 1, **_) -> tuple:
-  """An image, as the network takes it, for the shapes of its variables."""
+  """An image for the network, to find the shapes of its variables."""
   return (jnp.zeros((1, 32, 32, in_channels)),)
 
 

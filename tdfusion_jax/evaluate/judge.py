@@ -95,11 +95,12 @@ def _segmentation(seen: list[tuple[dict, SegTarget]], classes: tuple[str, ...]) 
 def _detection(seen: list[tuple[dict, DetTarget]], classes: tuple[str, ...]) -> dict[str, float]:
   from tdfusion_jax.metrics.detection import average_precision
 
-  found, true = [], []  # one item for each image
+  predicted, true = [], []  # one item for each image
   for predictions, target in seen:
     for row in range(len(target.valid)):
       kept = predictions["valid"][row]
-      found.append({name: predictions[name][row][kept] for name in ("boxes", "scores", "classes")})
+      names = ("boxes", "scores", "classes")
+      predicted.append({name: predictions[name][row][kept] for name in names})
       kept = target.valid[row]
       true.append({"boxes": target.boxes[row][kept], "classes": target.classes[row][kept]})
-  return average_precision(found, true, classes)
+  return average_precision(predicted, true, classes)

@@ -144,7 +144,7 @@ def write_scores(
     stem: path without a suffix.
     scores: as from `measure`.
     lower_is_better: metrics of which the lowest value is the best.
-    about: what else STEM.json says, JSON values.
+    about: what else STEM.json holds, JSON values.
 
   Returns:
     The names of the files.

@@ -17,6 +17,7 @@ from tdfusion_jax.evaluate.judge import judge
 from tdfusion_jax.files import write_json, write_text
 from tdfusion_jax.fusing.arrays import make_fuse_fn
 from tdfusion_jax.images.files import write_image
+from tdfusion_jax.meta.state import Params
 from tdfusion_jax.train import build, checks, controls
 from tdfusion_jax.train.loop import train
 from tdfusion_jax.train.networks import networks
@@ -25,7 +26,7 @@ log = logging.getLogger(__name__)
 
 _BATCH = 16  # images of one size fused at a time
 _ABOUT = ("name", "config", "images", "seed", "epochs")  # of a result, in its table
-_LOW = {"score_threshold": 0.001, "max_detections": 300}  # average precision wants the whole curve
+_LOW = {"score_threshold": 0.001, "max_detections": 300}  # average precision needs the whole curve
 _NOTHING_FOUND = (
   "T has found nothing. If its training loss fell to nearly zero, its class scores died out before "
   "it had learned small objects: --config.task.options.assigner_eps=1e-30 prevents that, "
@@ -69,34 +70,37 @@ def run_task_stage(config: Config, workdir: str | Path) -> dict:
     split: finished_images(config, source, folder, split) for split, source in pairs.items()
   }
   state = train(with_room(config), workdir, pairs=(images["train"], images["val"]))
+  scores = {
+    config.data[f"{split}_split"]: _scores(config, state.params, images[split])
+    for split in splits[1:]
+  }
+  result = {**about, "epochs": config.train.epochs, **scores}
+  write_json(workdir / "result.json", result)
+  write_results(workdir.absolute().parent)
+  shown = {split: tables.main_scores(of_split) for split, of_split in scores.items()}
+  log.info("%s: %s", workdir.name, json.dumps(shown))
+  if any(of_split.get("AP50", 1) < 1e-3 for of_split in shown.values()):
+    log.warning(_NOTHING_FOUND)
+  return result
+
+
+def _scores(config: Config, params: Params, images: Source) -> dict[str, float]:
+  """Of the trained T on one split."""
+  log.info("judging on %s", images.describe())
   low = config.copy_and_resolve_references()
   if config.task.kind == "detection":
     with low.unlocked():
       low.task.options.update(_LOW)
-  task = build.task(low, len(images["train"].classes))
+  task = build.task(low, len(images.classes))
   assert task is not None
-  result = {**about, "epochs": config.train.epochs}
-  for split in splits[1:]:
-    log.info("judging on %s", images[split].describe())
-    result[config.data[f"{split}_split"]] = judge(
-      task,
-      state.params,
-      images[split],
-      fuse=controls.two_channels if config.fused.images == "both" else controls.finished,
-      task_size=tuple(config.data.task_size),
-      max_boxes=config.data.max_boxes,
-    )
-  write_json(workdir / "result.json", result)
-  write_results(workdir.absolute().parent)
-  shown = {
-    split: tables.main_scores(scores)
-    for split, scores in result.items()
-    if isinstance(scores, dict)
-  }
-  log.info("%s: %s", workdir.name, json.dumps(shown))
-  if any(scores.get("AP50", 1) < 1e-3 for scores in shown.values()):
-    log.warning(_NOTHING_FOUND)
-  return result
+  return judge(
+    task,
+    params,
+    images,
+    fuse=controls.two_channels if config.fused.images == "both" else controls.finished,
+    task_size=tuple(config.data.task_size),
+    max_boxes=config.data.max_boxes,
+  )
 
 
 def with_room(config: Config) -> Config:
@@ -142,7 +146,7 @@ def finished_images(config: Config, source: Source, folder: Path, split: str) ->
   """The pairs of one split with what T sees in place of both images.
 
   Args:
-    config: says which images those are.
+    config: names those images.
     source: the pairs as they are.
     folder: holds SPLIT/NAME.png, see `run_task_stage`.
     split: "train", "val" or "test".

@@ -31,7 +31,7 @@ def write_report(
   fused: Mapping[str, str | Path] | None = None,
   pairs: int = 6,
   root: str | None = None,
-  told: Callable[[str], None] = lambda line: None,
+  log: Callable[[str], None] = lambda line: None,
 ) -> None:
   """Writes one self-contained HTML file that needs no network.
 
@@ -42,7 +42,7 @@ def write_report(
     fused: {name: folder of fused images} of other methods, named like the pairs; None for none.
     pairs: pairs to show; 0 for none.
     root: the data, if it is not where the first run found it.
-    told: called with what is being done.
+    log: called with what is being done.
 
   Raises:
     UsageError: a run or its data cannot be read, or do not fit each other.
@@ -54,8 +54,8 @@ def write_report(
   galleries = []
   if pairs:
     folders = {name: Path(path) for name, path in (fused or {}).items()}
-    galleries = _galleries(opened, folders, _Pairs(opened[0], pairs, root), told)
-  told("drawing curves")
+    galleries = _galleries(opened, folders, _Pairs(opened[0], pairs, root), log)
+  log("drawing curves")
   page = page_html(opened, galleries)
   try:
     write_text(out, page)
@@ -85,23 +85,25 @@ def open_run(name: str, path: Path) -> Run:
 def _config_of(path: Path) -> dict[str, Any]:
   refusal = f"{path} is not a run folder:"
   try:
-    said = _with_tuples(json.loads((path / "config.json").read_text()))
+    saved = _with_tuples(json.loads((path / "config.json").read_text()))
   except FileNotFoundError:
     raise UsageError(f"{refusal} it holds no config.json.") from None
   except (OSError, ValueError) as error:
     raise UsageError(f"{refusal} config.json cannot be read ({error}).") from error
-  parts = [said.get(part) if isinstance(said, dict) else None for part in ("data", "task", "loss")]
+  parts = [
+    saved.get(part) if isinstance(saved, dict) else None for part in ("data", "task", "loss")
+  ]
   if not all(isinstance(part, dict) for part in parts):
     raise UsageError(f"{refusal} its config.json is another program's.")
-  return said
+  return saved
 
 
-def _over(defaults: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
-  """`said`, and the defaults of fields that an older version did not have."""
-  merged = {**defaults, **said}
+def _over(defaults: dict[str, Any], saved: dict[str, Any]) -> dict[str, Any]:
+  """`saved`, and the defaults of fields that an older version did not have."""
+  merged = {**defaults, **saved}
   for name, value in defaults.items():
-    if isinstance(value, dict) and isinstance(said.get(name), dict):
-      merged[name] = _over(value, said[name])
+    if isinstance(value, dict) and isinstance(saved.get(name), dict):
+      merged[name] = _over(value, saved[name])
   return merged
 
 
@@ -130,7 +132,7 @@ class _Pairs:
 
 
 def _galleries(
-  runs: list[Run], fused: dict[str, Path], pairs: _Pairs, told: Callable[[str], None]
+  runs: list[Run], fused: dict[str, Path], pairs: _Pairs, log: Callable[[str], None]
 ) -> list[Gallery]:
   # What can be wrong is found before anything slow begins.
   for run in runs:
@@ -140,7 +142,7 @@ def _galleries(
     Gallery(name, layers) for name, layers in zip(pairs.names, _sources(pairs), strict=True)
   ]
   for run in runs:
-    told(f"looking at {pairs.count} pairs with {run.name}")
+    log(f"drawing {pairs.count} pairs with {run.name}")
     for gallery, layers in zip(galleries, _layers(run, pairs), strict=True):
       for title, image in layers.items():
         # What is true is the same for all runs.

@@ -24,7 +24,7 @@ _ARM = {"options", "set", "fusion", "task", "images", "folder"}
 
 
 class Sweep(NamedTuple):
-  """What a sweep file says."""
+  """What a sweep file holds."""
 
   config: str
   """A file of configs/, as written."""
@@ -56,26 +56,26 @@ def load_sweep(
 
   Args:
     file: what to read.
-    changes: {"field": value} for both stages of all arms, in front of what the file says.
+    changes: {"field": value} for both stages of all arms, in front of what the file sets.
     seeds: in place of the file's.
     compare_to: in place of the file's; an arm or a best row.
 
   Raises:
     ConfigError: it cannot be read, or holds an unknown key or arm, naming it.
   """
-  said = _read(Path(file))
+  written = _read(Path(file))
   sweep = Sweep(
-    config=said["config"],
-    seeds=list(seeds or said.get("seeds", [0, 1, 2])),
-    arms=said["arms"],
-    set=said.get("set", {}),
-    fusion=said.get("fusion", {}),
-    task=said.get("task", {}),
-    best=said.get("best", {}),
-    compare_to=str(compare_to or said.get("compare_to", next(iter(said["arms"])))),
-    select=said.get("select", "val"),
-    report=said.get("report", "test"),
-    scores=said.get("scores", []),
+    config=written["config"],
+    seeds=list(seeds or written.get("seeds", [0, 1, 2])),
+    arms=written["arms"],
+    set=written.get("set", {}),
+    fusion=written.get("fusion", {}),
+    task=written.get("task", {}),
+    best=written.get("best", {}),
+    compare_to=str(compare_to or written.get("compare_to", next(iter(written["arms"])))),
+    select=written.get("select", "val"),
+    report=written.get("report", "test"),
+    scores=written.get("scores", []),
     changes=dict(changes or {}),
   )
   mentioned = [sweep.compare_to, *(arm for body in sweep.best.values() for arm in body["of"])]
@@ -99,11 +99,11 @@ def _no_such_arm(file: str | Path, strange: list[str], sweep: Sweep) -> str:
 def _read(file: Path) -> dict[str, Any]:
   """What the file holds; ConfigError for a key that no sweep has, and for one that is missing."""
   try:
-    said = tomllib.loads(file.read_text())
+    written = tomllib.loads(file.read_text())
   except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
     raise ConfigError(f"{file} cannot be read: {error}") from error
-  unknown = sorted(said.keys() - _TOP)
-  for arm, body in said.get("arms", {}).items():
+  unknown = sorted(written.keys() - _TOP)
+  for arm, body in written.get("arms", {}).items():
     if "/" in arm or "\\" in arm:
       raise ConfigError(f"{file}: arm {arm!r} cannot name a folder.")
     unknown += [f"arms.{arm}.{key}" for key in sorted(body.keys() - _ARM)]
@@ -111,7 +111,7 @@ def _read(file: Path) -> dict[str, Any]:
     raise ConfigError(
       f"{file}: unknown {', '.join(unknown)}; there are: {', '.join(sorted(_TOP))}."
     )
-  missing = [key for key in ("config", "arms") if not said.get(key)]
+  missing = [key for key in ("config", "arms") if not written.get(key)]
   if missing:
     raise ConfigError(f"{file}: {' and '.join(missing)} missing.")
-  return said
+  return written

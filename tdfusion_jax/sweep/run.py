@@ -122,7 +122,7 @@ def _prepare_worker(stopped: Any) -> None:
 
 
 class _Prefixed(io.TextIOBase):
-  """Standard error of a run in a sweep: every line says whose it is.
+  """Standard error of a run in a sweep: every line begins with whose it is.
 
   It is no terminal, so that the progress of several runs is plain lines, not bars in one place.
   """
@@ -181,7 +181,7 @@ def run_sweep(
     file: a sweep file.
     workdir: gets ARM/seed_N/fusion and ARM/seed_N/task, `sweep.json` and `sweep.md`.
     jobs: processes at a time.
-    only: arms to run; the comparison takes all that are finished.
+    only: arms to run; the comparison is of all that are finished.
     changes: as for `load_sweep`; runs with other changes need another `workdir`.
     seeds: as for `load_sweep`; further seeds may go into the same `workdir`.
     compare_to: as for `load_sweep`.
@@ -190,8 +190,8 @@ def run_sweep(
     What `sweep.json` holds.
 
   Raises:
-    ConfigError: the file, a config or an arm in `only` is wrong, told before anything is trained;
-      or some runs failed, told when the others are done.
+    ConfigError: the file, a config or an arm in `only` is wrong, before anything is trained; or
+      some runs failed, when the others are done.
   """
   sweep = load_sweep(file, changes, seeds, compare_to)
   check_arms(sweep, file, only or [])

@@ -292,7 +292,7 @@ def test_the_command_converts_and_inspects(tmp_path, capsys):
     ([".", "--out", "x.safetensors"], "is a folder; name the weight file"),
     (["text.pth", "--out", "x.safetensors"], "not a readable PyTorch weight file"),
     (["text.safetensors", "--out", "x.safetensors"], r"not a readable \.safetensors file"),
-    (["lies.safetensors", "--out", "x.safetensors"], "does not hold what its metadata says"),
+    (["lies.safetensors", "--out", "x.safetensors"], "does not hold what its metadata states"),
   ],
 )
 def test_errors_of_the_command_are_one_line(tmp_path, monkeypatch, capsys, arguments, message):

@@ -73,7 +73,7 @@ def test_a_page_about_two_runs_and_a_rival(runs, capsys):
   command = ["report", str(runs / "even"), f"hot={runs / 'warm'}", "--pairs=2", f"--out={page}"]
   assert cli.main([*command, f"--fused=rival={runs / 'rival'}"]) == 2
   missing = capsys.readouterr().err
-  assert "rival: " in missing and "looking" not in missing and not page.exists()
+  assert "rival: " in missing and "drawing" not in missing and not page.exists()
   names = re.findall(r"holds no image of (\w+), (\w+);", missing)[0]
   assert cli.main(command) == 0
   text = page.read_text()
