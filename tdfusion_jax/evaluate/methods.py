@@ -12,11 +12,11 @@ from tdfusion_jax.data import find_reader, get_source
 from tdfusion_jax.data.transforms import luminance
 from tdfusion_jax.fusing.arrays import make_fuse_fn
 from tdfusion_jax.images.files import (
-  EXTENSIONS,
   LINEAR,
   ImageError,
   Scale,
   image_size,
+  list_files,
   list_pairs,
   read_image,
 )
@@ -96,7 +96,7 @@ def method_of_weights(
   Raises:
     CheckpointError: no such run or file, or it holds something else.
   """
-  loaded = fusers.load_fusion(checkpoint_dir=run, weights=weights)
+  loaded = fusers.load_fusion(run=run, weights=weights)
   fuse = make_fuse_fn(*loaded, stretch=stretch)
 
   def fused(name: str, ir: np.ndarray, vi: np.ndarray) -> np.ndarray:
@@ -140,13 +140,10 @@ def _files_of(folder: Path, pairs: Pairs) -> dict[str, Path]:
   """{name of a pair: its fused image}."""
   if not folder.is_dir():
     raise ImageError(f"{folder}: no such folder of fused images.")
-  files: dict[str, Path] = {}
-  for file in sorted(folder.iterdir()):
-    if file.suffix.lower() not in EXTENSIONS or file.stem not in pairs.sizes:
-      continue
-    if file.stem in files:
-      raise ImageError(f"{files[file.stem]} and {file} have the same name.")
-    files[file.stem] = file
+  files, clashes = list_files(folder)
+  for first, second in clashes:
+    if first.stem in pairs.sizes:
+      raise ImageError(f"{first} and {second} have the same name.")
   missing = [name for name in pairs.sizes if name not in files]
   if missing:
     count = f"{len(missing)} of {len(pairs.sizes)} pairs"

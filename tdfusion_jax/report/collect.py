@@ -16,7 +16,7 @@ from tdfusion_jax.data import val_batches
 from tdfusion_jax.evaluate.stage import finished_images
 from tdfusion_jax.files import UsageError, write_text
 from tdfusion_jax.images import pictures
-from tdfusion_jax.images.files import EXTENSIONS, ImageError, read_image, to_bytes
+from tdfusion_jax.images.files import ImageError, list_files, read_image, to_bytes
 from tdfusion_jax.meta.state import Params
 from tdfusion_jax.report.page import Gallery, Run, page_html
 from tdfusion_jax.train import build, runfolder
@@ -188,9 +188,7 @@ def _files(name: str, folder: Path, pairs: list[str]) -> list[Path]:
   """The fused images of `pairs` in `folder`."""
   if not folder.is_dir():
     raise ImageError(f"{name}: {folder} is no folder of fused images.")
-  there = {
-    file.stem: file for file in sorted(folder.iterdir()) if file.suffix.lower() in EXTENSIONS
-  }
+  there = list_files(folder).files
   missing = [pair for pair in pairs if pair not in there]
   if missing:
     raise ImageError(
