@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Callable
 
-from tdfusion_jax.commands.options import make_parent, named
+from tdfusion_jax.commands.options import add_vi_scale, make_parent, named
 from tdfusion_jax.data import SOURCES
 from tdfusion_jax.evaluate import measure, methods, tables
 from tdfusion_jax.files import UsageError
@@ -30,6 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   add("--run", metavar="[NAME=]RUN", help="run folder of a training", **several)
   add("--weights", metavar="[NAME=]FILE", help=".safetensors file of F", **several)
   add("--fused", metavar="[NAME=]DIR", help="any method's fused images", **several)
+  own = "what makes the network of --weights, if it is your own; see tdfusion fuse"
+  add("--network", default="", metavar="MODULE:FACTORY", help=own)
   add("--stretch", action="store_true", help="stretch F's images to the full range, as published")
   which = f"comma separated, or all (default {','.join(PAPER)}); your own as module:function"
   add("--metrics", default=",".join(PAPER), help=which)
@@ -38,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   add("--profile", default="tdfusion", metavar="NAME", help=where)
   scale = "range of infrared values, as it was for tdfusion fuse"
   add("--scale", default="linear", metavar="HOW", help=scale)
-  add("--vi-scale", default="linear", metavar="HOW", help="the same for visible values")
+  add_vi_scale(parser)
   resize = "resize fused images of another size than their pair"
   add("--resize", action="store_true", help=resize)
   add("--out", metavar="STEM", help="write STEM.md, .csv (per image), .json and .tex")
@@ -81,10 +83,10 @@ def _pairs(options: argparse.Namespace) -> methods.Pairs:
 
 def _methods(options: argparse.Namespace, pairs: methods.Pairs) -> dict[str, methods.Method]:
   """{title: method}; the weights that ship if none is named."""
-  stretch = options.stretch
+  how = {"network": options.network, "stretch": options.stretch}
   makers: list[tuple[list[str], Callable[[str], methods.Method]]] = [
-    (options.run, lambda path: methods.method_of_weights(run=path, stretch=stretch)),
-    (options.weights, lambda path: methods.method_of_weights(weights=path, stretch=stretch)),
+    (options.run, lambda path: methods.method_of_weights(run=path, **how)),
+    (options.weights, lambda path: methods.method_of_weights(weights=path, **how)),
     (options.fused, lambda path: methods.method_of_folder(path, pairs, resize=options.resize)),
   ]
   made: dict[str, methods.Method] = {}
@@ -94,4 +96,4 @@ def _methods(options: argparse.Namespace, pairs: methods.Pairs) -> dict[str, met
       if title in made:
         raise UsageError(f"two methods are called {title!r}; name them: NAME={path}")
       made[title] = make(path)
-  return made or {"shipped weights": methods.method_of_weights(stretch=stretch)}
+  return made or {"shipped weights": methods.method_of_weights(stretch=options.stretch)}

@@ -89,14 +89,25 @@ def pairs_of_dataset(name: str, root: str | None, split: str, *, field: str = "n
 
 
 def method_of_weights(
-  *, run: str | Path | None = None, weights: str | Path | None = None, stretch: bool = False
+  *,
+  run: str | Path | None = None,
+  weights: str | Path | None = None,
+  network: str = "",
+  stretch: bool = False,
 ) -> Method:
   """A network: of a run folder, of a weight file, or the one that ships with the package.
 
+  Args:
+    run: a training's folder. Not both.
+    weights: a `.safetensors` file.
+    network: what makes the network, if it is one of your own: `package.module:factory`.
+    stretch: stretch its images to the full range.
+
   Raises:
     CheckpointError: no such run or file, or it holds something else.
+    UsageError: `network` cannot be made.
   """
-  loaded = fusers.load_fusion(run=run, weights=weights)
+  loaded = fusers.load_fusion(run=run, weights=weights, network=network)
   fuse = make_fuse_fn(*loaded, stretch=stretch)
 
   def fused(name: str, ir: np.ndarray, vi: np.ndarray) -> np.ndarray:

@@ -168,8 +168,11 @@ def test_its_run_makes_a_video_is_measured_and_shown(finished, pairs, capsys):
   run = f"--run={finished}"
   assert cli.main(["video", *sides, f"--out={folder / 'out.mp4'}", "--cache=", run]) == 0
   assert "2 frames written" in capsys.readouterr().out
-  assert cli.main(["evaluate", *sides, run, "--metrics=EN"]) == 0
-  assert "| run |" in capsys.readouterr().out
+  weights = f"--weights=file={finished / 'weights' / 'f.safetensors'}"
+  network = "--network=half:fuser"
+  assert cli.main(["evaluate", *sides, run, weights, network, "--metrics=EN"]) == 0
+  *_, of_run, of_file = capsys.readouterr().out.splitlines()
+  assert of_run.startswith("| run |") and of_file == of_run.replace("run", "file")
   assert cli.main(["report", str(finished), "--pairs=1", f"--out={folder / 'page.html'}"]) == 0
   assert "run: fused" in (folder / "page.html").read_text()
 
