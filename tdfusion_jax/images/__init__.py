@@ -1,1 +1,1 @@
-"""Image files and pictures: reading, writing, scaling, pairing, registration, contact sheets. Imports no JAX."""
+"""Image files and pictures: reading, writing, pairing, registration, contact sheets; no JAX."""

@@ -39,7 +39,7 @@ def gray(image: np.ndarray) -> np.ndarray:
 
 
 def heat(weights: np.ndarray) -> np.ndarray:
-  """[H, W] in [0, 1] -> [H, W, 3] uint8: blue 0, white 1/2, red 1, so that an even weight looks neutral."""
+  """[H, W] in [0, 1] -> [H, W, 3] uint8: blue 0, white 1/2 (an even weight is neutral), red 1."""
   distance = (np.clip(weights, 0, 1) - 0.5) * 2
   red, blue = 1 - np.clip(-distance, 0, 1), 1 - np.clip(distance, 0, 1)
   return np.round(255 * np.stack([red, np.minimum(red, blue), blue], axis=-1)).astype(np.uint8)
@@ -59,7 +59,7 @@ def with_boxes(image: np.ndarray, boxes: np.ndarray, classes: np.ndarray) -> np.
 
 
 def with_labels(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
-  """Tints an RGB uint8 image by class labels [H, W]; class 0 and unknown pixels stay as they are."""
+  """Tints an RGB uint8 image by class labels [H, W]; not class 0 and unknown pixels."""
   known = (labels > 0) & (labels < 255)
   color = _PALETTE[np.where(known, (labels - 1) % (len(_PALETTE) - 1) + 1, 0)]
   mixed = np.round(0.5 * image + 0.5 * color).astype(np.uint8)

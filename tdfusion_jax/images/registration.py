@@ -18,7 +18,11 @@ from tdfusion_jax.images.files import ImageError
 
 _SIZE = 160  # pixels of the longer side that are compared
 _REACH = 0.2  # displacements looked for, as a part of the longer side
-_SHARED = 4.5  # standard deviations; pairs of RoadScene, LLVIP, MSRS, TNO have 5 to 28, different scenes 2 to 4
+CERTAIN = 4.5
+"""Standard deviations that a peak needs to be believed.
+
+Pairs of RoadScene, LLVIP, MSRS and TNO have 5 to 28, different scenes 2 to 4.
+"""
 _SHIFTED = 0.012  # of the longer side; registered pairs of those sets stay within 0.005
 _CLEARLY = 1.2  # times the correlation at rest
 
@@ -30,7 +34,7 @@ class Misalignment(NamedTuple):
   right: float
   """Pixels by which the infrared content lies below and to the right of the visible one."""
   certainty: float
-  """Height of the correlation's peak in standard deviations; below 4.5 no displacement is to be believed."""
+  """Height of the correlation's peak in standard deviations; believed from `CERTAIN` on."""
   rest: float
   """The correlation where the images lie now, at most 1."""
   gain: float
@@ -46,19 +50,19 @@ def misalignment(ir: np.ndarray, vi: np.ndarray) -> Misalignment:
   a, b = a - a.mean(), b - b.mean()
   correlation = np.fft.ifft2(_spectrum(a) * np.conj(_spectrum(b))).real
   reach = max(1, round(_REACH * max(rows, columns)))
+  # Shifts of -reach to reach on both axes, no shift in the middle.
   near = np.roll(correlation, (reach, reach), (0, 1))[: 2 * reach + 1, : 2 * reach + 1]
   down, right = np.unravel_index(np.argmax(near), near.shape)
-  peak, rest = float(near.max()), float(near[reach - 1 : reach + 2, reach - 1 : reach + 2].max())
+  peak = float(near.max())
+  rest = float(near[reach - 1 : reach + 2, reach - 1 : reach + 2].max())
   spread = float(near.std())
-  certainty = peak / spread if spread > 0 else 0.0
-  gain = peak / rest if rest > 0 else np.inf
   energy = float(np.linalg.norm(a) * np.linalg.norm(b))
   return Misalignment(
-    float((down - reach) * factor),
-    float((right - reach) * factor),
-    certainty,
-    rest / max(energy, 1e-12),
-    float(gain),
+    down=float((down - reach) * factor),
+    right=float((right - reach) * factor),
+    certainty=peak / spread if spread > 0 else 0.0,
+    rest=rest / max(energy, 1e-12),
+    gain=float(peak / rest if rest > 0 else np.inf),
   )
 
 
@@ -67,11 +71,17 @@ def doubt(ir: np.ndarray, vi: np.ndarray) -> str:
   if min(ir.shape[:2]) < 32:
     return ""  # too few edges to judge by
   found = misalignment(ir, vi)
-  if found.certainty < _SHARED:
-    return f"the images share hardly any edges (certainty {found.certainty:.1f}); do they show the same view?"
+  if found.certainty < CERTAIN:
+    return (
+      f"the images share hardly any edges (certainty {found.certainty:.1f}); "
+      "do they show the same view?"
+    )
   if np.hypot(found.down, found.right) > _SHIFTED * max(ir.shape[:2]) and found.gain > _CLEARLY:
     down, right = round(found.down), round(found.right)
-    return f"the images look unregistered: infrared lies about {right:+d} pixels across and {down:+d} down from visible"
+    return (
+      f"the images look unregistered: infrared lies about {right:+d} pixels across "
+      f"and {down:+d} down from visible"
+    )
   return ""
 
 
@@ -84,7 +94,7 @@ def aligner(how: str) -> Callable | None:
   if how == "none":
     return None
   if how == "resize":
-    return lambda ir, vi: (_resized(ir, *vi.shape[:2]), vi)
+    return _resize
   if how != "homography":
     raise ImageError(f"align {how!r} is none of none, resize, homography.")
   try:
@@ -93,7 +103,15 @@ def aligner(how: str) -> Callable | None:
     raise ImageError(
       "aligning by homography needs OpenCV: pip install 'tdfusion-jax[align]'"
     ) from None
-  return lambda ir, vi: (_warped(cv2, _resized(ir, *vi.shape[:2]), vi), vi)
+
+  def warp(ir: np.ndarray, vi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return _warped(cv2, _resized(ir, *vi.shape[:2]), vi), vi
+
+  return warp
+
+
+def _resize(ir: np.ndarray, vi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  return _resized(ir, *vi.shape[:2]), vi
 
 
 def _small(image: np.ndarray, factor: float) -> np.ndarray:
@@ -126,7 +144,7 @@ def _resized(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _warped(cv2: Any, ir: np.ndarray, vi: np.ndarray) -> np.ndarray:
-  """`ir` under the homography that brings its edges onto those of `vi`, from coarse to fine; borders repeat.
+  """`ir` under the homography that brings its edges onto those of `vi`; borders repeat.
 
   Raises:
     ImageError: no homography was found.
@@ -134,7 +152,7 @@ def _warped(cv2: Any, ir: np.ndarray, vi: np.ndarray) -> np.ndarray:
   height, width = vi.shape[:2]
   start = misalignment(ir, vi)
   matrix = np.eye(3, dtype=np.float32)  # from visible to infrared pixels
-  if start.certainty >= _SHARED:
+  if start.certainty >= CERTAIN:
     matrix[:2, 2] = start.right, start.down
   stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 100, 1e-5)
   for longest in (160, 320, 640):

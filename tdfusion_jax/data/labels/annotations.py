@@ -36,7 +36,7 @@ from tdfusion_jax.data.source import DatasetError
 
 log = logging.getLogger(__name__)
 
-Report = Callable[[str, str], None]
+OnFault = Callable[[str, str], None]
 """(kind of fault: "unknown-class", "bad-box" or "bad-label"; message naming file and field)."""
 
 
@@ -52,7 +52,7 @@ class Annotation(NamedTuple):
 
 
 def stop(kind: str, message: str) -> NoReturn:
-  """The default `Report`: the first fault ends the reading."""
+  """The default `OnFault`: the first fault ends the reading."""
   del kind
   raise DatasetError(message)
 
@@ -85,7 +85,7 @@ def clip_boxes(found: Annotation, size: tuple[int, int], origin: Path) -> Boxes:
 
 
 def _try(
-  report: Report, read: Callable[[], tuple[list[float], int]]
+  report: OnFault, read: Callable[[], tuple[list[float], int]]
 ) -> tuple[list[float], int] | None:
   """`read()`, or None after its fault was reported."""
   try:
@@ -115,7 +115,7 @@ def read_xml(path: Path) -> Element:
   return root
 
 
-def read_voc(path: Path, classes: Sequence[str], report: Report = stop) -> Annotation:
+def read_voc(path: Path, classes: Sequence[str], report: OnFault = stop) -> Annotation:
   """One Pascal VOC file. Names are matched without case; an unknown one is an error."""
   root = read_xml(path)
   if root.tag != "annotation":
@@ -152,7 +152,7 @@ def _voc_size(root: Element, path: Path) -> tuple[int, int] | None:
 
 
 def read_yolo(
-  path: Path, num_classes: int, size: tuple[int, int], report: Report = stop
+  path: Path, num_classes: int, size: tuple[int, int], report: OnFault = stop
 ) -> Annotation:
   """One YOLO text file: `class cx cy w h` a line, in fractions of the image of `size` (height, width)."""
 
@@ -180,7 +180,7 @@ def read_yolo(
   return _collect([_try(report, lambda n=n, line=line: read(line, n)) for n, line in lines])
 
 
-def read_coco(path: Path, report: Report = stop) -> tuple[dict[str, Annotation], tuple[str, ...]]:
+def read_coco(path: Path, report: OnFault = stop) -> tuple[dict[str, Annotation], tuple[str, ...]]:
   """One COCO file: boxes by image stem, and the category names in order of their ids. Crowds are skipped."""
   content = _read_json(path)
   categories, images, annotations = (
@@ -279,7 +279,7 @@ def _coco_size(image: Mapping, path: Path, where: str) -> tuple[int, int] | None
   return height, width
 
 
-def read_split_file(path: Path, num_classes: int, report: Report = stop) -> dict[str, Annotation]:
+def read_split_file(path: Path, num_classes: int, report: OnFault = stop) -> dict[str, Annotation]:
   """The paper's lists (`name x1,y1,x2,y2,class ...` a line, in pixels): boxes by stem, in file order."""
   found: dict[str, Annotation] = {}
 

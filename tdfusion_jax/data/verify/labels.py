@@ -8,7 +8,7 @@ import numpy as np
 
 from tdfusion_jax.batch import IGNORE_LABEL
 from tdfusion_jax.data.images import open_image
-from tdfusion_jax.data.labels.annotations import Annotation, read_voc, read_yolo
+from tdfusion_jax.data.labels.annotations import Annotation, OnFault, read_voc, read_yolo
 from tdfusion_jax.data.source import DatasetError
 from tdfusion_jax.data.verify.layout import Place, Shape
 
@@ -16,26 +16,44 @@ Level = Literal["error", "note"]
 
 HINTS = {
   "missing-folder": "put the folder where the layout has it, or remove its counterpart",
-  "missing-partner": "copy the missing file from the original distribution, or move the lonely one away",
+  "missing-partner": (
+    "copy the missing file from the original distribution, or move the lonely one away"
+  ),
   "no-images": "put the images there; of the files only those with these extensions are looked at",
   "same-name": "two files of one name, such as a.png and a.jpg: keep one of them",
-  "unreadable-image": "copy the file again from the original distribution; it is damaged, or no image of a known kind",
-  "bit-depth": "convert to 8 bits, all images of a camera with one fixed range of values, not each with its own",
-  "size": "use the image or label that belongs to this pair; do not stretch one to fit, that breaks the registration",
+  "unreadable-image": (
+    "copy the file again from the original distribution; it is damaged, or no image of a known kind"
+  ),
+  "bit-depth": (
+    "convert to 8 bits, all images of a camera with one fixed range of values, not each with "
+    "its own"
+  ),
+  "size": (
+    "use the image or label that belongs to this pair; do not stretch one to fit, that breaks "
+    "the registration"
+  ),
   "swapped": "exchange the two files (or the two folders, where it happens to all pairs)",
   "constant-image": "the image shows nothing: copy the file again or leave the pair out",
   "label-value": "map the values to class indices, 255 where unknown; or give the right --classes",
-  "label-mode": "store class indices as 8-bit gray: Image.fromarray(np.asarray(image)).save(...) keeps a palette's "
-  "indices; of an RGB file with equal channels keep one",
+  "label-mode": (
+    "store class indices as 8-bit gray: Image.fromarray(np.asarray(image)).save(...) keeps a "
+    "palette's indices; of an RGB file with equal channels keep one"
+  ),
   "label-colour": "replace each colour by its class index and store 8-bit gray",
   "duplicate": "keep the pair in one split only: a test image that was trained on proves nothing",
   "repeated": "the same picture under two names in one split: keep one",
   "unknown-class": "correct the spelling, remove the object, or give all names with --classes",
-  "class-names": "list the same classes in the same order for every split: labels hold their positions",
+  "class-names": (
+    "list the same classes in the same order for every split: labels hold their positions"
+  ),
   "bad-box": "correct the coordinates or remove the object",
-  "box-outside": "cut the box at the border; if many lie outside, the label was made for another image or size",
+  "box-outside": (
+    "cut the box at the border; if many lie outside, the label was made for another image or size"
+  ),
   "bad-label": "write the file again with the tool that made it, or fetch it anew",
-  "no-labels": "put labels of these pairs there, or remove the folder: then the pairs are unlabelled",
+  "no-labels": (
+    "put labels of these pairs there, or remove the folder: then the pairs are unlabelled"
+  ),
   "missing-label": "every pair of this set needs a label: fetch it, or leave the pair out",
   "stray-label": "remove the label, or add its pair",
   "split-name": "correct the name in the list, or fetch the image",
@@ -44,9 +62,10 @@ HINTS = {
 
 
 class Finding(NamedTuple):
-  """One thing worth saying. `level` "error": something is wrong; "note": allowed, but good to know."""
+  """One thing to report."""
 
   level: Level
+  """"error": something is wrong; "note": allowed, but good to know."""
   kind: str
   split: str
   name: str
@@ -65,13 +84,23 @@ def verify_label(
   name: str,
   label: Path,
   size: tuple[int, int],
-  found: dict,
-  said: list[Finding],
+  listed: dict[str, Annotation],
+  findings: list[Finding],
 ) -> tuple[Annotation | None, Counter]:
-  """(boxes, objects by class) of one label file of an image of `size`; faults are added to `said`."""
+  """(boxes, objects by class) of one label file.
+
+  Args:
+    place: the folders of its split.
+    shape: the data set.
+    name: the pair's stem.
+    label: the file.
+    size: (height, width) of the pair's image.
+    listed: boxes by stem of a COCO file.
+    findings: where faults are added.
+  """
 
   def report(kind: str, text: str) -> None:
-    said.append(error(kind, place.split, name, text))
+    findings.append(error(kind, place.split, name, text))
 
   try:
     if place.form == "mask":
@@ -81,7 +110,7 @@ def verify_label(
     elif place.form == "yolo":
       boxes = read_yolo(label, len(shape.classes), size, report)
     else:
-      boxes = found[name]
+      boxes = listed[name]
   except DatasetError as fault:
     report("bad-label", str(fault))
     return None, Counter()
@@ -92,12 +121,14 @@ def verify_label(
       f"{label}: made for an image of {stated}, but {name} is {size[1]}x{size[0]} (width x height)",
     )
   _verify_boxes(boxes, label, size, report)
-  if len(boxes.boxes) == 0 and not any(f.kind in ("unknown-class", "bad-box") for f in said):
-    said.append(Finding("note", "empty-label", place.split, name, f"{label}: no object ({name})"))
+  if len(boxes.boxes) == 0 and not any(f.kind in ("unknown-class", "bad-box") for f in findings):
+    findings.append(
+      Finding("note", "empty-label", place.split, name, f"{label}: no object ({name})")
+    )
   return boxes, Counter(boxes.classes.tolist())
 
 
-def _verify_boxes(boxes: Annotation, label: Path, size: tuple[int, int], report) -> None:
+def _verify_boxes(boxes: Annotation, label: Path, size: tuple[int, int], report: OnFault) -> None:
   for number, (x1, y1, x2, y2) in enumerate(boxes.boxes.tolist(), 1):
     text = f"{label}: box {number} ({x1:g}, {y1:g}, {x2:g}, {y2:g})"
     if x2 <= x1 or y2 <= y1:
@@ -110,7 +141,7 @@ def _verify_boxes(boxes: Annotation, label: Path, size: tuple[int, int], report)
       )
 
 
-def _verify_mask(label: Path, shape: Shape, size: tuple[int, int], report) -> Counter:
+def _verify_mask(label: Path, shape: Shape, size: tuple[int, int], report: OnFault) -> Counter:
   try:
     with open_image(label) as image:
       mode, values = image.mode, np.array(image)
@@ -133,22 +164,19 @@ def _verify_mask(label: Path, shape: Shape, size: tuple[int, int], report) -> Co
       f"{label}: class indices stored as {what}, which other readers turn into colours; 8-bit gray",
     )
   if values.shape != size:
-    report(
-      "size",
-      f"{label} is {values.shape[1]}x{values.shape[0]}, its pair {size[1]}x{size[0]} (width x height)",
-    )
+    own, pair = f"{values.shape[1]}x{values.shape[0]}", f"{size[1]}x{size[0]}"
+    report("size", f"{label} is {own}, its pair {pair} (width x height)")
   found, counts = np.unique(values, return_counts=True)
-  wrong = [
-    v
-    for v in found.tolist()
-    if not 0 <= v < len(shape.classes) and v != IGNORE_LABEL or v != int(v)
-  ]
+  pixels = Counter(dict(zip(found.tolist(), counts.tolist(), strict=True)))
+  wrong = [value for value in pixels if not _is_class(value, len(shape.classes))]
   if wrong:
-    shown = ", ".join(str(v) for v in wrong[:8])
+    shown = ", ".join(str(value) for value in wrong[:8])
     report(
       "label-value",
       f"{label}: values {shown} are neither 0 to {len(shape.classes) - 1} nor {IGNORE_LABEL}",
     )
-  return Counter(
-    {int(v): int(n) for v, n in zip(found.tolist(), counts.tolist(), strict=True) if v not in wrong}
-  )
+  return Counter({int(value): n for value, n in pixels.items() if value not in wrong})
+
+
+def _is_class(value: float | int, count: int) -> bool:
+  return (0 <= value < count or value == IGNORE_LABEL) and value == int(value)

@@ -1,4 +1,4 @@
-"""Where the files of a data set lie, for looking at all of them: readers stop at the first fault."""
+"""Where the files of a data set lie: verifying goes through all of them, unlike the readers."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path

@@ -1,52 +1,35 @@
 """Looking through a whole data set on the disk: every fault is listed, none ends the search."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from tdfusion_jax.data.images import open_image
 from tdfusion_jax.data.labels.annotations import Annotation, read_coco, read_split_file
 from tdfusion_jax.data.readers.paired import shorten
 from tdfusion_jax.data.source import DatasetError
-from tdfusion_jax.data.verify.images import COLOUR, Look, displacement, look_at, names_digest
-from tdfusion_jax.data.verify.labels import HINTS, Finding, Level, error, verify_label
+from tdfusion_jax.data.verify.images import names_digest
+from tdfusion_jax.data.verify.labels import HINTS, Finding, Level, error
 from tdfusion_jax.data.verify.layout import Place, Shape, shape_of
+from tdfusion_jax.data.verify.pair import PairCheck, duplicates, verify_pair
 from tdfusion_jax.images.files import EXTENSIONS, list_files
 
 PAPER_LISTS = {
-  "4f530d64902eb4c26bfc4b022d120a9d8dbca22d7bac81120328481b70f738fa": "the paper's LLVIP training list",
-  "28d0f769fa7e54ffb6a8e61ff1795aa212cbb40eafe2c1d1d8a0f75cbe835c11": "the paper's LLVIP test list",
-  "8640112536da313abbe9bf388be13fa89379fbc266b07283943b155cac0fff3a": "the paper's M3FD training list",
-  "55a33f7718b183a1666da7e69d21b8cbb37843321bbb11b94e6beb50d819d673": "the paper's M3FD test list",
+  "4f530d64902eb4c26bfc4b022d120a9d8dbca22d7bac81120328481b70f738fa": "LLVIP training",
+  "28d0f769fa7e54ffb6a8e61ff1795aa212cbb40eafe2c1d1d8a0f75cbe835c11": "LLVIP test",
+  "8640112536da313abbe9bf388be13fa89379fbc266b07283943b155cac0fff3a": "M3FD training",
+  "55a33f7718b183a1666da7e69d21b8cbb37843321bbb11b94e6beb50d819d673": "M3FD test",
 }
-"""Digest of the names (`names_digest`) of well-known lists."""
+"""The paper's lists by the digest of their names (`names_digest`)."""
 
 
-class PairReport(NamedTuple):
-  """What was seen of one pair; parts that could not be read are None."""
-
-  split: str
-  name: str
-  files: tuple[Path | None, Path | None, Path | None]
-  """Infrared, visible, label."""
-  ir: Look | None
-  vi: Look | None
-  boxes: Annotation | None
-  objects: Counter
-  """Boxes, or pixels, by class index."""
-  shift: tuple[float, float, float] | None
-  """`displacement` of the visible against the infrared image."""
-  labelled: bool
-
-
-class Report(NamedTuple):
+class Verification(NamedTuple):
   """Result of `verify`."""
 
   shape: Shape
-  pairs: list[PairReport]
+  pairs: list[PairCheck]
   findings: list[Finding]
   manifests: dict[str, tuple[int, str]]
   """(number, digest of names) by split or list file."""
@@ -65,7 +48,7 @@ def verify(
   split_files: Mapping[str, str | Path] | None = None,
   allow: Iterable[str] = (),
   threads: int = 2,
-) -> Report:
+) -> Verification:
   """Reads every file of a data set and lists what is wrong.
 
   Args:
@@ -88,9 +71,9 @@ def verify(
   shape = shape_of(name, root, classes)
   pairs, findings, manifests, present, listed = [], [], {}, {}, {}
   for place in shape.places:
-    found, said, names, classes = _verify_place(place, shape, threads)
-    pairs += found
-    findings += said
+    seen, more, names, classes = _verify_place(place, shape, threads)
+    pairs += seen
+    findings += more
     present[place.split] = set(names)
     if names:
       manifests[place.split] = (len(names), names_digest(names))
@@ -99,10 +82,10 @@ def verify(
   findings += _class_lists(listed)
   shape = shape._replace(classes=shape.classes or next(iter(listed.values()), ()))
   findings += _stray_labels(shape, present)
-  findings += _duplicates(pairs)
-  lists, said = _split_lists(split_files or {}, shape, present)
-  findings = [f._replace(level="note") if f.kind in allowed else f for f in findings + said]
-  return Report(shape, pairs, findings, manifests | lists)
+  findings += duplicates(pairs)
+  lists, more = _split_lists(split_files or {}, shape, present)
+  findings = [f._replace(level="note") if f.kind in allowed else f for f in findings + more]
+  return Verification(shape, pairs, findings, manifests | lists)
 
 
 def _list(
@@ -113,11 +96,11 @@ def _list(
     return {}, []
   files, clashes = list_files(folder, extensions)
   files = {stem: path for stem, path in files.items() if path.name != "classes.txt"}
-  said = [
+  findings = [
     error("same-name", split, first.stem, f"two files share a name: {first} and {second}")
     for first, second in clashes
   ]
-  return files, said
+  return files, findings
 
 
 _SUFFIXES = {"mask": EXTENSIONS, "voc": (".xml",), "yolo": (".txt",), "coco": (".json",)}
@@ -125,90 +108,98 @@ _SUFFIXES = {"mask": EXTENSIONS, "voc": (".xml",), "yolo": (".txt",), "coco": ("
 
 def _verify_place(
   place: Place, shape: Shape, threads: int
-) -> tuple[list[PairReport], list[Finding], list[str], tuple[str, ...]]:
+) -> tuple[list[PairCheck], list[Finding], list[str], tuple[str, ...]]:
   """(pairs, findings, names of the pairs, class names that this split states itself)."""
   if not place.ir.is_dir() and not place.vi.is_dir():
-    return (
-      [],
-      [Finding("note", "missing-folder", place.split, "", f"split {place.split!r} is not there")],
-      [],
-      (),
-    )
-  said = [
-    error("missing-folder", place.split, "", f"{folder} is missing")
-    for folder in (place.ir, place.vi, *([place.labels] if place.complete and place.labels else []))
-    if not folder.is_dir()
-  ]
-  (ir, more), (vi, others) = (
-    _list(folder, EXTENSIONS, place.split) for folder in (place.ir, place.vi)
-  )
-  said += more + others
-  said += [
-    error("no-images", place.split, "", f"{folder} holds no image ({', '.join(EXTENSIONS)})")
-    for folder, files in ((place.ir, ir), (place.vi, vi))
-    if folder.is_dir() and not files
-  ]
-  if place.labels and not place.complete and place.form and not place.labels.is_dir():
-    text = f"{place.labels} is missing: nothing is labelled"
-    said.append(Finding("note", "missing-folder", place.split, "", text))
-  for here, there, folder in ((ir, vi, place.vi), (vi, ir, place.ir)):
-    said += [
-      error("missing-partner", place.split, name, f"{here[name]} has no partner in {folder}")
-      for name in sorted(here.keys() - there.keys())
-    ]
-  labels, found, classes = _labels(place, shape, said)
+    text = f"split {place.split!r} is not there"
+    return [], [Finding("note", "missing-folder", place.split, "", text)], [], ()
+  ir, vi, findings = _images(place)
+  labels, listed, classes = _labels(place, shape, findings)
   names = sorted(ir.keys() | vi.keys())
-  said += _strangers(place, labels, names)
+  findings += _strangers(place, labels, names)
 
-  def look(name: str) -> tuple[PairReport, list[Finding]]:
-    return _verify_pair(place, shape, name, (ir.get(name), vi.get(name), labels.get(name)), found)
+  def check(name: str) -> tuple[PairCheck, list[Finding]]:
+    files = ir.get(name), vi.get(name), labels.get(name)
+    return verify_pair(place, shape, name, files, listed)
 
   with ThreadPoolExecutor(threads) as pool:
-    results = list(pool.map(look, names))
-  said += [finding for _, more in results for finding in more]
+    results = list(pool.map(check, names))
+  findings += [finding for _, more in results for finding in more]
   pairs = [pair for pair, _ in results]
   unlabelled = sum(not pair.labelled for pair in pairs)
   if unlabelled:
-    text = f"{unlabelled} of {len(pairs)} pairs are unlabelled (no label file; that is not the same as empty)"
-    said.append(Finding("note", "unlabelled", place.split, "", text))
+    text = (
+      f"{unlabelled} of {len(pairs)} pairs are unlabelled "
+      "(no label file; that is not the same as empty)"
+    )
+    findings.append(Finding("note", "unlabelled", place.split, "", text))
   expected = shape.expected.get(place.split)
   if expected and expected != len(names):
     text = f"{len(names)} pairs; the complete official set has {expected}"
-    said.append(Finding("note", "count", place.split, "", text))
-  return pairs, said, names, classes
+    findings.append(Finding("note", "count", place.split, "", text))
+  return pairs, findings, names, classes
+
+
+def _images(place: Place) -> tuple[dict[str, Path], dict[str, Path], list[Finding]]:
+  """Infrared and visible files by stem, and what is wrong with the folders and names."""
+  needed = [place.ir, place.vi]
+  if place.complete and place.labels:
+    needed.append(place.labels)
+  findings = [
+    error("missing-folder", place.split, "", f"{folder} is missing")
+    for folder in needed
+    if not folder.is_dir()
+  ]
+  ir, more = _list(place.ir, EXTENSIONS, place.split)
+  vi, others = _list(place.vi, EXTENSIONS, place.split)
+  findings += more + others
+  for folder, files in ((place.ir, ir), (place.vi, vi)):
+    if folder.is_dir() and not files:
+      text = f"{folder} holds no image ({', '.join(EXTENSIONS)})"
+      findings.append(error("no-images", place.split, "", text))
+  if place.labels and not place.complete and place.form and not place.labels.is_dir():
+    text = f"{place.labels} is missing: nothing is labelled"
+    findings.append(Finding("note", "missing-folder", place.split, "", text))
+  for here, there, folder in ((ir, vi, place.vi), (vi, ir, place.ir)):
+    findings += [
+      error("missing-partner", place.split, name, f"{here[name]} has no partner in {folder}")
+      for name in sorted(here.keys() - there.keys())
+    ]
+  return ir, vi, findings
 
 
 def _labels(
-  place: Place, shape: Shape, said: list[Finding]
+  place: Place, shape: Shape, findings: list[Finding]
 ) -> tuple[dict[str, Path], dict[str, Annotation], tuple[str, ...]]:
   """Label files by stem, for COCO the boxes by stem, and the split's own class names."""
   if place.labels is None:
     return {}, {}, ()
   if place.form is None:
-    text = f"{place.labels} holds no label file (.xml, .txt, a COCO .json, or masks: {', '.join(EXTENSIONS)})"
-    said.append(error("no-labels", place.split, "", text))
+    text = (
+      f"{place.labels} holds no label file "
+      f"(.xml, .txt, a COCO .json, or masks: {', '.join(EXTENSIONS)})"
+    )
+    findings.append(error("no-labels", place.split, "", text))
     return {}, {}, ()
   files, more = _list(place.labels, _SUFFIXES[place.form], place.split)
-  said += [m for m in more if place.own_labels]
+  findings += [m for m in more if place.own_labels]
   if place.form != "coco":
     return files, {}, place.classes
   if len(files) > 1:
     text = f"{place.labels} holds {len(files)} .json files; one COCO file for all images is needed"
-    said.append(error("bad-label", place.split, "", text))
+    findings.append(error("bad-label", place.split, "", text))
   labels: dict[str, Path] = {}
   boxes: dict[str, Annotation] = {}
   classes: tuple[str, ...] = ()
   for path in files.values():
     try:
-      found, names = read_coco(
-        path, lambda kind, text: said.append(error(kind, place.split, "", text))
-      )
+      found, names = read_coco(path, partial(_note, findings, place.split))
     except DatasetError as fault:
-      said.append(error("bad-label", place.split, "", str(fault)))
+      findings.append(error("bad-label", place.split, "", str(fault)))
       continue
     if shape.classes and shape.classes != names:
       text = f"{path}: its categories are {', '.join(names)}, not {', '.join(shape.classes)}"
-      said.append(error("unknown-class", place.split, "", text))
+      findings.append(error("unknown-class", place.split, "", text))
     boxes |= found
     labels |= dict.fromkeys(found, path)
     classes = classes or names
@@ -216,7 +207,10 @@ def _labels(
 
 
 def _strangers(place: Place, labels: dict[str, Path], names: list[str]) -> Iterator[Finding]:
-  """Images that a COCO file names and that are not there: a note, since one file may serve several folders."""
+  """Images that a COCO file names and that are not there.
+
+  A note, since one file may serve several folders.
+  """
   if place.form != "coco" or not labels:
     return
   strangers = sorted(labels.keys() - set(names))
@@ -224,7 +218,10 @@ def _strangers(place: Place, labels: dict[str, Path], names: list[str]) -> Itera
     text = f"{labels[strangers[0]]} names no pair of {place.ir}, but {shorten(strangers)}"
     yield error("no-labels", place.split, "", text)
   elif strangers:
-    text = f"{labels[strangers[0]]} names {len(strangers)} image(s) that are not there: {shorten(strangers)}"
+    text = (
+      f"{labels[strangers[0]]} names {len(strangers)} image(s) that are not there: "
+      f"{shorten(strangers)}"
+    )
     yield Finding("note", "stray-label", place.split, "", text)
 
 
@@ -238,67 +235,6 @@ def _class_lists(listed: dict[str, tuple[str, ...]]) -> Iterator[Finding]:
         f"its classes are {', '.join(names)}, those of split {splits[0]!r} are {', '.join(first)}"
       )
       yield error("class-names", split, "", text)
-
-
-def _verify_pair(
-  place: Place,
-  shape: Shape,
-  name: str,
-  files: tuple[Path | None, Path | None, Path | None],
-  found: dict[str, Annotation],
-) -> tuple[PairReport, list[Finding]]:
-  said: list[Finding] = []
-  ir_path, vi_path, label = files
-  looks, grays = [], []
-  for path in (ir_path, vi_path):
-    one = None
-    if path is not None:
-      try:
-        with open_image(path) as image:
-          if image.mode.startswith(("I", "F")):
-            text = (
-              f"{path}: mode {image.mode} has more than 8 bits per channel; convert it to 8 bits"
-            )
-            said.append(error("bit-depth", place.split, name, text))
-          else:
-            one = look_at(image)
-      except DatasetError as fault:
-        said.append(error("unreadable-image", place.split, name, str(fault)))
-      except Exception as fault:  # decoders of damaged files raise nearly anything
-        text = f"{path}: cannot be read as an image ({fault})"
-        said.append(error("unreadable-image", place.split, name, text))
-    looks.append(one and one[0])
-    grays.append(one and one[1])
-  ir, vi = looks
-  shift = None
-  if ir is not None and vi is not None:
-    said += _compare(place.split, name, files, ir, vi)
-    if ir.size == vi.size and min(ir.size) >= 16 and min(ir.spread, vi.spread) > 0:
-      shift = displacement(grays[0], grays[1])
-  known = ir or vi
-  boxes, objects = None, Counter()
-  if label is None and place.complete:
-    said.append(
-      error("missing-label", place.split, name, f"{place.labels}: no label of the name {name}")
-    )
-  elif label is not None and known is not None:
-    boxes, objects = verify_label(place, shape, name, label, known.size, found, said)
-  return PairReport(
-    place.split, name, files, ir, vi, boxes, objects, shift, label is not None
-  ), said
-
-
-def _compare(split: str, name: str, files: Sequence[Any], ir: Look, vi: Look) -> Iterator[Finding]:
-  if ir.size != vi.size:
-    sizes = " and ".join(
-      f"{path} is {s[1]}x{s[0]}" for path, s in zip(files, (ir.size, vi.size), strict=False)
-    )
-    yield error("size", split, name, f"sizes differ: {sizes} (width x height)")
-  if ir.chroma > COLOUR and vi.chroma <= COLOUR / 4:
-    yield error("swapped", split, name, f"{files[0]} is coloured and {files[1]} is gray: swapped?")
-  for path, look in zip(files, (ir, vi), strict=False):
-    if look.spread == 0:
-      yield error("constant-image", split, name, f"{path}: every pixel is {look.mean:.0f}")
 
 
 def _stray_labels(shape: Shape, present: dict[str, set[str]]) -> Iterator[Finding]:
@@ -318,30 +254,14 @@ def _stray_labels(shape: Shape, present: dict[str, set[str]]) -> Iterator[Findin
         yield Finding(level, "stray-label", split, name, f"{path} belongs to no pair")
 
 
-def _duplicates(pairs: list[PairReport]) -> Iterator[Finding]:
-  """Equal pictures, whatever their names; images without any content are not compared."""
-  for which, title in ((0, "infrared"), (1, "visible")):
-    seen: dict[str, PairReport] = {}
-    for pair in pairs:
-      look = (pair.ir, pair.vi)[which]
-      if look is None or look.spread == 0:
-        continue
-      first = seen.setdefault(look.digest, pair)
-      if first is pair:
-        continue
-      text = f"{pair.files[which]} shows the same {title} picture as {first.files[which]}"
-      kind = "duplicate" if first.split != pair.split else "repeated"
-      yield error(kind, pair.split, pair.name, text)
-
-
-def _note(said: list[Finding], split: str, kind: str, message: str) -> None:
-  said.append(error(kind, split, "", message))
+def _note(findings: list[Finding], split: str, kind: str, message: str) -> None:
+  findings.append(error(kind, split, "", message))
 
 
 def _split_lists(
   files: Mapping[str, str | Path], shape: Shape, present: dict[str, set[str]]
 ) -> tuple[dict[str, tuple[int, str]], list[Finding]]:
-  manifests, said, listed = {}, [], {}
+  manifests, findings, listed = {}, [], {}
   for split, file in files.items():
     path = Path(file)
     # Where the set has one folder of all images, every list picks from it.
@@ -349,14 +269,14 @@ def _split_lists(
     if names is None:
       raise DatasetError(f"{shape.title} has no split {split!r}; there are: {', '.join(present)}")
     try:
-      report = partial(_note, said, split)
+      report = partial(_note, findings, split)
       found = read_split_file(path, len(shape.classes), report)
     except DatasetError as fault:
-      said.append(error("bad-label", split, "", str(fault)))
+      findings.append(error("bad-label", split, "", str(fault)))
       continue
     manifests[str(path)] = (len(found), names_digest(list(found)))
     listed[split] = set(found)
-    said += [
+    findings += [
       error("split-name", split, name, f"{path}: {name} is not among the images of split {split!r}")
       for name in found
       if name not in names
@@ -364,8 +284,8 @@ def _split_lists(
   splits = list(listed)
   for i, first in enumerate(splits):
     for second in splits[i + 1 :]:
-      said += [
+      findings += [
         error("duplicate", second, name, f"{name} is in the lists of {first} and {second}")
         for name in sorted(listed[first] & listed[second])
       ]
-  return manifests, said
+  return manifests, findings

@@ -3,8 +3,9 @@
 import base64
 import html
 import io
-from collections import Counter
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,19 +14,22 @@ from PIL import Image, ImageDraw
 from tdfusion_jax.data.images import decode
 from tdfusion_jax.data.labels.annotations import Annotation
 from tdfusion_jax.data.source import DatasetError
+from tdfusion_jax.data.verify.images import ImageStats
 from tdfusion_jax.data.verify.labels import HINTS, Finding
-from tdfusion_jax.data.verify.pairs import PAPER_LISTS, PairReport, Report
+from tdfusion_jax.data.verify.pair import PairCheck
+from tdfusion_jax.data.verify.pairs import PAPER_LISTS, Verification
+from tdfusion_jax.files import write_text
+from tdfusion_jax.images.registration import CERTAIN
 
 WIDTH = 280
-_CLEAR_SHIFT = 8.0  # peaks of `displacement` below this are likely chance
 
 
-def table(report: Report, *, fix_hints: bool = False, limit: int = 20) -> str:
+def table(report: Verification, *, fix_hints: bool = False, limit: int = 20) -> str:
   """Counts, modes, brightness, alignment, name digests and findings as lines of text.
 
   Args:
     report: of `verify`.
-    fix_hints: say how to repair each kind of error.
+    fix_hints: add how to repair each kind of error.
     limit: findings shown of each kind.
   """
   lines = [report.shape.title, ""]
@@ -33,7 +37,7 @@ def table(report: Report, *, fix_hints: bool = False, limit: int = 20) -> str:
     lines.append(f"{title:<24}" + "".join(f"{value:>22}" for value in values))
   lines.append("")
   for name, (count, digest) in report.manifests.items():
-    known = f" = {PAPER_LISTS[digest]}" if digest in PAPER_LISTS else ""
+    known = f" = the paper's {PAPER_LISTS[digest]} list" if digest in PAPER_LISTS else ""
     lines.append(f"names of {name}: {count}, sha256 {digest}{known}")
   kinds = Counter((f.level, f.kind) for f in report.findings)
   for (level, kind), count in sorted(kinds.items()):
@@ -41,8 +45,11 @@ def table(report: Report, *, fix_hints: bool = False, limit: int = 20) -> str:
     if fix_hints and level == "error":
       lines.append(f"  to repair: {HINTS[kind]}")
     chosen = [f for f in report.findings if (f.level, f.kind) == (level, kind)]
-    lines += [f"  {f.split + ': ' if f.split else ''}{f.message}" for f in chosen[:limit]]
-    lines += [f"  ... and {count - limit} more"] if count > limit else []
+    for finding in chosen[:limit]:
+      where = f"{finding.split}: " if finding.split else ""
+      lines.append(f"  {where}{finding.message}")
+    if count > limit:
+      lines.append(f"  ... and {count - limit} more")
   errors = sum(f.level == "error" for f in report.findings)
   lines += [
     "",
@@ -52,44 +59,62 @@ def table(report: Report, *, fix_hints: bool = False, limit: int = 20) -> str:
 
 
 def _printable(text: str) -> str:
-  """`text` with what a terminal or a UTF-8 file cannot take (line breaks, bytes of other encodings) as escapes."""
+  """`text` with line breaks and bytes of other encodings, which no terminal can show, escaped."""
   return "".join(
     c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text
   )
 
 
-def _rows(report: Report) -> list[tuple[str, list[str]]]:
+def _rows(report: Verification) -> list[tuple[str, list[str]]]:
   """(title, a value per split)."""
   splits = list(dict.fromkeys(pair.split for pair in report.pairs))
   groups = [[pair for pair in report.pairs if pair.split == split] for split in splits]
-  each = lambda f: [f(group) for group in groups]  # noqa: E731
+
+  def row(title: str, value: Callable[[list[PairCheck]], object]) -> tuple[str, list[str]]:
+    return title, [str(value(group)) for group in groups]
+
   rows = [
     ("split", splits),
-    ("pairs", each(lambda g: str(len(g)))),
-    ("annotated", each(lambda g: str(sum(p.labelled for p in g)))),
-    ("unlabelled", each(lambda g: str(sum(not p.labelled for p in g)))),
-    (
-      "empty labels",
-      each(lambda g: str(sum(p.boxes is not None and len(p.boxes.boxes) == 0 for p in g))),
-    ),
+    row("pairs", len),
+    row("annotated", lambda pairs: sum(pair.labelled for pair in pairs)),
+    row("unlabelled", lambda pairs: sum(not pair.labelled for pair in pairs)),
+    row("empty labels", lambda pairs: sum(map(_is_empty, pairs))),
   ]
   for title, which in (("infrared", "ir"), ("visible", "vi")):
-    looks = [[look for p in g if (look := getattr(p, which))] for g in groups]
-    sizes = [_several(f"{k.size[0]}x{k.size[1]}" for k in g) for g in looks]
-    brightness = [
-      f"{np.mean([k.mean for k in g]):.1f} +- {np.mean([k.spread for k in g]):.1f}" if g else "-"
-      for g in looks
-    ]
     rows += [
-      (f"{title}: size (h x w)", sizes),
-      (f"{title}: modes", [_several(k.mode for k in g) for g in looks]),
-      (f"{title}: brightness", brightness),
+      row(f"{title}: size (h x w)", partial(_sizes, which)),
+      row(f"{title}: modes", partial(_modes, which)),
+      row(f"{title}: brightness", partial(_brightness, which)),
     ]
-  rows.append(("displaced (y, x)", each(_alignment)))
+  rows.append(row("displaced (y, x)", _alignment))
   for index, name in enumerate(report.shape.classes):
-    if any(index in p.objects for p in report.pairs):
-      rows.append((f"class {name}", each(lambda g, i=index: _count(g, i))))
+    if any(index in pair.objects for pair in report.pairs):
+      rows.append(row(f"class {name}", partial(_count, index)))
   return rows
+
+
+def _is_empty(pair: PairCheck) -> bool:
+  return pair.boxes is not None and len(pair.boxes.boxes) == 0
+
+
+def _stats(which: str, pairs: list[PairCheck]) -> list[ImageStats]:
+  """Of the readable infrared ("ir") or visible ("vi") images."""
+  return [stats for pair in pairs if (stats := getattr(pair, which)) is not None]
+
+
+def _sizes(which: str, pairs: list[PairCheck]) -> str:
+  return _several(f"{stats.size[0]}x{stats.size[1]}" for stats in _stats(which, pairs))
+
+
+def _modes(which: str, pairs: list[PairCheck]) -> str:
+  return _several(stats.mode for stats in _stats(which, pairs))
+
+
+def _brightness(which: str, pairs: list[PairCheck]) -> str:
+  stats = _stats(which, pairs)
+  if not stats:
+    return "-"
+  return f"{np.mean([s.mean for s in stats]):.1f} +- {np.mean([s.spread for s in stats]):.1f}"
 
 
 def _several(values: Iterable[str]) -> str:
@@ -99,70 +124,90 @@ def _several(values: Iterable[str]) -> str:
   return counts[0][0] if len(counts) == 1 else f"{counts[0][0]} +{len(counts) - 1} other(s)"
 
 
-def _alignment(pairs: list[PairReport]) -> str:
-  clear = [p.shift for p in pairs if p.shift is not None and p.shift[2] >= _CLEAR_SHIFT]
+def _alignment(pairs: list[PairCheck]) -> str:
+  """The median of what is certain: a single pair's value may mean nothing."""
+  clear = [p.shift for p in pairs if p.shift is not None and p.shift.certainty >= CERTAIN]
   if not clear:
     return "no clear estimate"
-  return f"{np.median([s[0] for s in clear]):.0f}, {np.median([s[1] for s in clear]):.0f} px ({len(clear)} clear)"
+  # Of the visible against the infrared image, as the pairs are listed.
+  down, right = -np.median([[s.down, s.right] for s in clear], axis=0) + 0.0  # no "-0"
+  return f"{down:.0f}, {right:.0f} px ({len(clear)} clear)"
 
 
-def _count(pairs: list[PairReport], index: int) -> str:
-  holding = sum(index in p.objects for p in pairs)
-  unit = "boxes" if any(p.boxes is not None for p in pairs) else "px"
-  return f"{sum(p.objects[index] for p in pairs)} {unit} in {holding}"
+def _count(index: int, pairs: list[PairCheck]) -> str:
+  holding = sum(index in pair.objects for pair in pairs)
+  unit = "boxes" if any(pair.boxes is not None for pair in pairs) else "px"
+  return f"{sum(pair.objects[index] for pair in pairs)} {unit} in {holding}"
+
+
+_STYLE = (
+  "body{font:14px sans-serif;margin:2em}"
+  "pre{overflow:auto}"
+  "figure{display:inline-block;margin:.5em;padding:.5em;border:1px solid #ccc;vertical-align:top}"
+  "figure.bad{border-color:#c00;background:#fee}"
+  f"figcaption{{max-width:{2 * WIDTH}px;overflow-wrap:anywhere}}"
+)
 
 
 def write_page(
-  path: Path, report: Report, *, thumbnails: int = 48, fix_hints: bool = False
+  path: Path, report: Verification, *, thumbnails: int = 48, fix_hints: bool = False
 ) -> None:
-  """One self-contained HTML file: the table, and pairs side by side with their labels drawn, faulty ones first.
+  """One self-contained HTML file: the table, and pairs side by side with their labels drawn.
 
   Args:
     path: the file to write.
     report: of `verify`.
     thumbnails: pairs shown; the faulty ones, then some evenly from all.
-    fix_hints: say how to repair each kind of error.
+    fix_hints: add how to repair each kind of error.
+
+  Raises:
+    OSError: the file cannot be written.
   """
-  faults: dict[tuple[str, str], list[Finding]] = {}
+  findings: dict[tuple[str, str], list[Finding]] = defaultdict(list)
   for finding in report.findings:
-    if finding.name:
-      faults.setdefault((finding.split, finding.name), []).append(finding)
-  bad = [
-    p for p in report.pairs if any(f.level == "error" for f in faults.get((p.split, p.name), ()))
-  ]
-  rest = [p for p in report.pairs if p not in bad]
-  room = max(0, thumbnails - len(bad))
-  chosen = (
-    np.unique(np.linspace(0, len(rest) - 1, min(room, len(rest))).round().astype(int))
-    if rest and room
-    else []
-  )
-  shown = bad[:thumbnails] + [rest[i] for i in chosen]
-  text = html.escape(table(report, fix_hints=fix_hints))
-  rows = "\n".join(
-    _figure(pair, faults.get((pair.split, pair.name), []), report.shape.classes) for pair in shown
-  )
+    findings[finding.split, finding.name].append(finding)
+  shown = _chosen(report.pairs, findings, thumbnails)
+  figures = [_figure(p, findings[p.split, p.name], report.shape.classes) for p in shown]
   title = html.escape(report.shape.title)
-  path.write_text(
+  text = html.escape(table(report, fix_hints=fix_hints))
+  write_text(
+    path,
     f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title>"
-    "<style>body{font:14px sans-serif;margin:2em}pre{overflow:auto}figure{display:inline-block;margin:.5em;"
-    "padding:.5em;border:1px solid #ccc;vertical-align:top}figure.bad{border-color:#c00;background:#fee}"
-    f"figcaption{{max-width:{2 * WIDTH}px;overflow-wrap:anywhere}}</style>"
-    f"<h1>{title}</h1><pre>{text}</pre><p>{len(shown)} of {len(report.pairs)} pairs: infrared, visible</p>\n{rows}\n",
-    encoding="utf-8",
+    f"<style>{_STYLE}</style><h1>{title}</h1><pre>{text}</pre>"
+    f"<p>{len(shown)} of {len(report.pairs)} pairs: infrared, visible</p>\n"
+    + "\n".join(figures)
+    + "\n",
   )
 
 
-def _figure(pair: PairReport, findings: list[Finding], classes: tuple[str, ...]) -> str:
-  bad = any(f.level == "error" for f in findings)
+def _chosen(
+  pairs: list[PairCheck], findings: Mapping[tuple[str, str], list[Finding]], most: int
+) -> list[PairCheck]:
+  """At most `most` pairs: the faulty ones, then some evenly from the rest."""
+  bad, rest = [], []
+  for pair in pairs:
+    (bad if _is_faulty(findings[pair.split, pair.name]) else rest).append(pair)
+  room = min(max(0, most - len(bad)), len(rest))
+  if not room:
+    return bad[:most]
+  evenly = np.unique(np.linspace(0, len(rest) - 1, room).round().astype(int))
+  return bad + [rest[i] for i in evenly]
+
+
+def _is_faulty(findings: Iterable[Finding]) -> bool:
+  return any(finding.level == "error" for finding in findings)
+
+
+def _figure(pair: PairCheck, findings: list[Finding], classes: tuple[str, ...]) -> str:
   images = "".join(_thumbnail(path, pair, classes) for path in pair.files[:2])
   title = html.escape(_printable(f"{pair.split} / {pair.name}"))
   lines = [f"<b>{title}</b>" + ("" if pair.labelled else " unlabelled")]
   lines += [html.escape(_printable(f"{f.kind}: {f.message}")) for f in findings]
-  return f"<figure{' class=bad' if bad else ''}>{images}<figcaption>{'<br>'.join(lines)}</figcaption></figure>"
+  mark = " class=bad" if _is_faulty(findings) else ""
+  return f"<figure{mark}>{images}<figcaption>{'<br>'.join(lines)}</figcaption></figure>"
 
 
-def _thumbnail(path: Path | None, pair: PairReport, classes: tuple[str, ...]) -> str:
+def _thumbnail(path: Path | None, pair: PairCheck, classes: tuple[str, ...]) -> str:
   if path is None:
     return "<i>missing</i>"
   try:
@@ -177,7 +222,8 @@ def _thumbnail(path: Path | None, pair: PairReport, classes: tuple[str, ...]) ->
     small = _overlay(small, pair.files[2])
   buffer = io.BytesIO()
   small.save(buffer, "JPEG", quality=80)
-  return f'<img width={WIDTH} alt="" src="data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}">'
+  content = base64.b64encode(buffer.getvalue()).decode()
+  return f'<img width={WIDTH} alt="" src="data:image/jpeg;base64,{content}">'
 
 
 def _colour(index: int) -> tuple[int, int, int]:
@@ -207,11 +253,9 @@ def _overlay(image: Image.Image, label: Path) -> Image.Image:
     return image
   if values.ndim != 2 or values.dtype.kind not in "bu":
     return image
-  small = np.asarray(
-    Image.fromarray(values.astype(np.uint8)).resize(image.size, Image.Resampling.NEAREST)
-  )
+  mask = Image.fromarray(values.astype(np.uint8)).resize(image.size, Image.Resampling.NEAREST)
+  small = np.asarray(mask)
   colours = np.array([_colour(i) for i in range(256)], np.float32)[small]
-  mixed = np.where(
-    small[..., None] > 0, 0.5 * np.asarray(image, np.float32) + 0.5 * colours, np.asarray(image)
-  )
+  half = 0.5 * np.asarray(image, np.float32) + 0.5 * colours
+  mixed = np.where(small[..., None] > 0, half, np.asarray(image))
   return Image.fromarray(mixed.astype(np.uint8))

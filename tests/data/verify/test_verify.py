@@ -13,7 +13,7 @@ from PIL import Image
 
 from tdfusion_jax import cli
 from tdfusion_jax.data import DatasetError, get_source
-from tdfusion_jax.data.verify.images import displacement, names_digest
+from tdfusion_jax.data.verify.images import names_digest
 from tdfusion_jax.data.verify.labels import HINTS
 from tdfusion_jax.data.verify.pairs import verify
 from tdfusion_jax.data.verify.report import table
@@ -212,11 +212,16 @@ def test_all_faults_are_listed_at_once(boxed):
   assert kinds == {"missing-partner", "bad-label", "unknown-class", "bad-box", "stray-label"}
 
 
-def test_displacement_finds_a_known_shift():
-  # Smooth random texture, and the same seen 3 down and 5 to the right.
-  wide = np.asarray(Image.fromarray(picture(1, 1)).resize((200, 160), Image.Resampling.BICUBIC))
-  down, right, clear = displacement(wide[10:130, 10:170], wide[7:127, 5:165])
-  assert (down, right) == (3, 5) and clear > 8
+def test_a_displaced_set_is_reported(boxed):
+  """Every visible image shows 4 lower and 6 further right what its infrared image shows."""
+  for i, name in enumerate("abcdef"):
+    split = "test" if name in "ef" else "train"
+    wide = np.asarray(Image.fromarray(picture(i, 1)).resize((200, 160), Image.Resampling.BICUBIC))
+    save(boxed / f"infrared/{split}/{name}.png", wide[10:130, 10:170])
+    save(boxed / f"visible/{split}/{name}.png", wide[6:126, 4:164])
+  lines = table(verify("llvip", boxed)).split("\n")
+  (shown,) = [line for line in lines if line.startswith("displaced")]
+  assert shown.count("4, 6 px (") == 2  # training and test
 
 
 def test_the_command(boxed, tmp_path, capsys):
