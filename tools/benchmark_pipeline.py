@@ -30,7 +30,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from benchmark_work import _config as load_config
 
-from tdfusion_jax.data import DiskCachedSource, RecordSource, StepSource, get_source, make_dataset
+from tdfusion_jax.data import (
+  DiskCachedSource,
+  RecordSource,
+  StepOptions,
+  StepSource,
+  get_source,
+  make_dataset,
+)
 from tdfusion_jax.data.records.tfds import build as build_records
 from tdfusion_jax.data.synthetic import DET_CLASSES
 
@@ -82,8 +89,7 @@ def _voc(target) -> str:
 def step_source(name: str, source: Any, epochs: int) -> StepSource:
   """F/T-steps with the sizes of the set's config."""
   data = load_config(SETS[name].config).data
-  return StepSource(
-    source,
+  options = StepOptions(
     epochs=epochs,
     g_steps=0,
     batch_size=data.batch_size,
@@ -94,6 +100,7 @@ def step_source(name: str, source: Any, epochs: int) -> StepSource:
     swap=data.swap,
     flip=True,
   )
+  return StepSource(source, options)
 
 
 def rate(steps: StepSource, workers: int, seconds: float) -> tuple[float, float]:

@@ -1,7 +1,7 @@
 """Pairs of infrared and visible images: readers, a synthetic world, and the loader; no JAX."""
 
 from tdfusion_jax.data.caches import CachedSource, DiskCachedSource
-from tdfusion_jax.data.loader import StepSource, make_dataset, val_batches
+from tdfusion_jax.data.loader import StepOptions, StepSource, make_dataset, val_batches
 from tdfusion_jax.data.plan import EpochPlan, plan_epoch
 from tdfusion_jax.data.readers import (
   DATASETS,
@@ -28,6 +28,7 @@ __all__ = [
   "RecordSource",
   "SkippingSource",
   "Source",
+  "StepOptions",
   "StepSource",
   "SyntheticSource",
   "check_reader_options",

@@ -41,13 +41,24 @@ def whole_view(sample: Sample, size: tuple[int, int]) -> tuple[np.ndarray, np.nd
 def stack_targets(
   targets: list[Any], names: list[str], kind: Kind | None, max_boxes: int, num_classes: int | None
 ) -> SegTarget | DetTarget | None:
-  """One target for a batch, None if `kind` is; `DatasetError` for an unlabelled or unfitting sample."""
+  """One target for a batch; None without labels.
+
+  Args:
+    targets: `Sample.target` of each row.
+    names: of the rows, for messages.
+    kind: what the targets are; None for label-free data.
+    max_boxes: rows per image in `DetTarget`.
+    num_classes: the task's classes, checked against the labels; None skips the check.
+
+  Raises:
+    DatasetError: an unlabelled sample, more boxes than `max_boxes`, or a class that does not fit.
+  """
   if kind is None:
     return None
   for name, target in zip(names, targets, strict=True):
     if target is None:
       raise DatasetError(
-        f"{name}: no label, but the task is {kind}; leave unlabelled pairs out (labelled_only)"
+        f"{name}: no label, but the task is {kind}; skip unlabelled pairs (labelled_only)"
       )
     values = target[1] if kind == "detection" else target[target != IGNORE_LABEL]
     if num_classes is not None and values.size and values.max() >= num_classes:
@@ -76,70 +87,77 @@ def _images(rows: list[np.ndarray]) -> np.ndarray:
   return np.stack(rows)[..., None]
 
 
-class StepSource:
-  """What each training step sees, by global step: pre-training, then per epoch G-steps and F/T-steps.
+class StepOptions(NamedTuple):
+  """What a `StepSource` makes of the pairs."""
 
-  `self[step]` is `{"mtr": Views, "mts": Views}` for a G-step and `{"ftr": Views}` otherwise, NumPy
-  arrays of the same shapes throughout.
+  epochs: int
+  g_steps: int
+  """G-steps per epoch (Algorithm 1)."""
+  meta_pairs: int
+  """Size of each of the two subsets of an epoch (Algorithm 1)."""
+  batch_size: int
+  """Rows per batch. With `swap="copy"` half as many different pairs: a pass has twice the steps."""
+  crop_size: tuple[int, int] | None
+  """(h, w) of the random windows at full resolution; None makes the whole resized pair the `crop`.
+
+  Reduced, with a note, where the first sample is smaller; single smaller samples are enlarged."""
+  task_size: tuple[int, int]
+  """(h, w) of the whole view."""
+  max_boxes: int = 64
+  """Rows per image in `DetTarget`."""
+  swap: str = "half"
+  """Which rows have infrared and visible exchanged, in both views: "half" the last `batch_size // 2`
+  (the paper), "copy" every second row, a copy of the row before it (upstream), "none"."""
+  flip: bool = False
+  """Mirrors each row left to right with probability 1/2."""
+  seed: int = 0
+  """At least 0."""
+  num_classes: int | None = None
+  """The task's classes, checked against the labels; None skips the check."""
+  pretrain_steps: int = 0
+  """Label-free or supervised steps on plain passes before the first epoch."""
+  augment: str = "none"
+  """"task" draws the whole view with random scale, place and mosaics (see `augmented_view`)."""
+
+  def check(self) -> None:
+    """Raises `ValueError`, naming the field, for what cannot be."""
+    if self.augment not in AUGMENTS:
+      raise ValueError(f"augment must be one of {', '.join(AUGMENTS)}, got {self.augment!r}")
+    if self.swap not in SWAPS:
+      raise ValueError(f"swap must be one of {', '.join(SWAPS)}, got {self.swap!r}")
+    if self.swap == "copy" and self.batch_size % 2:
+      raise ValueError(f'swap="copy" needs an even batch_size, got {self.batch_size}')
+    if min(self.epochs, self.pretrain_steps) < 0:
+      raise ValueError(
+        f"epochs and pretrain_steps must be >= 0, got {self.epochs} and {self.pretrain_steps}"
+      )
+
+
+class StepSource:
+  """What each training step sees, by global step.
+
+  First pre-training, then per epoch G-steps and F/T-steps. `self[step]` is `{"mtr": Views, "mts":
+  Views}` for a G-step and `{"ftr": Views}` otherwise, NumPy arrays of the same shapes throughout.
 
   Args:
     source: the training pairs, at least 2.
-    epochs, g_steps, meta_pairs: Algorithm 1 (see `plan_epoch`).
-    batch_size: rows per batch. With `swap="copy"` half as many different pairs, a pass has twice
-      the steps.
-    crop_size: (h, w) of the random windows at full resolution; None takes the whole resized pair as
-      `crop`. Reduced, with a note, where the first sample is smaller; single smaller samples are
-      enlarged.
-    task_size: (h, w) of the whole view.
-    max_boxes: rows per image in `DetTarget`.
-    swap: which rows have infrared and visible exchanged, in both views: "half" the last `batch_size
-      // 2` (the paper), "copy" every second row, a copy of the row before it (upstream), "none".
-    flip: mirror each row left to right with probability 1/2.
-    seed: run seed, >= 0.
-    num_classes: the task's classes, checked against the labels; None skips the check.
-    augment: "task" draws the whole view with random scale, place and mosaics (see
-      `augmented_view`).
-    pretrain_steps: label-free or supervised steps on plain passes before the first epoch.
+    options: how the pairs become batches.
+
+  Raises:
+    ValueError: contradicting options.
+    DatasetError: fewer than 2 pairs.
   """
 
-  def __init__(
-    self,
-    source: Source,
-    *,
-    epochs: int,
-    g_steps: int,
-    batch_size: int,
-    meta_pairs: int,
-    crop_size: tuple[int, int] | None,
-    task_size: tuple[int, int],
-    max_boxes: int = 64,
-    swap: str = "half",
-    flip: bool = False,
-    seed: int = 0,
-    num_classes: int | None = None,
-    pretrain_steps: int = 0,
-    augment: str = "none",
-  ):
-    if augment not in AUGMENTS:
-      raise ValueError(f"augment must be one of {', '.join(AUGMENTS)}, got {augment!r}")
-    if swap not in SWAPS:
-      raise ValueError(f"swap must be one of {', '.join(SWAPS)}, got {swap!r}")
-    if swap == "copy" and batch_size % 2:
-      raise ValueError(f'swap="copy" needs an even batch_size, got {batch_size}')
-    if min(epochs, pretrain_steps) < 0:
-      raise ValueError(f"epochs and pretrain_steps must be >= 0, got {epochs} and {pretrain_steps}")
-    self.source, self.epochs, self.g_steps, self.meta_pairs = source, epochs, g_steps, meta_pairs
-    self.task_size, self.max_boxes, self.swap, self.flip = _size(task_size), max_boxes, swap, flip
-    self.seed, self.num_classes, self.pretrain_steps, self.augment = (
-      seed,
-      num_classes,
-      pretrain_steps,
-      augment,
-    )
-    self.pairs_per_batch = batch_size // 2 if swap == "copy" else batch_size
+  def __init__(self, source: Source, options: StepOptions):
+    options.check()
+    self.source, self.options = source, options
+    self.g_steps, self.pretrain_steps = options.g_steps, options.pretrain_steps
+    copies = 2 if options.swap == "copy" else 1
+    self.pairs_per_batch = options.batch_size // copies
     self._plans: dict[int, EpochPlan] = {}
     self.ft_steps = len(self.plan(0).ftr)
-    self.crop_size = None if crop_size is None else self._fitting(_size(crop_size))
+    self.task_size = _size(options.task_size)
+    self.crop_size = None if options.crop_size is None else self._fitting(_size(options.crop_size))
 
   def __getstate__(self):
     return {**self.__dict__, "_plans": {}}
@@ -160,19 +178,20 @@ class StepSource:
     if plan is None:
       plan = plan_epoch(
         len(self.source),
-        meta_pairs=self.meta_pairs,
+        meta_pairs=self.options.meta_pairs,
         g_steps=self.g_steps,
         batch_size=self.pairs_per_batch,
-        seed=self.seed,
+        seed=self.options.seed,
         epoch=epoch,
       )
       # Two epochs suffice for a loader that reads ahead; a fresh dict keeps concurrent readers
       # safe.
-      self._plans = {**{k: v for k, v in self._plans.items() if k == epoch - 1}, epoch: plan}
+      before = {key: plan for key, plan in self._plans.items() if key == epoch - 1}
+      self._plans = {**before, epoch: plan}
     return plan
 
   def __len__(self) -> int:
-    return self.pretrain_steps + self.epochs * (self.g_steps + self.ft_steps)
+    return self.pretrain_steps + self.options.epochs * (self.g_steps + self.ft_steps)
 
   def phase(self, step: int) -> tuple[str, int, int]:
     """(kind of step, epoch, position within that part): "pretrain" (epoch 0), "g" or "ft"."""
@@ -180,9 +199,9 @@ class StepSource:
     if step < self.pretrain_steps:
       return "pretrain", 0, step
     epoch, position = divmod(step - self.pretrain_steps, self.g_steps + self.ft_steps)
-    return (
-      ("g", epoch, position) if position < self.g_steps else ("ft", epoch, position - self.g_steps)
-    )
+    if position < self.g_steps:
+      return "g", epoch, position
+    return "ft", epoch, position - self.g_steps
 
   def __getitem__(self, index: int) -> dict[str, Views]:
     step = checked_index(index, len(self))
@@ -197,12 +216,12 @@ class StepSource:
       return {"ftr": self._views(self.plan(epoch).ftr[position], step, _FTR)}
     turn, position = divmod(position, self.ft_steps)
     batches = pretrain_batches(
-      len(self.source), batch_size=self.pairs_per_batch, seed=self.seed, turn=turn
+      len(self.source), batch_size=self.pairs_per_batch, seed=self.options.seed, turn=turn
     )
     return {"ftr": self._views(batches[position], step, _FTR)}
 
   def _whole(self, sample: Sample, step: int, rng: np.random.Generator):
-    if self.augment == "none":
+    if self.options.augment == "none":
       return whole_view(sample, self.task_size)
 
     def other() -> Sample:
@@ -214,7 +233,7 @@ class StepSource:
   def _row(self, index: int, step: int, rng: np.random.Generator) -> "_Row":
     """One row of a batch: every draw comes from `rng`, in this order."""
     sample = self.source[index]
-    if self.flip and rng.random() < 0.5:
+    if self.options.flip and rng.random() < 0.5:
       sample = flip_sample(sample)
     ir, vi, target = self._whole(sample, step, rng)
     whole = Luminances(ir, vi)
@@ -226,17 +245,18 @@ class StepSource:
     return _Row(sample.name, crop, whole, target)
 
   def _views(self, indices: np.ndarray, step: int, stream: int) -> Views:
-    seeds = ([self.seed, step, row, stream] for row in range(len(indices)))
+    options = self.options
+    seeds = ([options.seed, step, row, stream] for row in range(len(indices)))
     generators = map(np.random.default_rng, seeds)
     rows = [self._row(int(i), step, rng) for i, rng in zip(indices, generators, strict=True)]
-    if self.swap == "copy":
+    if options.swap == "copy":
       rows = [both for row in rows for both in (row, row.exchanged())]
-    elif self.swap == "half":
+    elif options.swap == "half":
       start = len(rows) - len(rows) // 2
       rows = rows[:start] + [row.exchanged() for row in rows[start:]]
     targets, names = [row.target for row in rows], [row.name for row in rows]
-    target = stack_targets(targets, names, self.source.kind, self.max_boxes, self.num_classes)
-    crop, whole = (_stacked([row.crop for row in rows]), _stacked([row.whole for row in rows]))
+    target = stack_targets(targets, names, self.source.kind, options.max_boxes, options.num_classes)
+    crop, whole = _stacked([row.crop for row in rows]), _stacked([row.whole for row in rows])
     return Views(crop, whole._replace(target=target))
 
 

@@ -18,7 +18,7 @@ from tdfusion_jax.batch import Views
 from tdfusion_jax.config import Config, ConfigError
 from tdfusion_jax.data import DiskCachedSource, RecordSource, SkippingSource, get_source
 from tdfusion_jax.data.caches import CachedSource
-from tdfusion_jax.data.loader import StepSource
+from tdfusion_jax.data.loader import StepOptions, StepSource
 from tdfusion_jax.data.records.source import plain_options
 from tdfusion_jax.data.source import Source
 from tdfusion_jax.data.truth import TruthSource
@@ -195,8 +195,7 @@ def _step_source(config: Config, pairs: Source) -> StepSource:
   data = config.data
   if config.loss.weights == "truth":
     pairs = TruthSource(pairs)
-  return StepSource(
-    pairs,
+  options = StepOptions(
     epochs=config.train.epochs,
     g_steps=config.meta.steps,
     batch_size=data.batch_size,
@@ -211,6 +210,7 @@ def _step_source(config: Config, pairs: Source) -> StepSource:
     pretrain_steps=config.train.pretrain_steps,
     augment=config.data.augment,
   )
+  return StepSource(pairs, options)
 
 
 def experiment(

@@ -6,7 +6,7 @@ import pytest
 from tdfusion_jax.batch import IGNORE_LABEL, Sample
 from tdfusion_jax.data import SyntheticSource
 from tdfusion_jax.data.augment import augmented_view
-from tdfusion_jax.data.loader import StepSource
+from tdfusion_jax.data.loader import StepOptions, StepSource
 
 SIZE = (64, 96)
 
@@ -96,12 +96,13 @@ def test_steps_draw_mosaics_until_the_last_tenth():
     "crop_size": None,
     "task_size": (64, 96),
   }
-  steps = StepSource(source, **options, augment="task")
+  steps = StepSource(source, StepOptions(**options, augment="task"))
   assert len(steps) == 20
   early, late = steps[0]["ftr"].whole, steps[19]["ftr"].whole
   assert early.target.valid.sum() > late.target.valid.sum()  # four scenes in each image against one
   np.testing.assert_array_equal(
-    steps[3]["ftr"].whole.ir, StepSource(source, **options, augment="task")[3]["ftr"].whole.ir
+    steps[3]["ftr"].whole.ir,
+    StepSource(source, StepOptions(**options, augment="task"))[3]["ftr"].whole.ir,
   )
   with pytest.raises(ValueError, match="augment"):
-    StepSource(source, **options, augment="some")
+    StepSource(source, StepOptions(**options, augment="some"))

@@ -13,7 +13,14 @@ from made_data import picture, save, voc
 
 from configs import load
 from tdfusion_jax.config import ConfigError
-from tdfusion_jax.data import DatasetError, DiskCachedSource, SkippingSource, StepSource, get_source
+from tdfusion_jax.data import (
+  DatasetError,
+  DiskCachedSource,
+  SkippingSource,
+  StepOptions,
+  StepSource,
+  get_source,
+)
 from tdfusion_jax.train import build, checks
 
 PAIRS = 6
@@ -99,15 +106,17 @@ def test_masks_and_pairs_without_labels(masked, tmp_path):
 def test_the_config_gives_the_same_batches_with_and_without(root, tmp_path):
   config = load("llvip_det")
   config.data.root, config.data.train_options = str(root), {}
-  sizes = {
-    "crop_size": (16, 16),
-    "task_size": (32, 40),
-    "epochs": 2,
-    "g_steps": 1,
-    "meta_pairs": 2,
-    "batch_size": 2,
-  }
-  plain = StepSource(build.source(config, "train"), flip=True, seed=3, **sizes)
+  options = StepOptions(
+    crop_size=(16, 16),
+    task_size=(32, 40),
+    epochs=2,
+    g_steps=1,
+    meta_pairs=2,
+    batch_size=2,
+    flip=True,
+    seed=3,
+  )
+  plain = StepSource(build.source(config, "train"), options)
   config.data.cache_dir, config.data.cache_disk_mb = str(tmp_path / "cache"), 1
   for config.data.cache_mb in (
     0,
@@ -116,7 +125,7 @@ def test_the_config_gives_the_same_batches_with_and_without(root, tmp_path):
   ):  # while it fills, from it, and with the cache in memory above it
     source = build.source(config, "train")
     assert isinstance(source.source if config.data.cache_mb else source, DiskCachedSource)
-    steps = StepSource(source, flip=True, seed=3, **sizes)
+    steps = StepSource(source, options)
     for step in range(len(plain)):
       assert_same(steps[step], plain[step])
   assert len(entries(tmp_path)) == PAIRS

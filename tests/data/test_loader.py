@@ -12,6 +12,7 @@ from helpers import assert_same, leaves
 from tdfusion_jax.batch import DetTarget, Sample, SegTarget
 from tdfusion_jax.data import (
   DatasetError,
+  StepOptions,
   StepSource,
   get_source,
   make_dataset,
@@ -57,7 +58,7 @@ def steps(source=None, **options):
     "max_boxes": 3,
     "seed": 1,
   }
-  return StepSource(source or Fake(), **{**defaults, **options})
+  return StepSource(source or Fake(), StepOptions(**{**defaults, **options}))
 
 
 def test_plan_subsets_are_disjoint_and_cycled():
@@ -175,15 +176,19 @@ def test_dataset_resumes_anywhere():
 
 WORKERS = """
 import numpy as np
-from tdfusion_jax.data import StepSource, get_source, make_dataset
+from tdfusion_jax.data import StepOptions, StepSource, get_source, make_dataset
 
 def main():
   source = get_source("synthetic_det", size=(32, 40), count=6)
-  sizes = {"crop_size": (16, 16), "task_size": (32, 40)}
-  steps = StepSource(source, epochs=1, g_steps=2, batch_size=2, meta_pairs=3, **sizes)
+  options = StepOptions(
+    epochs=1, g_steps=2, batch_size=2, meta_pairs=3, crop_size=(16, 16), task_size=(32, 40)
+  )
+  steps = StepSource(source, options)
   for workers in (0, 2):
-    rows = [[float(v.crop.ir.sum() + 3 * v.whole.vi.sum() + v.whole.target.boxes.sum()) for v in b.values()]
-            for b in make_dataset(steps, start_step=1, num_workers=workers)]
+    rows = [
+      [float(v.crop.ir.sum() + 3 * v.whole.vi.sum() + v.whole.target.boxes.sum()) for v in b.values()]
+      for b in make_dataset(steps, start_step=1, num_workers=workers)
+    ]
     print(workers, rows)
 
 if __name__ == "__main__":
@@ -213,7 +218,10 @@ def test_workers_do_not_change_batches(tmp_path):
 
 
 def test_data_needs_no_jax(tmp_path):
-  code = "import sys, tdfusion_jax.data; sys.exit(any(m == 'jax' or m.startswith('jax.') for m in sys.modules))"
+  code = (
+    "import sys, tdfusion_jax.data; "
+    "sys.exit(any(m == 'jax' or m.startswith('jax.') for m in sys.modules))"
+  )
   root = __file__.rsplit("tests", 1)[0]
   assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
 
@@ -301,8 +309,7 @@ def test_val_batches_in_order_with_fill():
 
 def test_real_synthetic_steps():
   source = get_source("synthetic_seg", size=(48, 64), count=4)
-  views = StepSource(
-    source,
+  options = StepOptions(
     epochs=1,
     g_steps=1,
     batch_size=2,
@@ -310,5 +317,6 @@ def test_real_synthetic_steps():
     crop_size=(32, 32),
     task_size=(48, 64),
     num_classes=5,
-  )[0]["mtr"]
+  )
+  views = StepSource(source, options)[0]["mtr"]
   assert 0 <= views.crop.ir.min() < views.crop.ir.max() <= 1

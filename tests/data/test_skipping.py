@@ -73,13 +73,16 @@ def test_the_config_chooses(root):
 WORKERS = """
 import sys
 from pathlib import Path
-from tdfusion_jax.data import SkippingSource, StepSource, get_source, make_dataset
+from tdfusion_jax.data import SkippingSource, StepOptions, StepSource, get_source, make_dataset
 from tdfusion_jax.data.skipping import read_skipped, report_skipped, summary
 
 def main():
   report = Path(sys.argv[2])
   source = SkippingSource(get_source("llvip", root=sys.argv[1]), most=0.5)
-  steps = StepSource(source, epochs=2, g_steps=1, batch_size=2, meta_pairs=2, crop_size=(16, 16), task_size=(32, 40))
+  options = StepOptions(
+    epochs=2, g_steps=1, batch_size=2, meta_pairs=2, crop_size=(16, 16), task_size=(32, 40)
+  )
+  steps = StepSource(source, options)
   report_skipped(steps, report)
   assert len(list(make_dataset(steps, num_workers=2))) == len(steps)
   print("here", *source.skipped)

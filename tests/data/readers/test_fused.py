@@ -9,7 +9,7 @@ from PIL import Image
 
 from tdfusion_jax.batch import Sample
 from tdfusion_jax.data import DatasetError, FusedSource, SyntheticSource
-from tdfusion_jax.data.loader import StepSource
+from tdfusion_jax.data.loader import StepOptions, StepSource
 from tdfusion_jax.data.truth import TruthSource
 
 
@@ -98,7 +98,7 @@ def test_true_weights_follow_crop_flip_and_swap(crop, swap):
     "crop_size": crop,
     "task_size": (40, 56),
   }
-  steps = StepSource(TruthSource(Told()), **options, swap=swap, flip=True, seed=3)
+  steps = StepSource(TruthSource(Told()), StepOptions(**options, swap=swap, flip=True, seed=3))
   for step in range(len(steps)):
     crop_view = steps[step]["ftr"].crop
     assert crop_view.ir.shape[-1] == 1 and steps[step]["ftr"].whole.weights is None

@@ -257,7 +257,7 @@ def test_the_command_and_the_config(boxed, tmp_path, capsys):
 BATCHES = """
 import hashlib, sys
 import numpy as np
-from tdfusion_jax.data import RecordSource, StepSource, get_source, make_dataset
+from tdfusion_jax.data import RecordSource, StepOptions, StepSource, get_source, make_dataset
 
 def leaves(item):
   if isinstance(item, (tuple, list, dict)):
@@ -269,8 +269,17 @@ def leaves(item):
 def main():
   root, records = sys.argv[1:]
   for source in (get_source("llvip", root=root), RecordSource(records, "llvip")):
-    sizes = {"crop_size": (16, 16), "task_size": (32, 40)}
-    steps = StepSource(source, epochs=2, g_steps=2, batch_size=2, meta_pairs=1, flip=True, seed=5, **sizes)
+    options = StepOptions(
+      epochs=2,
+      g_steps=2,
+      batch_size=2,
+      meta_pairs=1,
+      crop_size=(16, 16),
+      task_size=(32, 40),
+      flip=True,
+      seed=5,
+    )
+    steps = StepSource(source, options)
     for workers in (0, 2) if isinstance(source, RecordSource) else (0,):
       for start in (0, 3):  # the second is a resume in the middle of an epoch
         batches = list(make_dataset(steps, start_step=start, num_workers=workers))
