@@ -24,9 +24,12 @@ extensions = [
   "sphinx.ext.napoleon",
   "sphinx.ext.viewcode",
   "generated_pages",
+  "mathml",
   "plain_docstrings",
 ]
-exclude_patterns = ["_build", "_ext"]
+# A name such as DatasetError is documented where it is defined and in its room; a mention may mean either.
+suppress_warnings = ["ref.python"]
+exclude_patterns = ["_build", "_ext", "jupyter_execute"]
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath", "attrs_inline", "attrs_block"]
 myst_heading_anchors = 4

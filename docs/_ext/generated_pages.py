@@ -6,9 +6,9 @@ A page holds a comment such as `<!-- generated: config -->`; it is replaced by M
 import argparse
 import ast
 import importlib
-import inspect
 import io
 import re
+import sys
 import tokenize
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -39,7 +39,7 @@ def config_fields() -> list[Field]:
   """Every field of `config.base()`, in the order of the code."""
   from tdfusion_jax.config import base
 
-  file = Path(inspect.getsourcefile(base) or "")
+  file = Path(sys.modules[base.__module__].__file__ or "")
   comments = _comments(file)
   defaults = base()
   fields = []
@@ -99,7 +99,7 @@ def _at(config: Any, name: str) -> Any:
 
 
 def config_markdown(section: str | None = None) -> str:
-  """A heading and a table for each section of the config, or for one."""
+  """A heading and a list of fields for each section of the config, or for one."""
   sections: dict[str, list[Field]] = {}
   for field in config_fields():
     above = field.name.split(".")[0] if "." in field.name else "general"
@@ -108,17 +108,18 @@ def config_markdown(section: str | None = None) -> str:
   for name, fields in sections.items():
     if section not in (None, name):
       continue
-    rows = [f"| `{f.name}` | `{_value(f.default)}` | {_cell(f.comment)} |" for f in fields]
-    parts.append("\n".join([f"## {name}", "", "| field | default | |", "|---|---|---|", *rows, ""]))
+    parts.append("\n".join([f"## {name}", "", *map(_field_markdown, fields)]))
   return "\n".join(parts)
+
+
+def _field_markdown(field: Field) -> str:
+  """An item of a definition list, which fits a phone where a table does not."""
+  meaning = f": {_plain(field.comment)}\n" if field.comment else ""
+  return f"`{field.name}` = `{_value(field.default)}`\n{meaning}"
 
 
 def _value(value: Any) -> str:
   return '""' if value == "" else repr(value) if isinstance(value, float | tuple | dict) else str(value)
-
-
-def _cell(text: str) -> str:
-  return _plain(text).replace("|", r"\|")
 
 
 def _plain(text: str) -> str:
@@ -191,7 +192,7 @@ def verb_markdown(verb: str) -> str:
       parts += [_plain(" ".join(parser.description.split())), ""]
     for option in found:
       needed = " (needed)" if option.required and option.names.startswith("-") else ""
-      parts += [f"`{option.names}`{needed}", f": {_plain(_home(option.meaning)) or '-'}", ""]
+      parts += [f"`{option.names}`{needed}", f": {_plain(_home(option.meaning))}", ""]
   return "\n".join(parts)
 
 

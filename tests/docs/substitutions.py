@@ -1,0 +1,78 @@
+"""What takes the place of data, weights and time when the commands of the manual are tested.
+
+The commands are taken from the text and run as they stand, in a folder where everything that they name lies ready, made
+small. docs/reference/tested.md is made of these tables.
+"""
+
+MADE = {
+  "ir.png": "one scene of the synthetic world, infrared",
+  "vi.png": "the same scene, visible",
+  "photos": "three such scenes, in `ir/` and `vi/`",
+  "rival": "the means of their infrared and visible images",
+  "thermal.mp4": "four frames of the synthetic world, gray",
+  "visible.mp4": "the same frames in colour",
+  "LLVIP": "scenes of the synthetic world in LLVIP's layout; boxes of people",
+  "M3FD": "the same in M3FD's layout; people and cars",
+  "MSRS": "the same in MSRS's layout, with masks",
+  "FMB": "the same in FMB's layout, with masks",
+  "mine": "a folder of pairs with YOLO labels",
+  "mine_masks": "a folder of pairs with masks",
+  "unlabelled": "a folder of pairs without labels",
+  "f.safetensors": "the starter weights of F",
+  "t_fmb.safetensors": "T of a small run on FMB",
+  "ReFusion_IVIF.pth": "the starter weights of F in the names of TDFusion's public code",
+  "segformer.b0.512x512.ade.160k.pth": "a SegFormer-B0 of random weights in the names of mmseg",
+  "yolov8n.pt": "a YOLOv8n of random weights in the names of Ultralytics",
+  "records": "records of LLVIP above",
+}
+"""What a command names and no command before it has made."""
+
+RUNS = {
+  "runs/first": "--config=configs/synthetic_det.py:runlocal",
+  "runs/first_seg": "--config=configs/synthetic_seg.py:runlocal",
+  "runs/llvip": "--config=configs/llvip_det.py --config.data.root=LLVIP",
+  "runs/mine": "--config=configs/m3fd_det.py:runlocal --config.data.name=folder --config.data.root=mine",
+}
+"""Run folders that pages name without training them: the arguments of the page that does."""
+
+SMALLER = {
+  "train.epochs": 1,
+  "train.pretrain_steps": 1,
+  "meta.steps": 1,
+  "meta.pairs": 2,
+  "data.batch_size": 2,
+  "data.crop_size": (32, 32),
+  "data.task_size": (64, 64),
+  "data.train_options.count": 4,
+  "data.val_options.count": 2,
+  "optim.warmup_steps": 1,
+  "log.validate_pairs": 2,
+  "log.pictures": 1,
+  "train.compile_cache": "",
+}
+"""Fields of a training, where the command asks for more; all other settings are the command's own."""
+
+NETWORKS = """F, G and T of a training are one convolution each, since compiling the real ones takes minutes. A run folder then
+gets the starter weights of F and G, so that whatever uses the run works with the real networks. `init.f` and `init.g` are left out."""
+
+ARGUMENTS = {
+  "tdfusion sweep": (
+    "--only infrared --seeds 0 --set train.epochs=1 --set data.batch_size=2 --set data.task_size=[64,64] "
+    "--set data.train_options.count=4 --set data.val_options.count=2 --set optim.warmup_steps=1"
+  ),
+}
+"""Put behind a command: one arm and one seed stand for all."""
+
+INSTALLING = ("pip install", "python3 -m venv", ". .venv/bin/activate")
+"""Not run; the extras that a line names must be in pyproject.toml."""
+
+NOT_RUN = {
+  "python -m pytest": "this very suite",
+  "sphinx-build": "`.ci/run` builds the manual",
+  "python tools/benchmark": "measures for minutes to hours, and what it prints is this machine's",
+  "python tools/credit.py": "needs the runs of a sweep that takes hours",
+  "python tools/fuzz_readers.py": "`tests/data/test_hostile.py` runs it on fewer files",
+  "tdfusion sweep configs/sweeps/learned_loss_det.toml": "as the sweep over segmentation, which is run",
+  "tdfusion sweep configs/sweeps/llvip.toml": "as the sweep over segmentation, which is run",
+}
+"""{how a command begins: why it is not run}."""

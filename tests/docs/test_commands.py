@@ -1,0 +1,92 @@
+"""Every bash and Python block of README and the manual is run, or listed with the reason why not."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from docs.blocks import ROOT, blocks, commands, pages
+from docs.running import Refused, check_installing, run, run_python
+from docs.substitutions import NOT_RUN
+
+PAGES = [page for page in pages() if blocks(page)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+  """One folder for all pages: a run or a file that one page makes is there for the next, as it is for a reader."""
+  path = tmp_path_factory.mktemp("manual")
+  for name in ("configs", "tools", "tdfusion_jax"):
+    (path / name).symlink_to(ROOT / name)
+  return path
+
+
+@pytest.fixture
+def here(folder, monkeypatch):
+  """The current folder, with a home folder inside it so that nothing is written elsewhere."""
+  before = Path.cwd()
+  os.chdir(folder)
+  native = Path.home() / ".cache" / "tdfusion_jax" / "native"
+  if native.is_dir() and not (folder / "home" / ".cache").exists():
+    (folder / "home" / ".cache" / "tdfusion_jax").mkdir(parents=True)
+    (folder / "home" / ".cache" / "tdfusion_jax" / "native").symlink_to(native)
+  monkeypatch.setenv("HOME", str(folder / "home"))
+  yield monkeypatch
+  os.chdir(before)
+
+
+@pytest.mark.slow  # all pages together train some thirty small networks and fuse with the real F: two minutes
+@pytest.mark.parametrize("page", PAGES)
+def test_the_commands_of_a_page_run(page, here):
+  for block in blocks(page):
+    try:
+      if block.language == "python":
+        run_python(block.text, here)
+        continue
+      for command in commands(block.text):
+        run(command, here)
+    except (Exception, SystemExit) as error:
+      raise AssertionError(f"{page}, line {block.line}: {type(error).__name__}: {error}") from error
+
+
+def test_readme_opens_with_the_two_commands():
+  first, second = blocks("README.md")[:2]
+  assert first.text == (
+    "python3 -m venv .venv && . .venv/bin/activate && pip install -e . && "
+    "python -m tdfusion_jax.main --config=configs/synthetic_det.py:runlocal --workdir=runs/first\n"
+  )
+  assert second.text == 'pip install -e ".[test]" && python -m pytest -q -n 2 --dist loadfile\n'
+
+
+def test_a_command_of_no_known_kind_is_refused(here):
+  (command,) = commands("make coffee\n")
+  with pytest.raises(Refused, match="neither run nor listed"):
+    run(command, here)
+
+
+def test_a_failing_command_is_refused(here):
+  (command,) = commands("tdfusion fuse --ir nowhere --vi nowhere --out fused\n")
+  with pytest.raises(Refused, match="status 2"):
+    run(command, here)
+
+
+def test_an_extra_that_is_not_there_is_refused():
+  (command,) = commands('pip install -e ".[video,coffee]"\n')
+  with pytest.raises(Refused, match="no extra coffee"):
+    check_installing(command)
+
+
+def test_every_reason_not_to_run_is_needed():
+  texts = [str(c) for page in PAGES for b in blocks(page) if b.language == "bash" for c in commands(b.text)]
+  unused = [start for start in NOT_RUN if not any(text.startswith(start) for text in texts)]
+  assert unused == []
+
+
+def test_loops_comments_and_continued_lines_are_read():
+  text = 'for i in I II; do\n  A=1 tdfusion x --a="b c" \\\n    --r=$i # why\ndone\ncd y && z\n'
+  assert [(c.words, c.variables) for c in commands(text)] == [
+    (["tdfusion", "x", "--a=b c", "--r=I"], {"A": "1"}),
+    (["tdfusion", "x", "--a=b c", "--r=II"], {"A": "1"}),
+    (["cd", "y"], {}),
+    (["z"], {}),
+  ]

@@ -1,0 +1,77 @@
+"""README's length, links between pages, and that the reference has every field, verb and option."""
+
+import re
+import sys
+
+import pytest
+
+from docs.blocks import ROOT, pages
+
+sys.path.insert(0, str(ROOT / "docs" / "_ext"))
+import generated_pages
+
+from tdfusion_jax.commands import VERBS
+from tdfusion_jax.config import base
+
+_LINK = re.compile(r"(?<!`)\[[^\]]*\]\(([^)\s]+)\)|!\[[^\]]*\]\(([^)\s]+)\)")
+OTHERS = ["CONTRIBUTING.md", "CHANGELOG.md", "tdfusion_jax/weights/README.md", "third_party/README.md"]
+
+
+def flat(config, above=""):
+  """Dotted names of all fields, by walking the config itself."""
+  for name, value in config.items():
+    if hasattr(value, "items") and len(value):
+      yield from flat(value, f"{above}{name}.")
+    else:
+      yield f"{above}{name}"
+
+
+def test_readme_has_at_most_150_lines():
+  assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+
+
+@pytest.mark.parametrize("page", [*pages(), *OTHERS])
+def test_relative_links_lead_somewhere(page):
+  text = re.sub(r"^```.*?^```$", "", (ROOT / page).read_text(), flags=re.MULTILINE | re.DOTALL)
+  for found in _LINK.finditer(text):
+    link = found[1] or found[2]
+    if re.match(r"[a-z]+:", link) or link.startswith("#"):
+      continue
+    place = (ROOT / page).parent / link.partition("#")[0]
+    assert place.exists(), f"{page}: {link}"
+
+
+def test_every_config_field_is_in_the_reference_with_its_default():
+  fields = {field.name: field.default for field in generated_pages.config_fields()}
+  config = base()
+  assert list(fields) == list(flat(config))
+  assert fields["data.crop_size"] == (256, 256) and fields["meta.eta_f"] == 1e-4  # the paper's
+  text = generated_pages.config_markdown()
+  for name in fields:
+    assert f"`{name}` = " in text
+
+
+def test_comments_beside_fields_are_their_meaning():
+  meanings = {field.name: field.comment for field in generated_pages.config_fields()}
+  source = (ROOT / "tdfusion_jax" / "config" / "fields.py").read_text()
+  assert meanings["data.root"] and meanings["data.root"] in source
+  assert sum(bool(meaning) for meaning in meanings.values()) > len(meanings) / 2
+
+
+def test_every_verb_and_option_is_in_the_reference():
+  text = generated_pages.all_verbs_markdown()
+  assert generated_pages.verbs() == VERBS
+  for verb in VERBS:
+    assert f"## {verb}\n" in text
+    for parser in generated_pages.parsers(verb).values():
+      helped = parser.format_help()
+      for option in set(re.findall(r"--[a-z][\w-]+", helped)) - {"--help"}:
+        assert option in text, f"{verb} {option}"
+
+
+def test_pages_ask_only_for_what_can_be_generated():
+  for page in pages():
+    for kind, which in generated_pages._PLACE.findall((ROOT / page).read_text()):
+      assert generated_pages.generated(kind, which or None)
+  with pytest.raises(LookupError, match="nothing is not known"):
+    generated_pages.generated("nothing", None)
