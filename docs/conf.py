@@ -1,4 +1,7 @@
-"""How Sphinx builds the manual: `sphinx-build -W --keep-going -b html docs docs/_build`, without network."""
+"""How Sphinx builds the manual, without network.
+
+sphinx-build -W --keep-going -b html docs docs/_build
+"""
 
 import os
 import sys
@@ -8,7 +11,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 sys.path.insert(0, str(ROOT / "docs" / "_ext"))
 # The notebook runs in a process of its own, which inherits the environment and not this path.
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
+os.environ["PYTHONPATH"] = os.pathsep.join(
+  filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")])
+)
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 from tdfusion_jax import __version__  # noqa: E402 - after the path
@@ -27,7 +32,7 @@ extensions = [
   "mathml",
   "plain_docstrings",
 ]
-# A name such as DatasetError is documented where it is defined and in its room; a mention may mean either.
+# A name such as DatasetError is documented where it is defined and in its room: either is meant.
 suppress_warnings = ["ref.python"]
 exclude_patterns = ["_build", "_ext", "jupyter_execute"]
 

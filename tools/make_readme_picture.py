@@ -1,4 +1,4 @@
-"""Makes the README's picture: a pair of the synthetic world, what F makes of it, and what G thinks of it.
+"""Makes the README's picture: a synthetic pair, what F makes of it, and G's weights.
 
   python tools/make_readme_picture.py [--out docs/_static/readme_pair.png] [--scene 14]
 
@@ -48,7 +48,9 @@ def titled(panels: dict[str, np.ndarray]) -> Image.Image:
 
 def main() -> None:
   """Writes the picture."""
-  parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
   parser.add_argument("--out", type=Path, default=OUT, help="the PNG file")
   parser.add_argument("--scene", type=int, default=14, help="number of the scene in the test split")
   options = parser.parse_args()

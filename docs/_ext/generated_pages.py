@@ -1,6 +1,7 @@
 """What the reference takes from the code: every config field, and every option of every verb.
 
-A page holds a comment such as `<!-- generated: config -->`; it is replaced by Markdown when the page is read.
+A page holds a comment such as `<!-- generated: config -->`. Markdown replaces it when the page is
+read.
 """
 
 import argparse
@@ -119,13 +120,17 @@ def _field_markdown(field: Field) -> str:
 
 
 def _value(value: Any) -> str:
-  return '""' if value == "" else repr(value) if isinstance(value, float | tuple | dict) else str(value)
+  return (
+    '""' if value == "" else repr(value) if isinstance(value, float | tuple | dict) else str(value)
+  )
 
 
 def _plain(text: str) -> str:
   """Markdown that shows `text` as it is; angles and stars would be taken as markup."""
   parts = text.split("`")
-  return "`".join(part if at % 2 else re.sub(r"([<>*_\[\]])", r"\\\1", part) for at, part in enumerate(parts))
+  return "`".join(
+    part if at % 2 else re.sub(r"([<>*_\[\]])", r"\\\1", part) for at, part in enumerate(parts)
+  )
 
 
 def verbs() -> dict[str, str]:
@@ -157,7 +162,9 @@ def options(parser: argparse.ArgumentParser) -> list[Option]:
 
 
 def _names(action: argparse.Action) -> str:
-  metavar = action.metavar or ("{" + ",".join(map(str, action.choices)) + "}" if action.choices else None)
+  metavar = action.metavar or (
+    "{" + ",".join(map(str, action.choices)) + "}" if action.choices else None
+  )
   metavar = metavar or action.dest.upper()
   if not action.option_strings:
     return str(metavar)

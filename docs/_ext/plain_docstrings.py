@@ -1,7 +1,7 @@
-"""Docstrings are written to be read in an editor; this makes them valid reStructuredText for the reference.
+"""Docstrings are written for an editor; this makes them valid reStructuredText for the reference.
 
-A single backtick there marks code, signs such as `|` or `*` stand for themselves, and what a function returns is a sentence in
-which a colon separates no type.
+A single backtick there marks code, signs such as `|` or `*` stand for themselves, and what a
+function returns is a sentence in which a colon separates no type.
 """
 
 import re
@@ -26,7 +26,7 @@ def _escape(text: str) -> str:
 
 
 def returns_as_field(lines: list[str]) -> list[str]:
-  """`Returns:` and `Yields:` with their indented text as a field; napoleon would cut the text at its first colon."""
+  """`Returns:` and its text as a field; napoleon would cut the text at its first colon."""
   made: list[str] = []
   inside = False
   for line in lines:
@@ -53,7 +53,7 @@ def process(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[
 
 
 def restore(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-  """Undoes what napoleon does to an attribute: it takes the text before the first colon for a type."""
+  """Undoes what napoleon does to an attribute: text before the first colon becomes a type."""
   del app, what, obj, options
   lines[:] = _attributes.pop(name, lines)
 

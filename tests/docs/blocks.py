@@ -42,11 +42,13 @@ def pages() -> list[str]:
 def blocks(page: str) -> list[Block]:
   """The bash and python blocks of a page."""
   text = (ROOT / page).read_text()
-  return [Block(page, text.count("\n", 0, at.start()) + 1, at[1], at[2]) for at in _BLOCK.finditer(text)]
+  return [
+    Block(page, text.count("\n", 0, at.start()) + 1, at[1], at[2]) for at in _BLOCK.finditer(text)
+  ]
 
 
 def commands(text: str) -> list[Command]:
-  """The simple commands of a bash block: loops over words unrolled, comments and `&&` taken away."""
+  """The simple commands of a bash block: loops unrolled, comments and `&&` taken away."""
   text = _LOOP.sub(_unrolled, text.replace("\\\n", " "))
   found = []
   for line in text.splitlines():

@@ -1,4 +1,4 @@
-"""Runs the commands and the Python of the manual in a folder where all that they name lies ready."""
+"""Runs the commands and the Python of the manual where all that they name lies ready."""
 
 import runpy
 import shlex
@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 from absl import flags
+from docs.blocks import ROOT, Command
+from docs.substitutions import ARGUMENTS, INSTALLING, MADE, NOT_RUN, RUNS, SMALLER
 from ml_collections import config_flags
 
 import tdfusion_jax.train
 from docs import sandbox, small
-from docs.blocks import ROOT, Command
-from docs.substitutions import ARGUMENTS, INSTALLING, MADE, NOT_RUN, RUNS, SMALLER
 from tdfusion_jax import cli
 from tdfusion_jax.evaluate.stage import run_task_stage
 from tdfusion_jax.sweep import run as sweep_run
@@ -24,22 +24,29 @@ from tdfusion_jax.train.loop import train
 _TRAINING = (["python", "-m", "tdfusion_jax.main"], ["tdfusion", "train"])
 _MADE_BY = {
   "t_fmb.safetensors": (
-    "python -m tdfusion_jax.main --config=configs/fmb_seg.py --config.data.root=FMB --workdir=runs/for_t",
+    "python -m tdfusion_jax.main --config=configs/fmb_seg.py --config.data.root=FMB "
+    "--workdir=runs/for_t",
     "runs/for_t/weights/t.safetensors",
   ),
-  "records": ("tdfusion data build --dataset=llvip --root=LLVIP --data_dir=records --option=every=10", None),
+  "records": (
+    "tdfusion data build --dataset=llvip --root=LLVIP --data_dir=records --option=every=10",
+    None,
+  ),
 }
 
 
-class Refused(AssertionError):
+class RefusedError(AssertionError):
   """A command that is neither run nor listed, or that failed."""
 
 
 def run(command: Command, patch: pytest.MonkeyPatch) -> str:
-  """Runs one command in the current folder; what was done: "run", "installing", or the reason why it is not run.
+  """Runs one command in the current folder.
+
+  Returns:
+    What was done: "run", "installing", or the reason why it is not run.
 
   Raises:
-    Refused: it is of no known kind, or ended with another status than 0.
+    RefusedError: it is of no known kind, or ended with another status than 0.
   """
   text = str(command)
   for start, reason in NOT_RUN.items():
@@ -54,7 +61,7 @@ def run(command: Command, patch: pytest.MonkeyPatch) -> str:
       here.setenv(name, value)
     status = _run(command, here)
   if status:
-    raise Refused(f"status {status}: {text}")
+    raise RefusedError(f"status {status}: {text}")
   return "run"
 
 
@@ -64,12 +71,13 @@ def _run(command: Command, patch: pytest.MonkeyPatch) -> int:
     if words[: len(start)] == start:
       return _train(words[len(start) :], patch)
   if words[0] == "tdfusion":
-    more = next((shlex.split(extra) for start, extra in ARGUMENTS.items() if str(command).startswith(start)), [])
+    more = next(
+      (shlex.split(extra) for start, extra in ARGUMENTS.items() if str(command).startswith(start)),
+      [],
+    )
     patch.setattr(sweep_run, "ProcessPoolExecutor", _InThisProcess)
-    with patch.context() as here:
-      if words[1] == "sweep":
-        small.install(here, fusion_too=False)
-      return cli.main([*words[1:], *more])
+    small.install(patch, fusion_too=False)
+    return cli.main([*words[1:], *more])
   if words[0] == "python" and words[1].startswith("tools/"):
     patch.setattr(sys, "argv", words[1:])
     try:
@@ -77,7 +85,7 @@ def _run(command: Command, patch: pytest.MonkeyPatch) -> int:
     except SystemExit as ended:
       return int(ended.code or 0)
     return 0
-  raise Refused(f"{command} is neither run nor listed in substitutions.NOT_RUN.")
+  raise RefusedError(f"{command} is neither run nor listed in substitutions.NOT_RUN.")
 
 
 class _InThisProcess:
@@ -103,7 +111,7 @@ def check_installing(command: Command) -> None:
     if word.startswith(".[") and word.endswith("]"):
       strange = set(word[2:-1].split(",")) - known.keys()
       if strange:
-        raise Refused(f"{command}: pyproject.toml has no extra {', '.join(sorted(strange))}.")
+        raise RefusedError(f"{command}: pyproject.toml has no extra {', '.join(sorted(strange))}.")
 
 
 def prepare(command: Command, patch: pytest.MonkeyPatch) -> None:
@@ -120,14 +128,17 @@ def prepare(command: Command, patch: pytest.MonkeyPatch) -> None:
 
 
 def make(name: str, patch: pytest.MonkeyPatch) -> None:
-  """Makes the file or folder that `substitutions` describes, if `name` lies in one and it is not there."""
+  """Makes what `substitutions` describes if it is, or holds, `name` and is not there yet."""
   for known in (*MADE, *RUNS):
     if name != known and not name.startswith(f"{known}/") or Path(known).exists():
       continue
     if known in sandbox.MAKERS:
       sandbox.MAKERS[known](Path(known))
       continue
-    line, file = _MADE_BY.get(known) or (f"python -m tdfusion_jax.main {RUNS[known]} --workdir={known}", None)
+    line, file = _MADE_BY.get(known) or (
+      f"python -m tdfusion_jax.main {RUNS[known]} --workdir={known}",
+      None,
+    )
     run(Command(shlex.split(line), {}), patch)
     if file:
       Path(known).write_bytes(Path(file).read_bytes())
@@ -141,7 +152,7 @@ def _train(arguments: list[str], patch: pytest.MonkeyPatch) -> int:
   patch.setattr(sys, "argv", ["main", *arguments])
   rest = values(sys.argv)
   if rest[1:] or not values.config or not values.workdir:
-    raise Refused(f"{shlex.join(arguments)}: arguments that the training does not know, or no config and workdir.")
+    raise RefusedError(f"{shlex.join(arguments)}: unknown arguments, or no config and workdir.")
   small_training(values.config, values.workdir)
   return 0
 

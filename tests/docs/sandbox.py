@@ -51,7 +51,11 @@ def _video(path: Path, channel: str) -> None:
     stream = file.add_stream("libx264", rate=10, options={"crf": "18"})
     stream.height, stream.width, stream.pix_fmt = *SIZE, "yuv420p"
     for _, scene in _scenes("detection", "test", 4):
-      image = scene[channel] if scene[channel].ndim == 3 else np.repeat(scene[channel][..., None], 3, axis=-1)
+      image = (
+        scene[channel]
+        if scene[channel].ndim == 3
+        else np.repeat(scene[channel][..., None], 3, axis=-1)
+      )
       file.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
     file.mux(stream.encode())
 
@@ -100,7 +104,9 @@ def mine(path: Path) -> None:
   (path / "labels" / "classes.txt").write_text("\n".join(DET_CLASSES) + "\n")
   for name, scene in _scenes("detection", "train", 6):
     lines = []
-    for (x1, y1, x2, y2), label in zip(scene["boxes"] / np.tile(SIZE[::-1], 2), scene["classes"], strict=True):
+    for (x1, y1, x2, y2), label in zip(
+      scene["boxes"] / np.tile(SIZE[::-1], 2), scene["classes"], strict=True
+    ):
       lines.append(f"{label} {(x1 + x2) / 2:.6f} {(y1 + y2) / 2:.6f} {x2 - x1:.6f} {y2 - y1:.6f}\n")
     (path / "labels" / f"{name}.txt").write_text("".join(lines))
 
@@ -150,8 +156,9 @@ MAKERS = {
   "unlabelled": unlabelled,
   "f.safetensors": f_safetensors,
   "ReFusion_IVIF.pth": refusion,
-  "segformer.b0.512x512.ade.160k.pth": lambda path: _random(path, "segformer", "original", num_classes=150),
+  "segformer.b0.512x512.ade.160k.pth": lambda path: _random(
+    path, "segformer", "original", num_classes=150
+  ),
   "yolov8n.pt": lambda path: _random(path, "yolov8", "ultralytics", num_classes=80),
 }
-"""{name: what makes it there}; `t_fmb.safetensors` and `records` are made by commands, see `running`."""
-
+"""{name: what makes it there}; commands make `t_fmb.safetensors` and `records`, see `running`."""

@@ -1,4 +1,4 @@
-"""Task networks that compile at once, in place of YOLOv8 and SegFormer; `pixel_task` and `tiny` have the others."""
+"""Small networks in place of F, G, YOLOv8 and SegFormer: they compile at once."""
 
 import jax.numpy as jnp
 import tiny

@@ -1,7 +1,7 @@
 """What takes the place of data, weights and time when the commands of the manual are tested.
 
-The commands are taken from the text and run as they stand, in a folder where everything that they name lies ready, made
-small. docs/reference/tested.md is made of these tables.
+The commands are taken from the text and run as they stand, in a folder where everything that they
+name lies ready, made small. docs/reference/tested.md is made of these tables.
 """
 
 MADE = {
@@ -29,11 +29,13 @@ MADE = {
 
 RUNS = {
   "runs/first": "--config=configs/synthetic_det.py:runlocal",
-  "runs/first_seg": "--config=configs/synthetic_seg.py:runlocal",
+  "runs/second": "--config=configs/synthetic_det.py:runlocal --config.seed=1",
   "runs/llvip": "--config=configs/llvip_det.py --config.data.root=LLVIP",
-  "runs/mine": "--config=configs/m3fd_det.py:runlocal --config.data.name=folder --config.data.root=mine",
+  "runs/mine": (
+    "--config=configs/m3fd_det.py:runlocal --config.data.name=folder --config.data.root=mine"
+  ),
 }
-"""Run folders that pages name without training them: the arguments of the page that does."""
+"""Run folders that a page names without training them: the arguments of the page that does."""
 
 SMALLER = {
   "train.epochs": 1,
@@ -50,15 +52,17 @@ SMALLER = {
   "log.pictures": 1,
   "train.compile_cache": "",
 }
-"""Fields of a training, where the command asks for more; all other settings are the command's own."""
+"""Fields of a training, where the command asks for more; all others are the command's own."""
 
-NETWORKS = """F, G and T of a training are one convolution each, since compiling the real ones takes minutes. A run folder then
-gets the starter weights of F and G, so that whatever uses the run works with the real networks. `init.f` and `init.g` are left out."""
+NETWORKS = """F, G and T of a training are one convolution each, since compiling the real ones takes
+minutes. A run folder then gets the starter weights of F and G, so that whatever uses the run works
+with the real ones. `init.f` and `init.g` are left out."""
 
 ARGUMENTS = {
   "tdfusion sweep": (
-    "--only infrared --seeds 0 --set train.epochs=1 --set data.batch_size=2 --set data.task_size=[64,64] "
-    "--set data.train_options.count=4 --set data.val_options.count=2 --set optim.warmup_steps=1"
+    "--only infrared --seeds 0 --set train.epochs=1 --set data.batch_size=2 "
+    "--set data.task_size=[64,64] --set data.train_options.count=4 "
+    "--set data.val_options.count=2 --set optim.warmup_steps=1"
   ),
 }
 """Put behind a command: one arm and one seed stand for all."""
@@ -72,7 +76,7 @@ NOT_RUN = {
   "python tools/benchmark": "measures for minutes to hours, and what it prints is this machine's",
   "python tools/credit.py": "needs the runs of a sweep that takes hours",
   "python tools/fuzz_readers.py": "`tests/data/test_hostile.py` runs it on fewer files",
-  "tdfusion sweep configs/sweeps/learned_loss_det.toml": "as the sweep over segmentation, which is run",
-  "tdfusion sweep configs/sweeps/llvip.toml": "as the sweep over segmentation, which is run",
+  "tdfusion sweep configs/sweeps/learned_loss_det.toml": "as learned_loss_seg.toml, which is run",
+  "tdfusion sweep configs/sweeps/llvip.toml": "as learned_loss_seg.toml, which is run",
 }
 """{how a command begins: why it is not run}."""

@@ -1,24 +1,45 @@
-"""Every bash and Python block of README and the manual is run, or listed with the reason why not."""
+"""Every bash and Python block of README and the manual is run, or listed with the reason."""
 
+import contextlib
 import os
 from pathlib import Path
 
+import jax
 import pytest
-
 from docs.blocks import ROOT, blocks, commands, pages
-from docs.running import Refused, check_installing, run, run_python
+from docs.running import RefusedError, check_installing, run, run_python
 from docs.substitutions import NOT_RUN
+from jax.experimental.compilation_cache import compilation_cache
 
 PAGES = [page for page in pages() if blocks(page)]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-  """One folder for all pages: a run or a file that one page makes is there for the next, as it is for a reader."""
+  """One folder for all pages: what one page makes is there for the next, as it is for a reader."""
   path = tmp_path_factory.mktemp("manual")
   for name in ("configs", "tools", "tdfusion_jax"):
     (path / name).symlink_to(ROOT / name)
-  return path
+  with compiled_once(path / "compiled"):
+    yield path
+
+
+@contextlib.contextmanager
+def compiled_once(path):
+  """Many commands train alike; what one of them has compiled serves the others."""
+  settings = {
+    "jax_compilation_cache_dir": str(path),
+    "jax_persistent_cache_min_compile_time_secs": 0.0,
+    "jax_persistent_cache_min_entry_size_bytes": -1,
+  }
+  before = {name: getattr(jax.config, name) for name in settings}
+  for name, value in settings.items():
+    jax.config.update(name, value)
+  compilation_cache.reset_cache()
+  yield
+  for name, value in before.items():
+    jax.config.update(name, value)
+  compilation_cache.reset_cache()
 
 
 @pytest.fixture
@@ -35,7 +56,8 @@ def here(folder, monkeypatch):
   os.chdir(before)
 
 
-@pytest.mark.slow  # all pages together train some thirty small networks and fuse with the real F: two minutes
+@pytest.mark.slow  # all pages together train thirty small networks and fuse with the real F
+@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")  # of config flags
 @pytest.mark.parametrize("page", PAGES)
 def test_the_commands_of_a_page_run(page, here):
   for block in blocks(page):
@@ -60,24 +82,26 @@ def test_readme_opens_with_the_two_commands():
 
 def test_a_command_of_no_known_kind_is_refused(here):
   (command,) = commands("make coffee\n")
-  with pytest.raises(Refused, match="neither run nor listed"):
+  with pytest.raises(RefusedError, match="neither run nor listed"):
     run(command, here)
 
 
 def test_a_failing_command_is_refused(here):
   (command,) = commands("tdfusion fuse --ir nowhere --vi nowhere --out fused\n")
-  with pytest.raises(Refused, match="status 2"):
+  with pytest.raises(RefusedError, match="status 2"):
     run(command, here)
 
 
 def test_an_extra_that_is_not_there_is_refused():
   (command,) = commands('pip install -e ".[video,coffee]"\n')
-  with pytest.raises(Refused, match="no extra coffee"):
+  with pytest.raises(RefusedError, match="no extra coffee"):
     check_installing(command)
 
 
 def test_every_reason_not_to_run_is_needed():
-  texts = [str(c) for page in PAGES for b in blocks(page) if b.language == "bash" for c in commands(b.text)]
+  texts = [
+    str(c) for page in PAGES for b in blocks(page) if b.language == "bash" for c in commands(b.text)
+  ]
   unused = [start for start in NOT_RUN if not any(text.startswith(start) for text in texts)]
   assert unused == []
 

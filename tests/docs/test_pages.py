@@ -4,7 +4,6 @@ import re
 import sys
 
 import pytest
-
 from docs.blocks import ROOT, pages
 
 sys.path.insert(0, str(ROOT / "docs" / "_ext"))
@@ -14,7 +13,12 @@ from tdfusion_jax.commands import VERBS
 from tdfusion_jax.config import base
 
 _LINK = re.compile(r"(?<!`)\[[^\]]*\]\(([^)\s]+)\)|!\[[^\]]*\]\(([^)\s]+)\)")
-OTHERS = ["CONTRIBUTING.md", "CHANGELOG.md", "tdfusion_jax/weights/README.md", "third_party/README.md"]
+OTHERS = [
+  "CONTRIBUTING.md",
+  "CHANGELOG.md",
+  "tdfusion_jax/weights/README.md",
+  "third_party/README.md",
+]
 
 
 def flat(config, above=""):
