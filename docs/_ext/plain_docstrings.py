@@ -7,22 +7,35 @@ function returns is a sentence in which a colon separates no type.
 import re
 from typing import Any
 
-_CODE = re.compile(r"(?<![`:\w])`([^`]+)`(?!`)")
+# Code may run over the end of a line, not over that of a paragraph.
+_CODE = re.compile(r"(?<![`:\w])`((?:[^`\n]|\n(?!\s*\n))+)`(?!`)")
 _LITERAL = re.compile(r"(``[^`]+``|:[\w:]+:`[^`]+`)")
+_SECTION = re.compile(r"(Args|Attributes|Raises|Returns|Yields):")
+_CONTINUED = 4  # spaces before a further line of an argument's text
 _BEFORE_NAPOLEON, _AFTER_NAPOLEON = 100, 900
 _attributes: dict[str, list[str]] = {}
 
 
-def plain_line(line: str) -> str:
-  """A line of a docstring with code as literals and everything else escaped."""
-  line = _CODE.sub(r"``\1``", line)
-  parts = _LITERAL.split(line)
-  return "".join(part if _LITERAL.fullmatch(part) else _escape(part) for part in parts)
+def plain(lines: list[str]) -> list[str]:
+  """Lines of a docstring with code as literals and everything else escaped."""
+  parts = _LITERAL.split(_CODE.sub(r"``\1``", "\n".join(lines)))
+  return "".join(part if _LITERAL.fullmatch(part) else _escape(part) for part in parts).split("\n")
 
 
 def _escape(text: str) -> str:
   text = re.sub(r"(?<!\\)([|`*])", r"\\\1", text)
   return re.sub(r"(?<=\w)_(?![\w`])", r"\\_", text)
+
+
+def even(lines: list[str]) -> list[str]:
+  """Sections with no line indented further than an argument's text: deeper would be a quotation."""
+  made, inside = [], False
+  for line in lines:
+    if line and not line.startswith(" "):
+      inside = bool(_SECTION.fullmatch(line))
+    deep = inside and len(line) - len(line.lstrip()) > _CONTINUED
+    made.append(" " * _CONTINUED + line.lstrip() if deep else line)
+  return made
 
 
 def returns_as_field(lines: list[str]) -> list[str]:
@@ -37,7 +50,7 @@ def returns_as_field(lines: list[str]) -> list[str]:
     if inside and line and not line.startswith(" "):
       inside = False
     if inside and line.strip():
-      made.append(f":returns: {line.strip()}" if first else f"  {line}")
+      made.append(f":returns: {line.strip()}" if first else f"  {line.strip()}")
       first = False
     else:
       made.append(line)
@@ -47,7 +60,7 @@ def returns_as_field(lines: list[str]) -> list[str]:
 def process(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
   """Handler of `autodoc-process-docstring`; changes `lines` in place."""
   del app, obj, options
-  lines[:] = returns_as_field([plain_line(line) for line in lines])
+  lines[:] = returns_as_field(even(plain(lines)))
   if what in ("attribute", "data"):
     _attributes[name] = list(lines)
 
