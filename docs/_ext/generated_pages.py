@@ -9,6 +9,7 @@ import ast
 import importlib
 import io
 import re
+import runpy
 import sys
 import tokenize
 from pathlib import Path
@@ -211,6 +212,37 @@ def all_verbs_markdown() -> str:
   return "\n".join(parts)
 
 
+def tested_markdown() -> str:
+  """The tables of tests/docs/substitutions.py."""
+  place = Path(__file__).resolve().parents[2] / "tests" / "docs" / "substitutions.py"
+  tables = runpy.run_path(str(place))
+  smaller = {field: _value(value) for field, value in tables["SMALLER"].items()}
+  runs = {name: f"`{arguments}`" for name, arguments in tables["RUNS"].items()}
+  extra = {start: f"`{more}`" for start, more in tables["ARGUMENTS"].items()}
+  parts = [
+    *_listed(
+      "Made ready", "what a command names, if no command before it has made it", tables["MADE"]
+    ),
+    *_listed("Runs", "a page names them, another page trains them", runs),
+    "## Trainings",
+    "",
+    tables["NETWORKS"],
+    "These fields are set where the command asks for more; all others are the command's own:",
+    "",
+    *(f"- `{field}` = `{value}`" for field, value in smaller.items()),
+    "",
+    *_listed("Put behind a command", "one arm and one seed stand for all", extra),
+    *_listed("Not run", "and why", tables["NOT_RUN"]),
+    "Lines that install something are not run either. The extras that they name must be in "
+    "`pyproject.toml`: " + ", ".join(f"`{start}`" for start in tables["INSTALLING"]) + ".",
+  ]
+  return "\n".join(parts)
+
+
+def _listed(title: str, about: str, rows: dict[str, str]) -> list[str]:
+  return [f"## {title}", "", f"{about}:", "", *(f"`{k}`\n: {v}\n" for k, v in rows.items())]
+
+
 def generated(kind: str, which: str | None) -> str:
   """The Markdown for one comment.
 
@@ -221,9 +253,11 @@ def generated(kind: str, which: str | None) -> str:
     return config_markdown(which)
   if kind == "verbs":
     return all_verbs_markdown()
+  if kind == "tested":
+    return tested_markdown()
   if kind == "verb" and which:
     return verb_markdown(which)
-  raise LookupError(f"generated: {kind} is not known; there are: config, verbs, verb NAME.")
+  raise LookupError(f"generated: {kind} is not known; there are: config, verbs, verb NAME, tested.")
 
 
 def fill(app: Any, docname: str, source: list[str]) -> None:

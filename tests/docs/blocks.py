@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 _BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_SAVED = re.compile(r"as `(\w+\.py)`:\s*\Z")
 _LOOP = re.compile(r"for (\w+) in ([^;\n]+); do\n(.*?)\ndone", re.DOTALL)
 _VARIABLE = re.compile(r"[A-Z_]+=\S*")
 
@@ -19,6 +20,8 @@ class Block(NamedTuple):
   line: int
   language: str
   text: str
+  saved_as: str
+  """The file that the line before tells the reader to save it as; empty if none."""
 
 
 class Command(NamedTuple):
@@ -42,9 +45,12 @@ def pages() -> list[str]:
 def blocks(page: str) -> list[Block]:
   """The bash and python blocks of a page."""
   text = (ROOT / page).read_text()
-  return [
-    Block(page, text.count("\n", 0, at.start()) + 1, at[1], at[2]) for at in _BLOCK.finditer(text)
-  ]
+  found = []
+  for at in _BLOCK.finditer(text):
+    before = _SAVED.search(text[: at.start()])
+    line = text.count("\n", 0, at.start()) + 1
+    found.append(Block(page, line, at[1], at[2], before[1] if before else ""))
+  return found
 
 
 def commands(text: str) -> list[Command]:

@@ -166,7 +166,8 @@ def small_training(config, workdir, task=None, **more) -> None:
       run_task_stage(config, workdir)
     else:
       train(config, workdir, task, **more)
-  small.give_real_weights(Path(workdir))
+  if not config.fusion.network and "fuser" not in more:
+    small.give_real_weights(Path(workdir))
 
 
 def shrink(config) -> None:
@@ -186,6 +187,7 @@ def run_python(text: str, patch: pytest.MonkeyPatch) -> None:
   configs = types.ModuleType("configs")  # the tests have a module of this name
   configs.__path__ = [str(ROOT / "configs")]
   patch.setitem(sys.modules, "configs", configs)
+  patch.syspath_prepend(str(Path.cwd()))
   patch.setattr(tdfusion_jax.train, "train", small_training)
   for name in MADE:
     if f'"{name}"' in text:

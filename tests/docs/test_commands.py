@@ -62,6 +62,8 @@ def here(folder, monkeypatch):
 def test_the_commands_of_a_page_run(page, here):
   for block in blocks(page):
     try:
+      if block.saved_as:
+        Path(block.saved_as).write_text(block.text)
       if block.language == "python":
         run_python(block.text, here)
         continue
