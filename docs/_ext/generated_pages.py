@@ -50,6 +50,32 @@ def config_fields() -> list[Field]:
   return fields
 
 
+def guide_meanings() -> dict[str, str]:
+  """{field: what the tables of the guide to config say}, for fields without a comment."""
+  guide = (Path(__file__).resolve().parents[1] / "guide" / "config.md").read_text()
+  found = {}
+  for names, meaning in re.findall(r"^\| (`[^|]+`) \| [^|]* \| ([^|]+) \|$", guide, re.MULTILINE):
+    for name in re.findall(r"`([a-z_.{},]+)`", names):
+      for letter in "fgt" if "{f,g,t}" in name else " ":
+        found[name.replace("{f,g,t}", letter)] = meaning
+  return found
+
+
+def section_comments() -> dict[str, str]:
+  """{section: what stands beside its opening brace}."""
+  from tdfusion_jax.config import base
+
+  file = Path(sys.modules[base.__module__].__file__ or "")
+  tree, comments = _tree_of(base, file), _comments(file)
+  found = {}
+  for key, value in zip(tree.keys, tree.values, strict=True):
+    # On one line, the comment belongs to the fields.
+    several_lines = isinstance(key, ast.Constant) and value.end_lineno != key.lineno
+    if isinstance(key, ast.Constant) and isinstance(value, ast.Dict) and several_lines:
+      found[str(key.value)] = _comment_of(comments, key.lineno, key.lineno)
+  return found
+
+
 def _tree_of(function: Any, file: Path) -> ast.Dict:
   """The dictionary that `function` hands to `ConfigDict`."""
   for node in ast.walk(ast.parse(file.read_text())):
@@ -103,6 +129,7 @@ def _at(config: Any, name: str) -> Any:
 def config_markdown(section: str | None = None) -> str:
   """A heading and a list of fields for each section of the config, or for one."""
   sections: dict[str, list[Field]] = {}
+  abouts = section_comments()
   for field in config_fields():
     above = field.name.split(".")[0] if "." in field.name else "general"
     sections.setdefault(above, []).append(field)
@@ -110,13 +137,19 @@ def config_markdown(section: str | None = None) -> str:
   for name, fields in sections.items():
     if section not in (None, name):
       continue
-    parts.append("\n".join([f"## {name}", "", *map(_field_markdown, fields)]))
+    about = [_sentence(abouts[name]), ""] if abouts.get(name) else []
+    parts.append("\n".join([f"## {name}", "", *about, *map(_field_markdown, fields)]))
   return "\n".join(parts)
+
+
+def _sentence(text: str) -> str:
+  return f"{text[0].upper()}{_plain(text[1:])}."
 
 
 def _field_markdown(field: Field) -> str:
   """An item of a definition list, which fits a phone where a table does not."""
-  meaning = f": {_plain(field.comment)}\n" if field.comment else ""
+  text = _plain(field.comment) or guide_meanings().get(field.name, "")
+  meaning = f": {text}\n" if text else ""
   return f"`{field.name}` = `{_value(field.default)}`\n{meaning}"
 
 
