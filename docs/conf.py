@@ -43,6 +43,8 @@ nb_execution_timeout = 600  # seconds; compiling takes most of the first run
 nb_execution_raise_on_error = True
 nb_merge_streams = True
 
+# Tables such as METRICS would fill pages; what matters of a value is in its docstring.
+autodoc_default_options = {"no-value": True}
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"

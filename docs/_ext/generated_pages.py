@@ -245,6 +245,18 @@ def all_verbs_markdown() -> str:
   return "\n".join(parts)
 
 
+def metrics_markdown() -> str:
+  """A table of all fusion metrics."""
+  from tdfusion_jax.metrics.fusion import METRICS, PAPER
+
+  rows = []
+  for name, metric in METRICS.items():
+    shown = f"**`{name}`**" if name in PAPER else f"`{name}`"
+    better = "higher" if metric.higher_is_better else "lower"
+    rows.append(f"| {shown} | {better} | {metric.bounds} | {metric.source} |")
+  return "\n".join(["| metric | better | values | source |", "|---|---|---|---|", *rows])
+
+
 def tested_markdown() -> str:
   """The tables of tests/docs/substitutions.py."""
   place = Path(__file__).resolve().parents[2] / "tests" / "docs" / "substitutions.py"
@@ -254,9 +266,9 @@ def tested_markdown() -> str:
   extra = {start: f"`{more}`" for start, more in tables["ARGUMENTS"].items()}
   parts = [
     *_listed(
-      "Made ready", "what a command names, if no command before it has made it", tables["MADE"]
+      "Made ready", "What a command names, if no command before it has made it", tables["MADE"]
     ),
-    *_listed("Runs", "a page names them, another page trains them", runs),
+    *_listed("Runs", "A page names them, another page trains them", runs),
     "## Trainings",
     "",
     tables["NETWORKS"],
@@ -264,8 +276,8 @@ def tested_markdown() -> str:
     "",
     *(f"- `{field}` = `{value}`" for field, value in smaller.items()),
     "",
-    *_listed("Put behind a command", "one arm and one seed stand for all", extra),
-    *_listed("Not run", "and why", tables["NOT_RUN"]),
+    *_listed("Put behind a command", "One arm and one seed stand for all", extra),
+    *_listed("Not run", "Each with its reason", tables["NOT_RUN"]),
     "Lines that install something are not run either. The extras that they name must be in "
     "`pyproject.toml`: " + ", ".join(f"`{start}`" for start in tables["INSTALLING"]) + ".",
   ]
@@ -286,11 +298,15 @@ def generated(kind: str, which: str | None) -> str:
     return config_markdown(which)
   if kind == "verbs":
     return all_verbs_markdown()
+  if kind == "metrics":
+    return metrics_markdown()
   if kind == "tested":
     return tested_markdown()
   if kind == "verb" and which:
     return verb_markdown(which)
-  raise LookupError(f"generated: {kind} is not known; there are: config, verbs, verb NAME, tested.")
+  raise LookupError(
+    f"generated: {kind} is not known; there are: config, verbs, verb NAME, metrics, tested."
+  )
 
 
 def fill(app: Any, docname: str, source: list[str]) -> None:

@@ -71,8 +71,15 @@ def restore(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[
   lines[:] = _attributes.pop(name, lines)
 
 
+def skip(app: Any, what: str, name: str, obj: Any, skipped: bool, options: Any) -> bool | None:
+  """Leaves out fields of named tuples that have no docstring of their own; the class has theirs."""
+  del app, what, name, skipped, options
+  return True if (obj.__doc__ or "").startswith("Alias for field number") else None
+
+
 def setup(app: Any) -> dict[str, bool]:
   """Registers the handlers around napoleon's, which writes markup of its own."""
   app.connect("autodoc-process-docstring", process, priority=_BEFORE_NAPOLEON)
   app.connect("autodoc-process-docstring", restore, priority=_AFTER_NAPOLEON)
+  app.connect("autodoc-skip-member", skip)
   return {"parallel_read_safe": True}
