@@ -1,4 +1,5 @@
-"""Names and shapes of weight files as their publishers write them, spelled out independently of the converter."""
+"""Names and shapes of weight files as their publishers write them, spelled out independently of the
+converter."""
 
 import numpy as np
 
@@ -37,7 +38,8 @@ def _norm(name, width):
 
 
 def mit(sizes=MIT_B0, channels=3, prefix="", classifier=None):
-  """A Mix Transformer as NVIDIA's code names it; `classifier` adds the ImageNet head of that many classes."""
+  """A Mix Transformer as NVIDIA's code names it; `classifier` adds the ImageNet head of that many
+  classes."""
   widths, depths, _ = sizes
   shapes, before = {}, channels
   for stage, (width, depth, ratio) in enumerate(zip(widths, depths, RATIOS, strict=True), 1):

@@ -7,7 +7,8 @@ from tdfusion_jax.networks.fusion import FusionNet
 
 
 def random_params(dtype=np.float32):
-  """Kernels as wide as fresh ones, norms away from ones and zeros, so that nothing that is left out goes unseen."""
+  """Kernels as wide as fresh ones, norms away from ones and zeros, so that nothing that is left out
+  goes unseen."""
   rng, image = np.random.default_rng(0), np.zeros((1, 8, 8, 1), np.float32)
   shapes = jax.eval_shape(FusionNet().init, jax.random.key(0), image, image)["params"]
 

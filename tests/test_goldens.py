@@ -1,4 +1,5 @@
-"""Parity with the reference PyTorch networks: numbers made in float64, read from the folder TDFUSION_GOLDENS names.
+"""Parity with the reference PyTorch networks: numbers made in float64, read from the folder
+TDFUSION_GOLDENS names.
 
 Sizes, values and pair names come from the files, so another set of the same form is checked as it
 is.
@@ -63,7 +64,8 @@ def real_fusion(dtype=np.float64):
 
 
 def close(ours, theirs, tolerance):
-  """Relative to the largest entry: meta-gradients are tiny, so an absolute tolerance would pass a zero."""
+  """Relative to the largest entry: meta-gradients are tiny, so an absolute tolerance would pass a
+  zero."""
   theirs = np.asarray(theirs)
   scale = np.abs(theirs).max()
   error = np.abs(np.asarray(ours, np.float64) - theirs).max()
@@ -132,7 +134,8 @@ def test_segformer(x64):
 
 
 def boxes_of(rows, batch, height, width):
-  """Rows (image, class, cx, cy, w, h in [0, 1]) -> padded DetTarget in pixels, float32 as the reference holds it."""
+  """Rows (image, class, cx, cy, w, h in [0, 1]) -> padded DetTarget in pixels, float32 as the
+  reference holds it."""
   rows = rows.astype(np.float32)
   count = max((rows[:, 0] == i).sum() for i in range(batch)) + 2
   boxes, classes = np.zeros((batch, count, 4), np.float32), np.zeros((batch, count), np.int32)
@@ -171,7 +174,8 @@ def test_yolov8(x64, classes):
 
 
 def task_of(kind, data):
-  """The task network with rule weights, and a reader of its targets: (task, params, stats, target of rows y)."""
+  """The task network with rule weights, and a reader of its targets: (task, params, stats, target
+  of rows y)."""
   if kind == "seg":
     variables = rule_weights("segformer_b0_1ch.spec.json", "segformer")
     task = segmentation(
@@ -262,7 +266,8 @@ def test_three_g_steps_and_three_ft_steps(x64):
 
 
 def check_change(ours, theirs, rate):
-  """Adam's first steps are nearly signs: an entry whose gradient is below 1e-10 may go either way."""
+  """Adam's first steps are nearly signs: an entry whose gradient is below 1e-10 may go either
+  way."""
   wrong = np.abs(ours - theirs) > 1e-3 * rate
   assert wrong.mean() < 0.01 and np.abs(theirs).max() > 0.1 * rate
 
@@ -285,7 +290,8 @@ def check_task(data, before, after, rate):
 
 
 def test_the_goldens_name_the_six_metrics():
-  """The values are checked with the metrics; here only that the file is what the tests will read."""
+  """The values are checked with the metrics; here only that the file is what the tests will
+  read."""
   path = goldens() / "metrics.json"
   if not path.is_file():
     pytest.skip("no metrics")

@@ -50,9 +50,8 @@ ON_GPU = [  # beside the rest, where JAX finds a GPU: both precisions over batch
 PIPELINE = "input pipeline"  # rows of tools/benchmark_pipeline.py, a second a pair
 QUICK = ("F forward 256x256", "F forward 480x640", "F step 256x256, batch 2")
 FLOPS_PER_PIXEL = 2 * 59_856  # F applies nearly each of its parameters once per pixel
-FLOATS_PER_PIXEL = (
-  900  # channels that the strips of F must read and write, inputs and outputs of each pass
-)
+# Channels that the strips of F must read and write, inputs and outputs of each pass.
+FLOATS_PER_PIXEL = 900
 NEEDS = {
   "eager": ("torch",),
   "compile": ("torch",),
@@ -82,9 +81,11 @@ class Side:
 
   @property
   def failed(self) -> bool:
+    """Whether it never got ready."""
     return self.compile_s is None
 
   def turn(self, counts: bool = True) -> None:
+    """Has it do its work once; `counts`: the seconds are kept."""
     assert self.process.stdin is not None
     self.process.stdin.write("\n")
     self.process.stdin.flush()
@@ -94,16 +95,24 @@ class Side:
       self.mb, self.process_mb = answer["mb"], answer["process_mb"]
 
   def end(self) -> str:
-    """Stops the process. Returns the last line it said if it broke."""
-    _, said = self.process.communicate()
-    lines = said.strip().splitlines()
+    """Stops the process. Returns the last line of its messages if it broke."""
+    _, messages = self.process.communicate()
+    lines = messages.strip().splitlines()
     return lines[-1] if self.process.returncode and lines else ""
 
 
 def measure(
   name: str, work: str, size: tuple[str, ...], sides: tuple[str, ...], turns: int
 ) -> dict[str, Any]:
-  """One row: medians of interleaved turns, peak memory of each side."""
+  """One row: medians of interleaved turns, peak memory of each side.
+
+  Args:
+    name: of the row.
+    work: what the worker calls it.
+    size: the worker's further arguments.
+    sides: beside ours, where their packages are installed.
+    turns: of each side that count.
+  """
   usable = [s for s in sides if all(importlib.util.find_spec(m) for m in NEEDS[s])]
   running = {s: Side(s, work, size) for s in ("ours", *usable)}
   for turn in range(turns + 1):  # the first turn warms up
@@ -131,35 +140,32 @@ def measure(
 
 
 def pipeline() -> list[dict[str, Any]]:
-  """Rows of the input pipeline: pairs decoded, cropped and resized; `tools/benchmark_pipeline.py` has more options."""
+  """Rows of the input pipeline: pairs decoded, cropped and resized.
+
+  `tools/benchmark_pipeline.py` has more options.
+  """
+  tool = str(WORKER.with_name("benchmark_pipeline.py"))
   with tempfile.TemporaryDirectory() as folder:
-    found = Path(folder) / "rows.json"
-    command = [
-      sys.executable,
-      str(WORKER.with_name("benchmark_pipeline.py")),
-      "--pairs=16",
-      "--seconds=3",
-    ]
-    subprocess.run([*command, f"--json={found}"], check=True, stdout=subprocess.DEVNULL)
-    measured = json.loads(found.read_text())["rows"]
-  empty = dict.fromkeys(("eager_s", "compile_s", "ort_s", "ours_mb", "eager_mb"))
-  return [
-    {
-      **empty,
-      "work": f"{PIPELINE}, {row['work'].removeprefix('pipeline ')}, {row['source']}, {row['workers']} workers",
-      "ours_s": 1 / row["pairs_per_s"],
-      "images_per_s": row["pairs_per_s"],
-      "backend": "cpu",
-    }
-    for row in measured
-  ]
+    file = Path(folder) / "rows.json"
+    command = [sys.executable, tool, "--pairs=16", "--seconds=3", f"--json={file}"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    measured = json.loads(file.read_text())["rows"]
+  rows = []
+  for row in measured:
+    name = row["work"].removeprefix("pipeline ")
+    new: dict[str, Any] = dict.fromkeys(("eager_s", "compile_s", "ort_s", "ours_mb", "eager_mb"))
+    new["work"] = f"{PIPELINE}, {name}, {row['source']}, {row['workers']} workers"
+    new["ours_s"], new["images_per_s"] = 1 / row["pairs_per_s"], row["pairs_per_s"]
+    new["backend"] = "cpu"
+    rows.append(new)
+  return rows
 
 
 def on_gpu() -> bool:
   """Whether JAX finds a GPU; asked in a process of its own, since this one must leave it alone."""
   ask = "import jax; print(jax.default_backend())"
-  told = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=False)
-  return told.stdout.strip() == "gpu"
+  answer = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=False)
+  return answer.stdout.strip() == "gpu"
 
 
 def machine() -> dict[str, Any]:
@@ -186,20 +192,21 @@ def machine() -> dict[str, Any]:
 
 def table(rows: list[dict[str, Any]], about: dict[str, Any]) -> str:
   """Markdown."""
-  versions = ", ".join(
-    f"{m} {_version(m)}"
-    for m in ("jax", "torch", "onnxruntime")
-    if importlib.util.find_spec(m) is not None
-  )
+  installed = [m for m in ("jax", "torch", "onnxruntime") if importlib.util.find_spec(m)]
+  versions = ", ".join(f"{module} {_version(module)}" for module in installed)
   lines = [
-    f"{about['cores']} CPU cores ({about['cpu']}), float32; {versions}. At best this machine multiplies matrices at "
-    f"{about['gflops']:.0f} GFLOP/s and copies {about['copy_gbytes']:.0f} GB/s.",
+    f"{about['cores']} CPU cores ({about['cpu']}), float32; {versions}. "
+    f"At best this machine multiplies matrices at {about['gflops']:.0f} GFLOP/s and copies "
+    f"{about['copy_gbytes']:.0f} GB/s.",
     "",
-    "| work | ours | eager | compile | ONNX Runtime | eager/ours | ours MiB | eager MiB | start s | images/s "
-    "| GFLOP/s | GB/s |",
+    "| work | ours | eager | compile | ONNX Runtime | eager/ours | ours MiB | eager MiB | start s "
+    "| images/s | GFLOP/s | GB/s |",
     "|" + 12 * "---|",
   ]
-  number = lambda x, form: "" if x is None else format(x, form)  # noqa: E731
+
+  def number(x, form):
+    return "" if x is None else format(x, form)
+
   for row in rows:
     ratio = row["eager_s"] / row["ours_s"] if row["eager_s"] and row["ours_s"] else None
     cells = [
@@ -232,6 +239,7 @@ def update(text: str, path: Path) -> None:
 
 
 def main() -> None:
+  """Runs from the command line."""
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
@@ -247,9 +255,8 @@ def main() -> None:
   if on_gpu():
     chosen += [w for w in ON_GPU if options.only in w[0] and not options.quick]
   for name, work, size, sides, turns in chosen:
-    sides = tuple(
-      s for s in sides if s != "compile" or not options.quick
-    )  # its start takes half a minute
+    if options.quick:  # torch.compile takes half a minute to start
+      sides = tuple(side for side in sides if side != "compile")
     print(f"{name} ...", file=sys.stderr, flush=True)
     rows.append(measure(name, work, size, sides, turns))
     if options.json:

@@ -1,4 +1,4 @@
-"""Measures the input pipeline: pairs per second, decoded and augmented, beside what the training steps use up.
+"""Measures the input pipeline: pairs a second, decoded and augmented, beside what training uses up.
 
   python tools/benchmark_pipeline.py [--pairs=N] [--seconds=S] [--steps=FILE | --wait] [--json=FILE]
 
@@ -171,7 +171,10 @@ def step_seconds(file: str) -> dict[str, dict[str, float]]:
 
 
 def wait(name: str, root: Path, count: int = 12) -> dict[str, float]:
-  """F/T-steps of the set's config that read from the folder: seconds a step, seconds of it spent waiting."""
+  """F/T-steps of the set's config that read from the folder.
+
+  Seconds a step, and seconds of it spent waiting.
+  """
   import jax
 
   from tdfusion_jax.train import build
@@ -232,6 +235,7 @@ def table(rows: list[dict[str, Any]], steps: dict[str, dict[str, float]]) -> str
 
 
 def main() -> None:
+  """Runs from the command line."""
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )

@@ -73,6 +73,7 @@ def _peak_mb() -> float:
 
 
 def main() -> None:
+  """Runs from the command line."""
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
@@ -88,21 +89,19 @@ def main() -> None:
         print(f"{side}x{side}, {how} ...", file=sys.stderr, flush=True)
         keep = Path(temporary) / f"{how}.npy"
         command = [sys.executable, __file__, "--work", how, *map(str, pair), str(keep)]
-        told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-        row = {"work": f"F {side}x{side}, {how}", **json.loads(told.splitlines()[-1])}
+        output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+        row = {"work": f"F {side}x{side}, {how}", **json.loads(output.splitlines()[-1])}
         row["us_per_pixel"] = row["s"] / side**2 * 1e6
         rows.append(row)
         kept[how] = np.load(keep)
       if len(kept) == 2:
         rows[-2]["difference"] = float(np.abs(kept["streamed"] - kept["whole"]).max())
-  print(
-    "| work | s | microseconds a pixel | MiB, whole process | largest difference to whole |\n|---|---|---|---|---|"
-  )
+  print("| work | s | microseconds a pixel | MiB, whole process | largest difference to whole |")
+  print("|---|---|---|---|---|")
   for row in rows:
     difference = f"{row['difference']:.1e}" if "difference" in row else ""
-    print(
-      f"| {row['work']} | {row['s']:.1f} | {row['us_per_pixel']:.2f} | {row['mb']:.0f} | {difference} |"
-    )
+    numbers = [f"{row['s']:.1f}", f"{row['us_per_pixel']:.2f}", f"{row['mb']:.0f}", difference]
+    print(f"| {' | '.join([row['work'], *numbers])} |")
   if options.json:
     Path(options.json).write_text(json.dumps(rows, indent=1))
 

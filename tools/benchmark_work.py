@@ -1,4 +1,4 @@
-"""One piece of work on one side, measured in a process of its own; `tools/benchmark.py` starts these.
+"""One piece of work on one side, measured in a process that `tools/benchmark.py` starts.
 
 Speaks lines of JSON: after preparation `{"compile_s": .., "backend": ..}`, then for every line on
 standard input one run and `{"s": .., "mb": .., "process_mb": ..}`: the seconds it took, the peak
@@ -18,7 +18,17 @@ ETA = 0.1
 
 
 def ours(work: str, height: int, width: int, batch: int) -> Callable[[], object]:
-  """This package's side of `work`, prepared: a function that runs it once."""
+  """This package's side of a piece of work, prepared.
+
+  Args:
+    work: one of the names in `tools/benchmark.py`.
+    height: of the images, pixels.
+    width: of the images, pixels.
+    batch: images.
+
+  Returns:
+    A function that runs it once.
+  """
   import jax
   import jax.numpy as jnp
   import optax
@@ -99,7 +109,10 @@ def _small_task():
 
 
 def config_step(work: str, config_file: str) -> Callable[[], object]:
-  """A whole G-step or F/T-step of a config at its real sizes, on random images with the labels of nothing."""
+  """A whole G-step or F/T-step of a config at its real sizes.
+
+  On random images with the labels of nothing.
+  """
   import jax.numpy as jnp
   import numpy as np
 
@@ -148,7 +161,10 @@ def _config(name: str):
 
 
 def torch_config_step(config_file: str) -> Callable[[], object]:
-  """PyTorch's meta-gradient at a config's real sizes with the small T: less than its G-step, which has the real T."""
+  """PyTorch's meta-gradient at a config's real sizes with the small T.
+
+  Less work than the config's G-step, which has the real T.
+  """
   import torch  # pyright: ignore[reportMissingImports]
 
   sys.path.insert(0, str(ROOT / "tests" / "oracles"))
@@ -172,7 +188,7 @@ def _ready(function, *arguments) -> Callable[[], object]:
 
 
 def torch_side(side: str, work: str, height: int, width: int, batch: int) -> Callable[[], object]:
-  """PyTorch's (`eager`, `compile`) or ONNX Runtime's (`ort`) side of `work`."""
+  """PyTorch's (`eager`, `compile`) or ONNX Runtime's (`ort`) side of `work`, as `ours`."""
   import torch  # pyright: ignore[reportMissingImports]
 
   sys.path.insert(0, str(ROOT / "tests" / "oracles"))
@@ -249,6 +265,7 @@ def _forget_peak() -> None:
 
 
 def main() -> None:
+  """Prepares what the command line names, and answers lines of standard input."""
   side, work, *size = sys.argv[1:]
   sys.path.insert(0, str(ROOT))
   talk, sys.stdout = sys.stdout, sys.stderr  # libraries print; the driver listens

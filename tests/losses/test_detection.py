@@ -58,7 +58,8 @@ def test_the_best_anchor_gets_the_best_overlap_not_its_own():
 
 
 def test_eps_decides_whether_a_hardly_overlapped_box_teaches():
-  """Predicted ten times as large, centred: CIoU 0.01, metric sqrt(1/4) 1e-12; its target is `0.01 m / (m + eps)`."""
+  """Predicted ten times as large, centred: CIoU 0.01, metric sqrt(1/4) 1e-12; its target is `0.01 m
+  / (m + eps)`."""
   args = jnp.asarray([[[0.25]]]), jnp.asarray([[[0.0, 0, 100, 100]]]), jnp.asarray([[50.0, 50]])
   true = jnp.asarray([[[45.0, 45, 55, 55]]]), jnp.asarray([[0]]), jnp.asarray([[True]])
   np.testing.assert_allclose(assign(*args, *true).scores, 0.01 * 5e-13 / (5e-13 + 1e-9), rtol=1e-4)
@@ -194,7 +195,8 @@ def test_loss_by_hand():
 
 
 def test_far_sides_are_clipped_to_the_last_bin():
-  """All on bin 15 (logit 20); true distances of 18 strides clip to 14.99: 0.99 of bin 15, 0.01 of 14."""
+  """All on bin 15 (logit 20); true distances of 18 strides clip to 14.99: 0.99 of bin 15, 0.01 of
+  14."""
   bins = np.zeros(BINS)
   bins[15] = 20
   _, parts = yolo_loss(one_anchor(bins, 0.0, stride=1.0), target_of([(-6, -6, 30, 30, 0)], rows=1))
@@ -234,7 +236,8 @@ def test_more_padding_changes_nothing():
 
 
 def test_the_whole_batch_shares_one_divisor():
-  """Of two images like the one above the scores sum to 2 o > 1; twice as many leave the loss as it is."""
+  """Of two images like the one above the scores sum to 2 o > 1; twice as many leave the loss as it
+  is."""
   bins = np.full(BINS, -100.0)
   bins[1:3] = 0
   one = one_anchor(bins, 0.0)

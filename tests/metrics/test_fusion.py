@@ -136,9 +136,11 @@ def test_profiles_and_roundings():
     np.testing.assert_allclose(total[name], 2 * mean[name], rtol=1e-6)
   level = np.full((1, 8, 8), 100.6 / 255, np.float32)
   level[0, 0, 0] = 0
-  sd = lambda rounding: float(
-    fusion_metrics(level, level, level, metrics=("SD",), rounding=rounding)["SD"][0]
-  )  # noqa: E731
+
+  def sd(rounding):
+    scores = fusion_metrics(level, level, level, metrics=("SD",), rounding=rounding)
+    return float(scores["SD"][0])
+
   # One pixel of 64 differs by v: the standard deviation is v sqrt(63) / 64.
   for rounding, value in (("round", 101), ("truncate", 100), ("none", 100.6)):
     assert sd(rounding) == pytest.approx(value * 63**0.5 / 64, rel=1e-4)
@@ -169,7 +171,8 @@ def test_a_mean_over_images_warns_of_nothing_without_flat_ones():
 
 @pytest.mark.parametrize("values", [(57, 87), (101, 131)])
 def test_flat_images_are_flat_whatever_their_value(values):
-  """The float32 mean of 32,000 times 57 is not 57. Expected: the definitions, 0 for a flat image."""
+  """The float32 mean of 32,000 times 57 is not 57. Expected: the definitions, 0 for a flat
+  image."""
   a, f = (np.full((160, 200), value, np.uint8) for value in values)
   b = np.random.default_rng(0).integers(0, 256, (160, 200)).astype(np.uint8)
   with pytest.warns(UserWarning, match="flat"):

@@ -1,4 +1,5 @@
-"""Batch normalisation and what it remembers, by hand; parity with PyTorch is in torch/test_batchnorm_torch.py."""
+"""Batch normalisation and what it remembers, by hand; parity with PyTorch is in
+torch/test_batchnorm_torch.py."""
 
 import jax
 import jax.numpy as jnp
@@ -69,7 +70,8 @@ def test_evaluation_uses_what_was_remembered():
 
 
 def test_frozen_statistics_stay():
-  """Batch statistics without a mutable collection: same result, and no error for what cannot be written."""
+  """Batch statistics without a mutable collection: same result, and no error for what cannot be
+  written."""
   tree = variables(mean=[7], var=[5])
   out = BatchNorm().apply(tree, image(), train=True)
   np.testing.assert_array_equal(out, train(BatchNorm(), tree, image())[0])

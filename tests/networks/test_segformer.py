@@ -1,4 +1,5 @@
-"""SegFormer's structure, modes, task and key names; parity with the reference is in test_goldens.py."""
+"""SegFormer's structure, modes, task and key names; parity with the reference is in
+test_goldens.py."""
 
 import jax
 import jax.numpy as jnp
@@ -107,7 +108,8 @@ def convolve(x, w, stride, pad):
 
 
 def test_folded_head_is_the_plain_one():
-  """Against the head as published: linear, resize, concat c4..c1, 1x1, BatchNorm, ReLU, classifier."""
+  """Against the head as published: linear, resize, concat c4..c1, 1x1, BatchNorm, ReLU,
+  classifier."""
   keys = jax.random.split(jax.random.key(0), 5)
   features = [jax.random.normal(keys[i], (2, 8 >> i, 12 >> i, 4 + i)) for i in range(4)]
   head = Head(3, 6, 1e-3, 0.03, 0.1)

@@ -1,4 +1,5 @@
-"""YOLOv8's structure, modes, task and key names; parity with the reference is in test_goldens.py."""
+"""YOLOv8's structure, modes, task and key names; parity with the reference is in
+test_goldens.py."""
 
 import math
 
@@ -70,7 +71,8 @@ def test_anchors_by_hand():
 
 
 def test_distances_are_expectations_over_bins():
-  """All on one bin, on two equally, on two as 1 : 3, and equal on all sixteen; left, top, right, bottom."""
+  """All on one bin, on two equally, on two as 1 : 3, and equal on all sixteen; left, top, right,
+  bottom."""
   logits = np.full((4, BINS), -1000.0)
   logits[0, 5], logits[1, [2, 3]], logits[2, [0, 8]], logits[3] = 0, 7, (0, math.log(3)), 4
   distances = decode_distances(jnp.asarray(logits.reshape(1, 1, -1), jnp.float32))
@@ -115,7 +117,8 @@ def test_refusals(options, images, match):
 
 
 def test_a_fresh_network_expects_few_objects(nano):
-  """Biases are 1 for bins, and for classes log(5 / classes / (640 / stride)^2), 5 objects in 640 x 640."""
+  """Biases are 1 for bins, and for classes log(5 / classes / (640 / stride)^2), 5 objects in 640 x
+  640."""
   _, params, _, _ = nano
   for level, stride in enumerate(STRIDES):
     np.testing.assert_array_equal(params[f"cv2_{level}_2"]["bias"], np.ones(4 * BINS))

@@ -15,7 +15,8 @@ def boxes(*rows):
 
 
 def test_iou_of_every_pair():
-  """Shared 2x2 of two 4x4 boxes: 4 / (16 + 16 - 4); a quarter inside; touching edges share nothing."""
+  """Shared 2x2 of two 4x4 boxes: 4 / (16 + 16 - 4); a quarter inside; touching edges share
+  nothing."""
   a = boxes((0, 0, 4, 4), (1, 1, 1, 1))
   b = boxes((2, 2, 6, 6), (0, 0, 2, 2), (4, 0, 8, 4), (0, 0, 4, 4), (1, 1, 1, 1))
   expected = [[4 / 28, 1 / 4, 0, 1, 0], [0, 0, 0, 0, 0]]
@@ -23,9 +24,9 @@ def test_iou_of_every_pair():
 
 
 def test_ciou_by_hand():
-  """Equal squares 2 apart: IoU 8/24 less 2^2 / (6^2 + 4^2). A box of half the height around the same centre: IoU 1/2
-  less the shape's term v^2 / (v - IoU + 1), v = 4/pi^2 (atan 1 - atan 2)^2. Far apart is below
-  zero."""
+  """Equal squares 2 apart: IoU 8/24 less 2^2 / (6^2 + 4^2). A box of half the height around the
+  same centre: IoU 1/2 less the shape's term v^2 / (v - IoU + 1), v = 4/pi^2 (atan 1 - atan 2)^2.
+  Far apart is below zero."""
   shape = 4 / math.pi**2 * (math.atan(1) - math.atan(2)) ** 2
   predicted = boxes((0, 0, 4, 4), (0, 1, 4, 3), (0, 0, 1, 1), (1, 2, 3, 7))
   true = boxes((2, 0, 6, 4), (0, 0, 4, 4), (9, 9, 10, 10), (1, 2, 3, 7))
@@ -70,7 +71,8 @@ def test_ciou_of_boxes_without_area_is_finite():
 
 
 def test_nms_keeps_the_best_of_each_heap_and_class():
-  """Rows 0, 1 overlap by 0.6 and row 2 is elsewhere; row 3 lies on row 0 but is of another class."""
+  """Rows 0, 1 overlap by 0.6 and row 2 is elsewhere; row 3 lies on row 0 but is of another
+  class."""
   candidates = boxes((0, 0, 4, 4), (1, 0, 5, 4), (10, 10, 14, 14), (0, 0, 4, 4), (20, 20, 21, 21))
   scores, classes = jnp.array([0.8, 0.9, 0.5, 0.7, 0.0]), jnp.array([0, 0, 0, 1, 0])
 

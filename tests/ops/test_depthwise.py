@@ -54,7 +54,8 @@ def test_equals_the_grouped_convolution(size):
 
 
 def test_by_hand():
-  """Cross-correlation: tap (0, 2) alone brings the upper right neighbour, zero beyond the border."""
+  """Cross-correlation: tap (0, 2) alone brings the upper right neighbour, zero beyond the
+  border."""
   x = jnp.arange(1.0, 7.0).reshape(1, 2, 3, 1)
   middle, corner = (jnp.zeros((3, 3, 1)).at[tap].set(1.0) for tap in ((1, 1), (0, 2)))
   np.testing.assert_array_equal(depthwise3x3(x, middle), x)
@@ -63,7 +64,8 @@ def test_by_hand():
 
 @pytest.mark.parametrize("pad_rows", [0, 2])
 def test_other_row_padding_is_the_middle_or_more(pad_rows):
-  """Rows padded by hand and convolved as usual, then the rows that the hand-made padding added taken off."""
+  """Rows padded by hand and convolved as usual, then the rows that the hand-made padding added
+  taken off."""
   x, kernel, u, v = draw((9, 4))
 
   def by_hand(x, kernel):

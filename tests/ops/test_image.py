@@ -20,7 +20,8 @@ def column(*values):
 
 
 def test_primaries_by_hand():
-  """BT.601 full range (JPEG's coefficients): the pure colours reach the end of their chroma axis."""
+  """BT.601 full range (JPEG's coefficients): the pure colours reach the end of their chroma
+  axis."""
   rgb = jnp.asarray([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0]])
   expected = [
     [0.299, 0.5 - 0.168736, 1],
@@ -63,7 +64,8 @@ def test_colour_follows_float64(x64):
 
 
 def test_chroma_by_hand():
-  """0.9 and 0.7 lie 0.4 and 0.2 from gray: (0.9 * 0.4 + 0.7 * 0.2) / 0.6; gray has no say; opposites meet."""
+  """0.9 and 0.7 lie 0.4 and 0.2 from gray: (0.9 * 0.4 + 0.7 * 0.2) / 0.6; gray has no say;
+  opposites meet."""
   a, b = jnp.asarray([0.9, 0.5, 0.2, 0.25, 0.5]), jnp.asarray([0.7, 0.8, 0.5, 0.75, 0.5])
   np.testing.assert_allclose(fuse_chroma(a, b), [0.5 / 0.6, 0.8, 0.2, 0.5, 0.5], rtol=1e-6)
   np.testing.assert_allclose(fuse_chroma(b, a), fuse_chroma(a, b), rtol=1e-6)
@@ -92,7 +94,8 @@ def test_stretch_of_a_flat_image_has_a_finite_slope():
 
 
 def test_sobel_of_a_ramp():
-  """x = 0, 1, 2, 3 in 3 rows. Inside (right - left) * (1 + 2 + 1) = 8; the middle row of each side is all there.
+  """x = 0, 1, 2, 3 in 3 rows. Inside (right - left) * (1 + 2 + 1) = 8; the middle row of each side
+  is all there.
 
   At the left border right - 0 = 1, at the right one 0 - left = -2; the outer rows have weights 2 +
   1 of 4. Down, rows are equal, so only zeros beyond the image differ: (1, 2, 1) over 0 1 2 3 gives

@@ -1,4 +1,5 @@
-"""Machine code for the parts of a Restormer block: the same numbers as the JAX code, under every derivative.
+"""Machine code for the parts of a Restormer block: the same numbers as the JAX code, under every
+derivative.
 
 Expected values are those of `ops.parts`, the same functions in JAX, which the reference numbers
 check (tests/test_goldens.py), unless a test says otherwise.
@@ -33,10 +34,8 @@ pytestmark = pytest.mark.skipif(not native.ready(), reason="no C++ compiler")
 
 
 def arrays(seed, *shapes):
-  return [
-    jax.random.normal(k, s, jnp.float64)
-    for k, s in zip(jax.random.split(jax.random.key(seed), 9), shapes)
-  ]  # noqa: B905
+  keys = jax.random.split(jax.random.key(seed), 9)[: len(shapes)]
+  return [jax.random.normal(k, s, jnp.float64) for k, s in zip(keys, shapes, strict=True)]
 
 
 def part(head, norm, size, channels=16):
@@ -145,7 +144,8 @@ def test_under_vmap(x64):
 
 
 def test_gelu_in_float32():
-  """Expected: the definition by SciPy's erf, in float64. A depthwise kernel of ones in the middle lets values pass."""
+  """Expected: the definition by SciPy's erf, in float64. A depthwise kernel of ones in the middle
+  lets values pass."""
   x = np.linspace(-30, 30, 6001, dtype=np.float32)
   image = np.zeros((1, 1, len(x), 16), np.float32)
   image[..., 0], image[..., 1] = x, 1
@@ -198,7 +198,10 @@ def test_wrong_arrays_are_refused():
 
 def fresh(tmp_path, **environment):
   """Whether a fresh process has machine code, and what it says."""
-  script = "import logging; logging.basicConfig(); from tdfusion_jax.ops import native; print(native.ready())"
+  script = (
+    "import logging; logging.basicConfig(); "
+    "from tdfusion_jax.ops import native; print(native.ready())"
+  )
   done = subprocess.run(
     [sys.executable, "-c", script],
     capture_output=True,
@@ -234,7 +237,8 @@ _NARROW = """
 import sys, pytest
 from tdfusion_jax.ops.native import build
 build._for_this_processor = lambda: ("-march=x86-64",)
-same = "test_parts_and_their_derivatives and True and size1 or test_networks_in_float32 or test_on_numpy_arrays"
+parts = "test_parts_and_their_derivatives and True and size1"
+same = parts + " or test_networks_in_float32 or test_on_numpy_arrays"
 sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", sys.argv[1], "-k", same]))
 """
 
@@ -244,7 +248,8 @@ sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", sys.argv[1], "-k", same]))
   platform.machine() not in ("x86_64", "AMD64"), reason="its own vectors may be of 16 bytes"
 )
 def test_vectors_of_16_bytes_give_the_same(tmp_path):
-  """Those of every 64-bit x86 processor, as wide as ARM's, here on a newer one: the tests above, built for them."""
+  """Those of every 64-bit x86 processor, as wide as ARM's, here on a newer one: the tests above,
+  built for them."""
   done = subprocess.run(
     [sys.executable, "-c", _NARROW, __file__],
     capture_output=True,

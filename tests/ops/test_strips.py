@@ -1,4 +1,5 @@
-"""Strips of rows against whole images: the same function, its derivatives, and how images are cut."""
+"""Strips of rows against whole images: the same function, its derivatives, and how images are
+cut."""
 
 from functools import partial
 

@@ -1,4 +1,5 @@
-"""The fusion metrics again, in float64 with NumPy, SciPy and scikit-image: plain, slow, and by other means."""
+"""The fusion metrics again, in float64 with NumPy, SciPy and scikit-image: plain, slow, and by
+other means."""
 
 import warnings
 

@@ -1,12 +1,14 @@
-"""F, G and L_f in PyTorch, written from the specification as a reader of the paper would: what we measure against.
+"""F, G and L_f in PyTorch, written from the specification as a reader of the paper would: what we
+measure against.
 
 Layout NCHW, attention by heads, every derivative by PyTorch's own autograd. Shares no code with the
 package; `load` fills it with the package's weights.
 """
 
+import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import nn
+from torch.nn import functional
 
 HEADS = 8
 
@@ -31,7 +33,7 @@ class ChannelNorm(nn.Module):
     self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
 
   def forward(self, x):
-    return F.layer_norm(
+    return functional.layer_norm(
       x.permute(0, 2, 3, 1), self.weight.shape, self.weight, self.bias, 1e-5
     ).permute(0, 3, 1, 2)
 
@@ -40,7 +42,11 @@ def attention(q, k, v, temperature):
   """Channels attend to channels, by heads."""
   b, c, h, w = q.shape
   q, k, v = (x.reshape(b, HEADS, c // HEADS, h * w) for x in (q, k, v))
-  scores = F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).transpose(-2, -1) * temperature
+  scores = (
+    functional.normalize(q, dim=-1)
+    @ functional.normalize(k, dim=-1).transpose(-2, -1)
+    * temperature
+  )
   return (scores.softmax(-1) @ v).reshape(b, c, h, w)
 
 
@@ -69,7 +75,7 @@ class GDFN(nn.Module):
 
   def forward(self, x):
     gate, value = self.dwconv(self.project_in(x)).chunk(2, 1)
-    return self.project_out(F.gelu(gate) * value)
+    return self.project_out(functional.gelu(gate) * value)
 
 
 class Block(nn.Module):
@@ -104,7 +110,7 @@ class Merge(nn.Module):
     x = torch.cat([x1, x2], 1)
     gates = self.gates_dw(self.gates(x)).chunk(2, 1)
     for i, own in enumerate((x1, x2)):
-      x = x + self.out[i](F.gelu(gates[i]) * self.own_dw[i](self.own[i](own)))
+      x = x + self.out[i](functional.gelu(gates[i]) * self.own_dw[i](self.own[i](own)))
     return x
 
 
@@ -121,7 +127,7 @@ class TorchFusionNet(nn.Module):
   def forward(self, ir, vi):
     x1, x2 = (self.encoder[i](self.stem[i](x)) for i, x in enumerate((ir, vi)))
     x = self.decoder(self.merge(x1, x2))
-    return torch.sigmoid(self.last(F.leaky_relu(self.head(x), 0.01)))
+    return torch.sigmoid(self.last(functional.leaky_relu(self.head(x), 0.01)))
 
 
 class TorchLossNet(nn.Module):
@@ -139,15 +145,16 @@ class TorchLossNet(nn.Module):
     return self.last(self.slope(self.head(self.joint(x)))).softmax(1)
 
 
-def load(module, params):
-  """Fills F or G with the package's parameters (nested dicts of arrays)."""
-  import numpy as np
+class _Filler:
+  """Copies the package's arrays into a module's parameters, by name."""
 
-  names = dict(module.named_parameters())
+  def __init__(self, module):
+    self.left = dict(module.named_parameters())
 
-  def put(name, value):
+  def put(self, name, value):
+    """Kernels [3, 3, in, out], [3, 3, channels] or [in, out], or anything of the target's size."""
     value = np.asarray(value)
-    target = names.pop(name)
+    target = self.left.pop(name)
     if value.ndim == 4:
       value = value.transpose(3, 2, 0, 1)
     elif value.ndim == 3:
@@ -157,54 +164,55 @@ def load(module, params):
     with torch.no_grad():
       target.copy_(torch.from_numpy(np.array(value)).reshape(target.shape))
 
-  def block(name, p):
+  def block(self, name, p):
     for norm in ("norm1", "norm2"):
-      put(f"{name}.{norm}.weight", p[norm]["scale"])
-      put(f"{name}.{norm}.bias", p[norm]["bias"])
+      self.put(f"{name}.{norm}.weight", p[norm]["scale"])
+      self.put(f"{name}.{norm}.bias", p[norm]["bias"])
     attn, ffn = p["attn"], p["ffn"]
-    put(f"{name}.attn.temperature", attn["temperature"])
-    put(f"{name}.attn.project_out.weight", attn["project_out"])
+    self.put(f"{name}.attn.temperature", attn["temperature"])
+    self.put(f"{name}.attn.project_out.weight", attn["project_out"])
     for own in ("qkv", "qkv_dwconv"):
-      put(f"{name}.attn.{own}.weight", attn[own]["kernel"])
+      self.put(f"{name}.attn.{own}.weight", attn[own]["kernel"])
     for own in ("project_in", "dwconv", "project_out"):
-      put(f"{name}.ffn.{own}.weight", ffn[own]["kernel"])
+      self.put(f"{name}.ffn.{own}.weight", ffn[own]["kernel"])
 
-  fusion = isinstance(module, TorchFusionNet)
-  for i in (0, 1):
-    put(
-      f"stem.{i}.weight",
-      params[f"project_in_{i + 1}" if fusion else f"patch_embed{i + 1}"]["kernel"],
-    )
-    for j in (0, 1):
-      block(f"encoder.{i}.{j}", params[f"encoder{i + 1}_{j}"])
-  for j in (0, 1):
-    block(
-      f"decoder.{j}" if fusion else f"joint.{j}",
-      params[f"decoder_{j}" if fusion else f"encoder3_{j}"],
-    )
-  if fusion:
-    merge = params["FM"]
+  def fusion(self, merge):
     for i in (0, 1):
-      put(f"merge.temperature.{i}", merge[f"temperature{i + 1}"])
-      put(f"merge.mid.{i}.weight", merge[f"project_mid{i + 1}"])
+      self.put(f"merge.temperature.{i}", merge[f"temperature{i + 1}"])
+      self.put(f"merge.mid.{i}.weight", merge[f"project_mid{i + 1}"])
       for own, theirs in (("qkv", "qkv{}"), ("qkv_dw", "qkv{}_dwconv"), ("own", "project_E{}")):
-        put(f"merge.{own}.{i}.weight", merge[theirs.format(i + 1)]["kernel"])
-      put(f"merge.own_dw.{i}.weight", merge[f"project_E{i + 1}_d"]["kernel"])
-      put(f"merge.out.{i}.weight", merge[f"project_out{i + 1}"]["kernel"])
-    put("merge.gates.weight", merge["project_E"]["kernel"])
-    put("merge.gates_dw.weight", merge["project_E_d"]["kernel"])
-    put("head.weight", params["project_out_0"]["kernel"])
-    put("last.weight", params["project_out_1"]["kernel"])
+        self.put(f"merge.{own}.{i}.weight", merge[theirs.format(i + 1)]["kernel"])
+      self.put(f"merge.own_dw.{i}.weight", merge[f"project_E{i + 1}_d"]["kernel"])
+      self.put(f"merge.out.{i}.weight", merge[f"project_out{i + 1}"]["kernel"])
+    self.put("merge.gates.weight", merge["project_E"]["kernel"])
+    self.put("merge.gates_dw.weight", merge["project_E_d"]["kernel"])
+
+
+def load(module, params):
+  """Fills F or G with the package's parameters (nested dicts of arrays)."""
+  fill, is_fusion = _Filler(module), isinstance(module, TorchFusionNet)
+  stem = "project_in_{}" if is_fusion else "patch_embed{}"
+  ours, theirs = ("decoder.{}", "decoder_{}") if is_fusion else ("joint.{}", "encoder3_{}")
+  for i in (0, 1):
+    fill.put(f"stem.{i}.weight", params[stem.format(i + 1)]["kernel"])
+    for j in (0, 1):
+      fill.block(f"encoder.{i}.{j}", params[f"encoder{i + 1}_{j}"])
+  for j in (0, 1):
+    fill.block(ours.format(j), params[theirs.format(j)])
+  if is_fusion:
+    fill.fusion(params["FM"])
+    fill.put("head.weight", params["project_out_0"]["kernel"])
+    fill.put("last.weight", params["project_out_1"]["kernel"])
   else:
-    put("head.weight", params["out1"]["kernel"])
-    put("slope.weight", params["out2"])
-    put("last.weight", params["out3"]["kernel"])
-  assert not names, f"left over: {sorted(names)}"
+    fill.put("head.weight", params["out1"]["kernel"])
+    fill.put("slope.weight", params["out2"])
+    fill.put("last.weight", params["out3"]["kernel"])
+  assert not fill.left, f"left over: {sorted(fill.left)}"
 
 
 def sobel(x):
   kernel = torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]], dtype=x.dtype)
-  return F.conv2d(x, torch.stack([kernel, kernel.T])[:, None], padding=1)
+  return functional.conv2d(x, torch.stack([kernel, kernel.T])[:, None], padding=1)
 
 
 def fusion_loss(fused, ir, vi, weights, alpha=1.0):
@@ -245,7 +253,7 @@ def small_task(channels=8, seed=0):
   params = [(torch.randn(s, generator=generator) * 0.2).requires_grad_() for s in shapes]
 
   def loss(params, fused, target):
-    hidden = F.relu(F.conv2d(fused, params[0], padding=1))
-    return ((F.conv2d(hidden, params[1], padding=1) - target) ** 2).mean()
+    hidden = functional.relu(functional.conv2d(fused, params[0], padding=1))
+    return ((functional.conv2d(hidden, params[1], padding=1) - target) ** 2).mean()
 
   return params, loss

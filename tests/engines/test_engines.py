@@ -1,0 +1,129 @@
+"""Every engine that computes F against the Flax network, on the same pairs.
+
+Expected: `FusionNet` without machine code. Sizes of one row or column, smaller and larger than a
+tile, odd, and that fill tiles exactly.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from random_fusion import random_params
+
+from tdfusion_jax import fusers
+from tdfusion_jax.engines import anysize, host
+from tdfusion_jax.engines.onnx import fusion_model, onnx_session
+from tdfusion_jax.engines.weights import BLOCKS, weights_of
+from tdfusion_jax.export import _stablehlo
+from tdfusion_jax.fusing.streaming import Tile, fuse_streamed
+from tdfusion_jax.images.files import pixels
+from tdfusion_jax.networks.fusion import FusionNet
+from tdfusion_jax.ops import native
+from tdfusion_jax.ops.strips import Tiling
+
+SIZES = [(1, 1), (1, 9), (7, 1), (16, 24), (33, 65), (40, 200)]
+TILE = Tile(16, 24)
+PARAMS = random_params()
+
+
+@functools.cache
+def pair(height, width):
+  """(ir, vi) [H, W, 1] of 16-bit values, which files hold as well, in [0, 1]."""
+  rng = np.random.default_rng(height * width)
+  shape = (height, width, 1)
+  return [pixels(rng.integers(0, 1 << 16, shape, np.uint16), "made") for _ in range(2)]
+
+
+@functools.cache
+def expected(height, width):
+  network = FusionNet(Tiling(native=False))
+  ir, vi = (jnp.asarray(side.whole())[None] for side in pair(height, width))
+  return np.asarray(jax.jit(network.apply)({"params": PARAMS}, ir, vi))[0]
+
+
+def by_machine_code(ir, vi):
+  return host.fuse(host.weights_of(PARAMS), ir.whole(), vi.whole())
+
+
+def by_tiles(ir, vi):
+  return fuse_streamed(PARAMS, ir, vi, tile=TILE)
+
+
+@functools.cache
+def any_size_program():
+  room = anysize.Room(9000, 256, step=700)
+
+  def run(params, ir, vi, height, width):
+    return anysize.fuse_flat(params, ir, vi, anysize.ground_of(room, height, width))
+
+  return room, jax.jit(run)
+
+
+def by_one_program(ir, vi):
+  room, program = any_size_program()
+  height, width = ir.array.shape[:2]
+  flat = [anysize.lay_out(np.asarray(side.whole(), np.float32), room) for side in (ir, vi)]
+  fused = program(PARAMS, *flat, np.int32(height), np.int32(width))
+  return anysize.take_up(np.asarray(fused), room, height, width)
+
+
+@functools.cache
+def session():
+  return onnx_session(fusion_model(PARAMS).SerializeToString())
+
+
+def by_onnx(ir, vi):
+  pytest.importorskip("onnxruntime")
+  ir, vi = (np.asarray(side.whole(), np.float32)[None] for side in (ir, vi))
+  return session().run(["fused"], {"ir": ir, "vi": vi})[0][0]
+
+
+@functools.cache
+def exported():
+  """A program for all sizes, as `tdfusion export` writes it, read back from its bytes."""
+  program = _stablehlo(fusers.fusion_network(), PARAMS)
+  return jax.jit(jax.export.deserialize(bytearray(program)).call)
+
+
+def by_stablehlo(ir, vi):
+  ir, vi = (jnp.asarray(side.whole(), jnp.float32)[None] for side in (ir, vi))
+  return np.asarray(exported()(ir, vi))[0]
+
+
+# Engine, tolerance, whether it needs machine code (None: either way).
+ENGINES = {
+  "machine code": (by_machine_code, 3e-6, True),
+  "tiles by machine code": (by_tiles, 3e-6, True),
+  "tiles by XLA": (by_tiles, 3e-6, False),
+  "one program for all sizes": (by_one_program, 1e-5, None),
+  "ONNX": (by_onnx, 1e-5, None),
+  "StableHLO": (by_stablehlo, 1e-5, None),
+}
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("engine", ENGINES)
+def test_every_engine_equals_the_network(engine, size, monkeypatch):
+  fuse, tolerance, machine_code = ENGINES[engine]
+  if machine_code and not native.ready():
+    pytest.skip("no C++ compiler")
+  reference = expected(*size)
+  if machine_code is False:
+    monkeypatch.setattr(native, "ready", lambda: False)
+  fused = fuse(*pair(*size))
+  assert fused.dtype == np.float32 and fused.shape == (*size, 1)
+  assert min(size) == 1 or reference.std() > 0.01
+  np.testing.assert_allclose(fused, reference, atol=tolerance)
+
+
+def test_a_block_has_the_name_of_its_parameters():
+  """Expected: the slices of the parameters of that name."""
+  weights = weights_of(PARAMS)
+  for name in BLOCKS:
+    block, p = weights.block(name), PARAMS[name]
+    qkv = np.concatenate([block.qk.matrix, block.v.matrix], axis=1)
+    np.testing.assert_array_equal(qkv, p["attn"]["qkv"]["kernel"])
+    np.testing.assert_array_equal(block.out, p["ffn"]["project_out"]["kernel"])
+    np.testing.assert_array_equal(block.feed.norm[0], p["norm2"]["scale"])
