@@ -11,7 +11,14 @@ from tdfusion_jax.networks.fusion import CrossWeights
 from tdfusion_jax.networks.restormer import BlockWeights
 from tdfusion_jax.ops.parts import Widening
 
-BLOCKS = ("encoder1_0", "encoder1_1", "encoder2_0", "encoder2_1", "decoder_0", "decoder_1")
+BLOCKS: tuple[str, ...] = (
+  "encoder1_0",
+  "encoder1_1",
+  "encoder2_0",
+  "encoder2_1",
+  "decoder_0",
+  "decoder_1",
+)
 """F's Restormer blocks, by the names of their parameters."""
 
 
