@@ -117,6 +117,10 @@ class Lines:
       self._last = now
       print(line, file=sys.stderr)
 
+  def part(self, name: str, done: float) -> None:
+    """Prints how much of `name` is done, 0 to 1, or not."""
+    self(f"{name}: {done:.0%}")
+
 
 class _Speed(bars.ProgressColumn):
   """Items per second."""

@@ -120,12 +120,13 @@ def test_missing_weights_are_an_error_in_one_line(tmp_path, capsys):
 
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal to a process group")
 def test_an_interrupted_training_is_waited_for(tmp_path):
-  """Python's own `subprocess.call` would kill the training a quarter of a second after Ctrl-C, state unsaved."""
+  """Python's own `subprocess.call` would kill it a quarter second after Ctrl-C, state unsaved."""
   training, saved = tmp_path / "python", tmp_path / "saved"
   training.write_text(
     f"#!{sys.executable}\nimport pathlib, sys, time\n"
     "try:\n  print('ready', flush=True)\n  time.sleep(60)\n"
-    f"except KeyboardInterrupt:\n  time.sleep(1)\n  pathlib.Path({str(saved)!r}).write_text(' '.join(sys.argv[1:]))\n"
+    "except KeyboardInterrupt:\n  time.sleep(1)\n"
+    f"  pathlib.Path({str(saved)!r}).write_text(' '.join(sys.argv[1:]))\n"
     "  sys.exit(130)\n"
   )
   training.chmod(0o755)

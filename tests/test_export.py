@@ -1,4 +1,4 @@
-"""Exported files equal F, in processes that cannot import this package, at odd sizes and two batch sizes."""
+"""Exported files equal F, in processes without this package, at odd sizes and two batch sizes."""
 
 import json
 import subprocess
@@ -27,7 +27,8 @@ import numpy as np
 loader = runpy.run_path(sys.argv[1])
 model = loader["load"](sys.argv[2])
 data = np.load(sys.argv[3])
-np.savez(sys.argv[4], **{k: model(data["ir" + k], data["vi" + k]) for k in (n[2:] for n in data if n[:2] == "ir")})
+pairs = [name[2:] for name in data if name[:2] == "ir"]
+np.savez(sys.argv[4], **{k: model(data["ir" + k], data["vi" + k]) for k in pairs})
 """
 
 
@@ -95,7 +96,10 @@ def test_cards_say_what_the_file_is(exported, kind):
   import hashlib
 
   card = json.loads((exported / f"fusion.{kind}.json").read_text())
-  digest = lambda name: hashlib.sha256((exported / name).read_bytes()).hexdigest()  # noqa: E731
+
+  def digest(name):
+    return hashlib.sha256((exported / name).read_bytes()).hexdigest()
+
   assert card["sha256"] == digest(f"fusion.{kind}") and card["weights"]["sha256"] == digest(
     "f.safetensors"
   )

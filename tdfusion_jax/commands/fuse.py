@@ -77,26 +77,21 @@ def run(options: argparse.Namespace) -> int:
   fuse_fn, params = shared.load_network(options)
   how: dict[str, Any] = {"stretch": options.stretch, "dtype": shared.dtype(options)}
   fuser = make_fuser(options.backend, fuse_fn, params, **how)
-  lines = progress.Lines()
-  folder_options = FolderOptions(
-    skip_existing=options.skip_existing,
-    reading=Reading(scale, vi_scale, align, check),
-    batch=options.batch,
-    fuse_batch=make_fuse_fn(fuse_fn, params, **how) if options.batch > 1 else None,
-    huge=huge_pairs(
-      fuse_fn,
-      params,
-      megapixels=options.stream_from,
-      scratch=options.scratch,
-      told=lambda name, done: lines(f"{name}: {done:.0%}"),
-      **how,
-    ),
+  huge = huge_pairs(
+    fuse_fn,
+    params,
+    megapixels=options.stream_from,
+    scratch=options.scratch,
+    told=progress.Lines().part,
+    **how,
   )
+  fuse_batch = make_fuse_fn(fuse_fn, params, **how) if options.batch > 1 else None
+  reading = Reading(scale, vi_scale, align, check)
+  how_folder = FolderOptions(options.skip_existing, reading, options.batch, fuse_batch, huge)
   began = time.monotonic()
-  report = fuse_folder(fuser, options.ir, options.vi, options.out, folder_options, track=_track)
+  report = fuse_folder(fuser, options.ir, options.vi, options.out, how_folder, track=_track)
   print("\n".join(summary(report, options.out, fuser, time.monotonic() - began)))
-  for line in troubles(report):
-    print(line, file=sys.stderr)
+  print(*troubles(report), sep="", end="", file=sys.stderr)
   return 1 if report.failed else 0
 
 

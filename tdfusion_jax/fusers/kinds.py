@@ -26,7 +26,7 @@ class Fuser:
   """A network in the place of F, called as its `fuse`; parameters travel beside it."""
 
   name: str
-  """What a weight file says it holds."""
+  """What a weight file notes as its network."""
   network: Any
   """Has `init(key, ir, vi)` -> {"params": tree} for images [B, H, W, 1], such as a Flax module."""
   fuse: Callable[..., Any]
@@ -45,7 +45,7 @@ class Weigher:
   """A network in the place of G, called as its `weigh`."""
 
   name: str
-  """What a weight file says it holds."""
+  """What a weight file notes as its network."""
   network: Any
   """As of a `Fuser`."""
   weigh: Callable[..., Any]
@@ -87,7 +87,7 @@ def average(weigher: Weigher) -> Fuser:
 
 
 def is_f(fuse_fn: Callable) -> bool:
-  """Whether `fuse_fn` is a `Fuser` that computes F; a plain function says nothing about itself."""
+  """Whether `fuse_fn` is a `Fuser` that computes F; nothing is known about a plain function."""
   return getattr(fuse_fn, "architecture", "") == F_ARCHITECTURE
 
 
@@ -95,7 +95,7 @@ def from_module(name: str, module: Any) -> Fuser:
   """A `Fuser` of a Flax module that is called with (ir, vi), [B, H, W, 1] each, and returns one.
 
   Args:
-    name: what weight files shall say they hold.
+    name: what weight files shall note as their network.
     module: with parameters only; no running statistics, no dropout.
   """
   return Fuser(name, module, _applied(module))
@@ -105,7 +105,7 @@ def weigher_from_module(name: str, module: Any) -> Weigher:
   """A `Weigher` of a Flax module that is called with (ir, vi) and returns [B, H, W, 2].
 
   Args:
-    name: what weight files shall say they hold.
+    name: what weight files shall note as their network.
     module: with parameters only; its two channels are positive and add up to 1.
   """
   return Weigher(name, module, _applied(module))

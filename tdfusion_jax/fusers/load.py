@@ -72,7 +72,7 @@ def load_fusion(
   """The fusion network of a run folder, of a weight file, or of the shipped weights.
 
   Whose network it is: `network` if given, else the one that the run's `config.json` names, else F
-  or ablation V's average by what the weight file says. A weight file alone never has code imported.
+  or ablation V's average as the weight file notes. A weight file alone never has code imported.
 
   Args:
     run: a run's workdir; its newest exported weights are read.
@@ -129,15 +129,15 @@ def _named_by(run: Path, averages: bool) -> tuple[str, dict[str, Any], str]:
   file = run / "config.json"
   section, name, options = ("loss", "network", "network_options") if averages else _FUSION_FIELDS
   try:
-    said = json.loads(file.read_text()).get(section, {})
+    noted = json.loads(file.read_text()).get(section, {})
   except FileNotFoundError:  # a folder of weights alone
     return "", {}, ""
   except (OSError, ValueError, AttributeError) as error:
     raise CheckpointError(f"{file} cannot be read: {error}") from error
-  network = said.get(name, "")
+  network = noted.get(name, "")
   if network and not is_plugin(network):
     raise CheckpointError(
       f"{run} was trained with the network {network!r}, given to train() in Python; give it again, "
       "load_fusion(run=..., network=my_fuser), or name its factory: --network my_module:factory."
     )
-  return network, said.get(options, {}), f"{file}: {section}.{name}"
+  return network, noted.get(options, {}), f"{file}: {section}.{name}"

@@ -32,7 +32,7 @@ def onnx_infer(params: Any) -> Callable:
   session, one_at_a_time = onnx_session(model.SerializeToString()), threading.Lock()
 
   def infer(ir, vi):
-    with one_at_a_time:  # a run takes all cores; two at once take each other's cache
+    with one_at_a_time:  # a run uses all cores; two at once use up each other's cache
       return session.run(["fused"], {"ir": ir, "vi": vi})[0]
 
   return infer

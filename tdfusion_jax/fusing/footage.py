@@ -147,7 +147,7 @@ class Writer:
   """A video file, with the sound of one of the sources.
 
   Args:
-    path: its ending, one of `CODECS`, says how it is coded.
+    path: its ending, one of `CODECS`, decides how it is coded.
     size: height and width of all frames.
     vi: gives its sound if it has any, and the frame rate of .avi, which knows no other times.
     ir: gives its sound otherwise.
@@ -165,11 +165,11 @@ class Writer:
       self._stream = self._out.add_stream(codec, rate=vi.rate, options=options)
     except (self._av.error.FFmpegError, OSError, ValueError) as error:
       raise VideoError(f"{path} cannot be written: {error}") from error
-    # Colour at half resolution is what every player reads; it wants even sizes.
+    # Colour at half resolution is what every player reads; it needs even sizes.
     self._stream.height, self._stream.width = (side + side % 2 for side in size)
     self._stream.pix_fmt = "yuv420p"
     if size[0] % 2 or size[1] % 2:
-      notes.append("the last row or column is doubled, since video files want even sizes")
+      notes.append("the last row or column is doubled, since video files need even sizes")
     self._ticks = 1 / self._rate if path.suffix.lower() == ".avi" else _TICKS
     self._stream.codec_context.time_base = self._ticks
     self._frames, self._last = 0, -1
@@ -195,7 +195,7 @@ class Writer:
       raise VideoError(f"{self._path} cannot be written: {error}") from error
 
   def close(self) -> None:
-    """Writes what is left; the file is complete."""
+    """Writes what is still to come; the file is complete."""
     try:
       self._out.mux(self._stream.encode(None))
       self._out.close()

@@ -61,12 +61,12 @@ def huge_pairs(
   if not megapixels >= 0:
     raise ImageError(f"--stream-from {megapixels:g}: at least 0.")
   if dtype is not None:
-    raise EngineError("tiles are computed in float32: leave --stream-from or --dtype out.")
+    raise EngineError("tiles are computed in float32: drop --stream-from or --dtype.")
   if not fusers.is_f(fuse_fn):
     name = getattr(fuse_fn, "name", "a network of your own")
     raise EngineError(
-      f"tiles are for F alone: how far a pixel reaches in {name} is not known. Leave --stream-from "
-      "out; pairs are then computed whole."
+      f"tiles are for F alone: how far a pixel reaches in {name} is not known. Drop "
+      "--stream-from; pairs are then computed whole."
     )
   if scratch and not Path(scratch).is_dir():
     raise ImageError(f"--scratch {scratch} is not a folder.")

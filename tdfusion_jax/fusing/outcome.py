@@ -45,8 +45,8 @@ def summary(report: Report, out: str | Path, fuser: PairFuser, seconds: float) -
 
 
 def troubles(report: Report) -> list[str]:
-  """Lines for the standard error: warnings, and what failed."""
-  lines = [f"warning: {line}" for line in report.warnings]
+  """Lines for the standard error, each with its end: warnings, and what failed."""
+  lines = [f"warning: {line}\n" for line in report.warnings]
   if report.failed:
-    lines.append("failed:")
-  return lines + [f"  {line}" for line in report.failed]
+    lines.append("failed:\n")
+  return lines + [f"  {line}\n" for line in report.failed]

@@ -65,7 +65,7 @@ def machine_code(params: Any) -> Callable:
   weights, one_at_a_time = host.weights_of(params), threading.Lock()
 
   def infer(ir, vi):
-    with one_at_a_time:  # a run takes all cores; two at once take each other's cache
+    with one_at_a_time:  # a run uses all cores; two at once use up each other's cache
       return host.fuse(weights, ir[0], vi[0])[None]
 
   return infer
@@ -96,7 +96,7 @@ class ExactFuser:
 
 
 class EngineFuser:
-  """F by an engine that takes sizes as they come and needs no XLA: machine code, ONNX Runtime.
+  """F by an engine that accepts sizes as they come and needs no XLA: machine code, ONNX Runtime.
 
   Args:
     infer: two luminances [1, H, W, 1] float32 -> the fused one.

@@ -66,20 +66,20 @@ def _own(kind: type, field: str, options_field: str, section: Config, given: Any
 
 
 def with_names(
-  said: dict[str, Any], fuser: fusers.Fuser | None, weigher: fusers.Weigher | None
+  values: dict[str, Any], fuser: fusers.Fuser | None, weigher: fusers.Weigher | None
 ) -> dict[str, Any]:
   """A config as JSON values with the names of networks that were given in Python.
 
   So that a run folder refuses to go on with another one.
   """
-  said = {**said, "fusion": dict(said["fusion"]), "loss": dict(said["loss"])}
+  values = {**values, "fusion": dict(values["fusion"]), "loss": dict(values["loss"])}
   for section, given in (("fusion", fuser), ("loss", weigher)):
     if given is None:
       continue
     if is_plugin(given.name):
       raise ConfigError(f"a network is called {given.name!r}; choose a name without a colon.")
-    said[section]["network"] = given.name
-  return said
+    values[section]["network"] = given.name
+  return values
 
 
 def notes_f(config: Config, used: Networks) -> dict[str, Any]:

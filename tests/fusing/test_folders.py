@@ -107,7 +107,7 @@ def test_a_folder_of_many_sizes_with_broken_files(tmp_path):
 
 
 def test_results_that_cannot_be_written_are_listed(tmp_path):
-  """A name of 254 bytes is allowed, and so is its result; a file in the place of the folder is told at once."""
+  """A name of 254 bytes is allowed, and so is its result; a file in the folder's place is not."""
   long = "x" * 250
   ir, vi, out = folders(tmp_path, {"a": (4, 4), long: (4, 4)})
   report = fuse_folder(make_pair_fuser(mean_fuse, {}), ir, vi, out)
@@ -210,7 +210,7 @@ def test_a_pair_too_large_for_the_memory_does_not_stop_the_rest(tmp_path, late):
 
 
 def test_few_rooms_serve_many_sizes():
-  """Plans without computing: the smallest, of 65536 cells at least, take up a quarter of their room."""
+  """Plans without computing: the smallest, of 65536 cells at least, fill a quarter of a room."""
   fuser = AnySizeFuser({})
   fuser.plan([(300 + i, 500 + i) for i in range(0, 100, 7)] + [(40, 40), (1000, 1200)])
   assert len(fuser._rooms) == 2 and all(room.stride == 1536 for room in fuser._rooms)
@@ -265,7 +265,10 @@ def test_scales(tmp_path):
   for suffix in ("png", "tif"):
     path = tmp_path / f"deep.{suffix}"
     Image.fromarray(deep).save(path)
-    read = lambda text, path=path: read_image(path, parse_scale(text))[0, :, 0]  # noqa: E731
+
+    def read(text, path=path):
+      return read_image(path, parse_scale(text))[0, :, 0]
+
     np.testing.assert_allclose(read("linear")[[0, 100]], [0, 10000 / 65535], rtol=1e-6)
     np.testing.assert_allclose(
       read("percentile")[[0, 1, 50, 99, 100]], [0, 0, 0.5, 1, 1], atol=1e-6

@@ -1,4 +1,4 @@
-"""The one-line Python API: kinds in and out, ranges, colour, errors, and that importing it costs nothing."""
+"""The one-line Python API: kinds in and out, ranges, colour, errors; importing it costs nothing."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import tdfusion_jax
-from tdfusion_jax import fusers
+from tdfusion_jax import fusers, weightfiles
 from tdfusion_jax.fusing import single
 from tdfusion_jax.images.files import ImageError, write_image
 
@@ -26,7 +26,8 @@ def mean(monkeypatch):
 
 
 def test_importing_the_package_loads_no_jax():
-  code = "import sys, tdfusion_jax; assert callable(tdfusion_jax.fuse); sys.exit(bool({'jax', 'numpy'} & set(sys.modules)))"
+  code = "import sys, tdfusion_jax; assert callable(tdfusion_jax.fuse); "
+  code += "sys.exit(bool({'jax', 'numpy'} & set(sys.modules)))"
   assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -128,7 +129,7 @@ def test_weights_are_loaded_once_and_again_when_replaced(monkeypatch, tmp_path):
 
 
 def test_the_shipped_weights_show_what_either_image_shows():
-  """A warm disc that only infrared shows and a bright one that only the visible image shows: both stand out."""
+  """A disc that only infrared shows and one that only the visible image shows: both stand out."""
   rows, columns = np.mgrid[:64, :96]
   discs = [(rows - 32) ** 2 + (columns - centre) ** 2 < 12**2 for centre in (24, 72)]
   ir, vi = (0.2 + 0.6 * disc for disc in discs)
@@ -137,3 +138,19 @@ def test_the_shipped_weights_show_what_either_image_shows():
   elsewhere = ~(discs[0] | discs[1])
   for disc in discs:
     assert fused[disc].mean() > fused[elsewhere].mean() + 0.2
+
+
+def test_a_run_by_either_name(tmp_path):
+  """Expected: the weight file of the run."""
+  weights = tmp_path / "weights" / "f.safetensors"
+  weights.parent.mkdir()
+  weights.write_bytes(fusers.shipped_weights().read_bytes())
+  ir, vi = RNG.random((2, 9, 12))
+  expected = tdfusion_jax.fuse(ir, vi, weights=weights)
+  assert np.ptp(expected) > 0.05
+  np.testing.assert_array_equal(tdfusion_jax.fuse(ir, vi, run=tmp_path), expected)
+  np.testing.assert_array_equal(tdfusion_jax.fuse(ir, vi, checkpoint=tmp_path), expected)
+  with pytest.raises(ImageError, match="weights or run, not both"):
+    tdfusion_jax.fuse(ir, vi, run=tmp_path, weights=weights)
+  with pytest.raises(weightfiles.CheckpointError, match="which is its earlier name, not both"):
+    tdfusion_jax.fuse(ir, vi, run=tmp_path, checkpoint=tmp_path)

@@ -194,7 +194,7 @@ def test_impossible_rates_of_folders(tmp_path, rate):
 
 
 def test_thermal_frames_of_16_bits_get_a_range_that_follows_slowly(tmp_path):
-  """One hot frame among even ones must not darken it: without following, its background would fall to 0.15."""
+  """One hot frame among even ones must not darken it: its background alone would fall to 0.15."""
   rng = np.random.default_rng(1)
   for side in ("ir", "vi"):
     (tmp_path / side).mkdir()

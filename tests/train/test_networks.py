@@ -189,7 +189,7 @@ def test_its_run_is_exported(finished, tmp_path, capsys):
 @pytest.mark.parametrize(
   ("option", "message"),
   [
-    ("--stream-from=1", "how far a pixel reaches in half is not known. Leave --stream-from out"),
+    ("--stream-from=1", "how far a pixel reaches in half is not known. Drop --stream-from"),
     ("--backend=onnx", "--backend jax computes half too"),
   ],
 )
