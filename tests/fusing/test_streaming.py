@@ -38,7 +38,7 @@ def pair(height, width, channels=(1, 3), dtype=np.uint8):
 @pytest.mark.parametrize("code", ["machine code", "XLA"])
 @pytest.mark.parametrize("size", [(37, 53), (16, 24), (9, 70), (65, 5), (33, 47)])
 def test_equals_f_of_the_whole_images(size, code, monkeypatch):
-  """Expected: the Flax network on whole images. Bands and columns end early, fit, or are slivers."""
+  """Expected: the Flax network on whole images. Bands, columns end early, fit, or are slivers."""
   ir, vi = pair(*size, channels=(1, 1), dtype=np.uint16)
   expected = jax.jit(whole)(PARAMS, *(x.whole()[None] for x in (ir, vi)))[0]
   assert float(np.asarray(expected).std()) > 0.01
