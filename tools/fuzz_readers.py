@@ -194,7 +194,7 @@ def _replace(rng: random.Random, pattern: bytes, value: str, content: bytes) -> 
 
 
 def damage_png(rng: random.Random, content: bytes) -> bytes:
-  """Changes inside a PNG chunk with its checksum made right again, so that they reach the decoder."""
+  """Changes inside a PNG chunk; its checksum is made right again, so they reach the decoder."""
   chunks, position = [], 8
   while position + 12 <= len(content):
     (length,) = struct.unpack(">I", content[position : position + 4])
@@ -300,8 +300,8 @@ def main() -> int:
     print(f"{kind:6} read {outcomes[kind, 'read']:6} refused {outcomes[kind, 'refused']:6}")
   memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
   print(
-    f"{options.count} files in {time.perf_counter() - began:.0f} s, longest {longest * 1000:.0f} ms, "
-    f"peak memory {memory:.0f} MiB, {len(failures)} failure(s)"
+    f"{options.count} files in {time.perf_counter() - began:.0f} s, "
+    f"longest {longest * 1000:.0f} ms, peak memory {memory:.0f} MiB, {len(failures)} failure(s)"
   )
   print("\n".join(failures[:20]))
   return 1 if failures else 0

@@ -81,7 +81,17 @@ def lay_out(image: np.ndarray, room: Room) -> np.ndarray:
 
 
 def take_up(flat: np.ndarray, room: Room, height: int, width: int) -> np.ndarray:
-  """The [H, W, C] image in a [length, C] array; a view."""
+  """The image in an array that is laid out; a view.
+
+  Args:
+    flat: [length, C].
+    room: that it was laid out in.
+    height: of the image, H.
+    width: of the image, W.
+
+  Returns:
+    [H, W, C].
+  """
   return _rows(flat, room, height, width)[:, :width]
 
 
@@ -105,7 +115,14 @@ class Ground(NamedTuple):
 def ground_of(
   room: Room, height: Int[Array, ""], width: Int[Array, ""], dtype: Any = jnp.float32
 ) -> Ground:
-  """Where the pixels of a height x width image lie, int32 numbers that may be traced."""
+  """Where the pixels of an image lie.
+
+  Args:
+    room: that the image is laid out in.
+    height: of the image, int32 that may be traced.
+    width: of the image, likewise.
+    dtype: of the mask.
+  """
   stride = width + 1
   index = jnp.arange(room.length, dtype=jnp.int32) - room.margin
   inside = (index >= 0) & (index < height * stride) & (index % stride < width)

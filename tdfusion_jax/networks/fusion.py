@@ -149,7 +149,13 @@ def _apply_block(tiling: Tiling, block: BlockWeights, x: jax.Array) -> jax.Array
 
 
 def cross_sums_strip(weights, _, strips, inside):
-  """`cross_sums` of a strip of both modalities (see `over_strips`)."""
+  """`cross_sums` of a strip of both modalities (see `over_strips`).
+
+  Args:
+    weights: `CrossWeights.qk`.
+    strips: of both modalities.
+    inside: 1 on rows of the image, see `over_strips`.
+  """
   return cross_sums(weights, strips, inside, inside)
 
 
@@ -171,7 +177,14 @@ def cross_sums(weights, strips, inside, counted):
 
 
 def cross_strip(weights, mixed, strips, inside):
-  """The cross attention of a strip of both modalities; weights: `CrossWeights.v`."""
+  """The cross attention of a strip of both modalities (see `over_strips`).
+
+  Args:
+    weights: `CrossWeights.v`.
+    mixed: attention and projection of each as one matrix.
+    strips: of both modalities.
+    inside: 1 on rows of the image, see `over_strips`.
+  """
   return tuple(
     strip[:, 1:-1] + pointwise(widened(own, strip, inside), m)
     for own, m, strip in zip(weights, mixed, strips, strict=True)
@@ -181,7 +194,10 @@ def cross_strip(weights, mixed, strips, inside):
 def gate_strip(weights, _, strips, inside):
   """The gates of a strip of both modalities, which become one image of twice the channels.
 
-  weights: gates, filtered and out of `CrossWeights`.
+  Args:
+    weights: `gates`, `filtered` and `out` of `CrossWeights`.
+    strips: of both modalities.
+    inside: 1 on rows of the image, see `over_strips`.
   """
   gates, filtered, outs = weights
   x = jnp.concatenate(strips, axis=-1)

@@ -62,18 +62,37 @@ def widened(weights, strip, inside):
 
 
 def gram_of_strip(weights, _, strips, inside):
-  """`gram` of q and k of a strip (see `over_strips`); weights as for `widened`."""
+  """`gram` of q and k of a strip (see `over_strips`).
+
+  Args:
+    weights: as for `widened`, q beside k.
+    strips: of one image.
+    inside: 1 on rows of the image, see `over_strips`.
+  """
   qk = widened(weights, strips[0], inside) * inside[:, 1:-1]
   return gram(*jnp.split(qk, 2, axis=-1))
 
 
 def attend_strip(weights, mixed, strips, inside):
-  """The attention part of a strip, given attention and projection as one matrix."""
+  """The attention part of a strip (see `over_strips`).
+
+  Args:
+    weights: as for `widened`, of the values.
+    mixed: attention and projection as one matrix.
+    strips: of one image.
+    inside: 1 on rows of the image, see `over_strips`.
+  """
   return strips[0][:, 1:-1] + pointwise(widened(weights, strips[0], inside), mixed)
 
 
 def feed_strip(weights, _, strips, inside):
-  """The feed-forward part of a strip."""
+  """The feed-forward part of a strip (see `over_strips`).
+
+  Args:
+    weights: those of `widened`, gate beside value, and the matrix behind them.
+    strips: of one image.
+    inside: 1 on rows of the image, see `over_strips`.
+  """
   *into, project_out = weights
   gate, value = jnp.split(widened(into, strips[0], inside), 2, axis=-1)
   return strips[0][:, 1:-1] + pointwise(gelu(gate) * value, project_out)
