@@ -2,11 +2,13 @@
 
 import contextlib
 import difflib
+import errno
 import importlib
 import inspect
 import itertools
 import json
 import os
+import re
 import sys
 import traceback
 import types
@@ -151,6 +153,23 @@ def _near(part: str, found: Any) -> str:
     part, [name for name in vars(found) if not name.startswith("_")], 1
   )
   return f" Is it {near[0]}?" if near else ""
+
+
+def remove_leftovers(folder: Path) -> None:
+  """Removes what killed writers left in `folder` and below; nobody may be writing there."""
+  for path in folder.rglob(".*.tmp*"):
+    if re.match(r"\.\d+\.\d+\.tmp", path.name):  # as `atomic_write` names them
+      with contextlib.suppress(OSError):
+        path.unlink()
+
+
+def in_words(error: OSError) -> str:
+  """A system's error: the file, the reason, and for a full disk the remedy."""
+  reason = error.strerror or str(error) or type(error).__name__
+  name = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+  full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+  remedy = ". Make room, then start the same command again" if full else ""
+  return f"{name}{reason}{remedy}."
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -11,8 +11,9 @@ from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
 
+from tdfusion_jax import stopping
 from tdfusion_jax.evaluate.stage import run_task_stage
-from tdfusion_jax.files import UsageError
+from tdfusion_jax.files import UsageError, in_words
 from tdfusion_jax.train.loop import train
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -35,12 +36,16 @@ def _run(argv: list[str]) -> int:
   except (OSError, ValueError) as error:
     return _refuse(error)
   try:
-    (run_task_stage if config.stage == "task" else train)(config, str(_WORKDIR.value))
-  except (UsageError, OSError) as error:
+    with stopping.at_once():
+      (run_task_stage if config.stage == "task" else train)(config, str(_WORKDIR.value))
+  except UsageError as error:
     print(f"error: {error}", file=sys.stderr)
     return 2
-  except KeyboardInterrupt:
-    return 130
+  except OSError as error:
+    print(f"error: {in_words(error)}", file=sys.stderr)
+    return 2
+  except KeyboardInterrupt as error:
+    return stopping.status(error)
   return 0
 
 

@@ -7,10 +7,11 @@ ends with 128 + the signal's number, as a shell has it for a process that a sign
 
 import contextlib
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from types import FrameType
+from types import FrameType, TracebackType
 
 _NAMES = ("SIGINT", "SIGTERM", "SIGUSR1")  # Windows has no SIGUSR1
 SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
@@ -18,11 +19,29 @@ _SAME_REQUEST = 1.0  # seconds: a terminal and a parent process may both hand on
 
 
 class Stopped(KeyboardInterrupt):
-  """A signal asked this process to end; `number` is the signal's."""
+  """A signal asked this process to end; `number` is the signal's.
+
+  A script that does not catch it ends without a traceback: nothing went wrong.
+  """
 
   def __init__(self, number: int):
     super().__init__(f"stopped by {signal.Signals(number).name}")
     self.number = number
+    _keep_quiet()
+
+
+def _keep_quiet() -> None:
+  """Has the interpreter print no traceback of a `Stopped` that nobody catches."""
+  before = sys.excepthook
+  if getattr(before, "quiet", False):
+    return
+
+  def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if not issubclass(kind, Stopped):
+      before(kind, error, trace)
+
+  hook.quiet = True  # pyright: ignore[reportFunctionMemberAccess]
+  sys.excepthook = hook
 
 
 def status(error: KeyboardInterrupt) -> int:

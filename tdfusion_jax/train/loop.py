@@ -1,19 +1,16 @@
 """Algorithm 1 from the first step to the last, with everything a run leaves behind."""
 
-import contextlib
 import json
 import logging
 import math
-import signal
-import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from tdfusion_jax import weightfiles
+from tdfusion_jax import stopping, weightfiles
 from tdfusion_jax.batch import Views
 from tdfusion_jax.config import Config
 from tdfusion_jax.data import Source, make_dataset, skipping
@@ -32,6 +29,7 @@ from tdfusion_jax.train.validate import validate
 
 log = logging.getLogger(__name__)
 
+_BEST_BY = ("val/task_loss", "val/fusion_loss")  # the first there is; the lower, the better
 _SHOWN = ("fusion_loss", "task_loss", "task_loss_outer")  # losses that the progress display shows
 
 
@@ -52,8 +50,12 @@ def train(
 
   Leaves in `workdir`: `config.json`, `versions.json`, `metrics.jsonl` (one object a line),
   `tensorboard/`, `checkpoints/`, `pictures/` (contact sheets of validation pairs), `curves.png`,
-  `weights/` (F, G and T as `.safetensors`) and, if pairs were skipped, `skipped.jsonl`. A resumed
-  run equals the unbroken one bit for bit on CPU.
+  `weights/` (F, G and T as `.safetensors`, of the newest validation or the end), `weights_best/`
+  (the same, of the validation with the lowest task loss, or fusion loss without a task) and, if
+  pairs were skipped, `skipped.jsonl`. A resumed run equals the unbroken one bit for bit on CPU.
+
+  SIGINT (Ctrl-C), SIGTERM and SIGUSR1 end a step, save, and raise `stopping.Stopped`, which is a
+  KeyboardInterrupt; a second one does not wait.
 
   Args:
     config: from a file in `configs/`.
@@ -71,6 +73,7 @@ def train(
     ConfigError, DatasetError: contradicting config, unfitting data, or a `workdir` of another
       config.
     DivergedError: a loss or norm is not finite.
+    CheckpointError: nothing can be restored, or the state cannot be written.
   """
   compiling.use_cache(config.train.compile_cache)
   experiment = build.experiment(config, task, pairs, fuser=fuser, weigher=weigher)
@@ -84,7 +87,12 @@ def train(
   try:
     run.train()
   except KeyboardInterrupt:
-    run.save_interrupted()
+    run.save_reached("interrupted")
+    raise
+  except (DivergedError, weightfiles.CheckpointError):
+    raise  # there is nothing that should be saved, or no way to do it
+  except (UsageError, OSError):  # a file of the data set is gone, say
+    run.save_reached("the run cannot go on")
     raise
   finally:
     folder.close()
@@ -113,20 +121,24 @@ class _Run:
 
   def start(self, shapes: TrainState) -> None:
     """From the newest checkpoint, or from the first step; `shapes` as of a fresh state."""
+    self.checkpoints.tidy()
     restored = self.checkpoints.restore(shapes) if self.checkpoints.steps() else None
-    self.state = self._experiment.init() if restored is None else restored
+    fresh = self._experiment.init() if restored is None else restored
+    # What is restored is committed to its device; a fresh state that is not would be compiled for
+    # by itself, and the first run that goes on would find no compiled program in the cache.
+    self.state = jax.device_put(fresh, jax.devices()[0])
     step = int(self.state.step)
     if restored is not None:
       log.info("resuming %s at step %d of %d", self._folder.path, step, self._total)
     self._folder.open_metrics(step)
 
   def train(self) -> None:
-    """All steps that are left; KeyboardInterrupt between two of them if Ctrl-C asked for it."""
+    """All steps that are left; `stopping.Stopped` between two of them if a signal asks for it."""
     start = int(self.state.step)
     data = self._config.data
     with (
       Progress(self._total, "starting", start=start, end=True) as progress,
-      _interrupts_between_steps() as asked,
+      stopping.between_steps(lambda: log.warning("stopping after this step")) as request,
     ):
       batches = make_dataset(
         self._experiment.steps,
@@ -143,17 +155,17 @@ class _Run:
         self._validate_if_due(step + 1)
         if (step + 1) % self._config.log.checkpoint_every == 0:
           self._save()
-        if asked.is_set():
-          raise KeyboardInterrupt
+        request.raise_if_asked()
 
-  def save_interrupted(self) -> None:
-    """Saves what an interrupted run has reached."""
+  def save_reached(self, why: str) -> None:
+    """Saves what a run that does not come to its end has reached."""
     if self.state.step.is_deleted():
-      return  # a second Ctrl-C came within a step, which the last checkpoint outlives
+      return  # a second signal came within a step, which the last checkpoint outlives
     step = int(self.state.step)
     self._finite(step)
-    log.warning("interrupted; saving step %d, start the same command again to go on", step)
+    log.warning("%s; saving step %d, start the same command again to go on", why, step)
     self.checkpoints.save(self.state)
+    self.checkpoints.close()
 
   def _take_step(self, step: int, batch: dict[str, Views]) -> None:
     self._kind, _, _ = self._experiment.steps.phase(step)
@@ -198,8 +210,28 @@ class _Run:
     epoch = _epoch_to_validate(self._config, self._experiment, done)
     if epoch is None or self._folder.has_validation(done):
       return
-    _validate(self._config, self._experiment, self._folder, self.state, epoch)
+    measured, sheet = _validate(self._config, self._experiment, self.state)
+    if sheet is not None:
+      pictures.save(self._folder.path / "pictures" / f"epoch_{epoch:03d}.png", sheet)
+      self._folder.picture("validation", sheet, done)
+    self._export(done, measured)
+    # Last: a resumed run reads this line as: the whole validation is there.
+    self._folder.write({"step": done, "phase": "val", "epoch": epoch, **measured})
+    log.info("epoch %d: %s", epoch, json.dumps({k: round(v, 4) for k, v in measured.items()}))
     self._time_from(done)
+
+  def _export(self, done: int, measured: Mapping[str, float]) -> None:
+    """The weights as they are, and as the best ones so far if they are."""
+    about = {"config": self._config.name, "step": done}
+    used, params = self._experiment.networks, self.state.params
+    export_weights(self._config, used, params, self._folder.path / "weights", about)
+    score = next((name for name in _BEST_BY if name in measured), None)
+    if score is None:
+      return
+    before = [row[score] for row in self._folder.validations if score in row]
+    if all(measured[score] < value for value in before):
+      about |= {"score": score, "value": measured[score]}
+      export_weights(self._config, used, params, self._folder.path / "weights_best", about)
 
 
 def _label(kind: str, epoch: int) -> str:
@@ -209,32 +241,6 @@ def _label(kind: str, epoch: int) -> str:
 
 def _losses(values: dict[str, float]) -> str:
   return " ".join(f"{name} {values[name]:.4g}" for name in _SHOWN if name in values)
-
-
-@contextlib.contextmanager
-def _interrupts_between_steps() -> Iterator[threading.Event]:
-  """Ctrl-C sets the event: a step gives its state away and must come to its end first.
-
-  A second one does not wait.
-  """
-  asked = threading.Event()
-
-  def ask(number, frame):
-    del number, frame
-    if asked.is_set():
-      raise KeyboardInterrupt
-    asked.set()
-    log.warning("stopping after this step")
-
-  mine = threading.current_thread() is threading.main_thread()
-  if not mine or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-    yield asked
-    return
-  signal.signal(signal.SIGINT, ask)
-  try:
-    yield asked
-  finally:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def export_weights(
@@ -275,13 +281,9 @@ def _epoch_to_validate(config: Config, experiment: build.Experiment, done: int) 
 
 
 def _validate(
-  config: Config,
-  experiment: build.Experiment,
-  folder: RunFolder,
-  state: TrainState,
-  epoch: int,
-) -> None:
-  measured, sheet = validate(
+  config: Config, experiment: build.Experiment, state: TrainState
+) -> tuple[dict[str, float], Any]:
+  return validate(
     experiment.method,
     state.params,
     experiment.val,
@@ -290,9 +292,3 @@ def _validate(
     limit=config.log.validate_pairs,
     num_pictures=config.log.pictures,
   )
-  if sheet is not None:
-    pictures.save(folder.path / "pictures" / f"epoch_{epoch:03d}.png", sheet)
-    folder.picture("validation", sheet, int(state.step))
-  # Last: a resumed run reads this line as: the whole validation is there.
-  folder.write({"step": int(state.step), "phase": "val", "epoch": epoch, **measured})
-  log.info("epoch %d: %s", epoch, json.dumps({k: round(v, 4) for k, v in measured.items()}))

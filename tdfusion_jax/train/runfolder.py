@@ -3,6 +3,8 @@
 import contextlib
 import importlib.metadata
 import json
+import logging
+import os
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -12,7 +14,15 @@ from typing import IO, Any
 from flax.traverse_util import flatten_dict
 
 from tdfusion_jax.config import ConfigError, base
-from tdfusion_jax.files import write_json, write_text
+from tdfusion_jax.files import (
+  UsageError,
+  atomic_write,
+  in_words,
+  remove_leftovers,
+  write_json,
+)
+
+log = logging.getLogger(__name__)
 
 # What may differ between the run that made a folder and the one that goes on in it.
 _FREE = (
@@ -32,14 +42,17 @@ class RunFolder:
 
   def __init__(self, path: str | Path, config: Mapping[str, Any]):
     """ConfigError if `path` holds a run of another config, is in use, or cannot be made."""
+    if not str(path).strip():
+      raise ConfigError("--workdir is empty: name a folder for the run.")
     self.path = Path(path).absolute()
     try:
       self.path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-      raise ConfigError(f"--workdir={path} cannot be used: {error}") from error
-    self._metrics: IO[str] | None = None
+      raise ConfigError(f"--workdir={path} cannot be used: {in_words(error)}") from error
+    self._metrics: IO[bytes] | None = None
     self._board: Any = None
-    self._validated: set[int] = set()
+    self.validations: list[dict] = []
+    """The metric lines of validations so far."""
     file = self.path / "config.json"
     if file.is_file():
       require_same(config, self.path)
@@ -47,28 +60,46 @@ class RunFolder:
       write_json(file, dict(config))
       write_json(self.path / "versions.json", versions())
     self._lock = _alone(file)
+    remove_leftovers(self.path)
 
   def open_metrics(self, step: int) -> None:
     """Starts `metrics.jsonl`, or goes on in it after `step`.
 
-    Later lines of a killed run are dropped: its steps are run again.
+    Later lines of a killed run are dropped: its steps are run again. Lines that cannot be read are
+    kept aside in `metrics.damaged`, with a warning.
     """
     from tensorboardX import SummaryWriter
 
     file = self.path / "metrics.jsonl"
-    kept = [row for row in read_metrics(file) if row["step"] <= step] if step else []
-    write_text(file, "".join(json.dumps(row) + "\n" for row in kept))
-    self._validated = {row["step"] for row in kept if row["phase"] == "val"}
-    self._metrics = file.open("a")
+    rows, damaged = _read_lines(file)
+    if damaged:
+      aside = file.with_suffix(".damaged")
+      with aside.open("ab") as opened:
+        opened.writelines(line + b"\n" for line in damaged)
+      log.warning("%s: %d lines cannot be read; they are kept in %s", file, len(damaged), aside)
+    kept = [row for row in rows if row["step"] <= step] if step else []
+    with atomic_write(file) as temporary:
+      temporary.write_bytes(b"".join(_line(row) for row in kept))
+    self.validations = [row for row in kept if row["phase"] == "val"]
+    # Unbuffered: a line that a full disk refuses is not written once more when the file is closed.
+    self._metrics = file.open("ab", buffering=0)
     self._board = SummaryWriter(
       str(self.path / "tensorboard"), purge_step=step + 1 if step else None
     )
 
   def write(self, row: Mapping[str, Any]) -> None:
-    """One metric line; numbers go to TensorBoard too."""
+    """One metric line; numbers go to TensorBoard too.
+
+    Raises:
+      UsageError: it could not be written (disk full); what was there before is as it was.
+    """
     assert self._metrics is not None, "open_metrics first"
-    self._metrics.write(json.dumps(dict(row)) + "\n")
-    self._metrics.flush()
+    try:
+      _append(self._metrics, _line(row))
+    except OSError as error:
+      raise UsageError(f"{self.path / 'metrics.jsonl'}: {in_words(error)}") from error
+    if row["phase"] == "val":
+      self.validations.append(dict(row))
     for name, value in row.items():
       if isinstance(value, float):
         tag = name if "/" in name else f"{row['phase']}/{name}"
@@ -76,7 +107,7 @@ class RunFolder:
 
   def has_validation(self, step: int) -> bool:
     """Whether an earlier process has measured the state after `step`."""
-    return step in self._validated
+    return any(row["step"] == step for row in self.validations)
 
   def picture(self, name: str, image, step: int) -> None:
     """An RGB uint8 picture for TensorBoard."""
@@ -157,17 +188,63 @@ def _is_within(key: str, fields: Sequence[str]) -> bool:
 
 def _read(file: Path) -> dict:
   try:
-    return json.loads(file.read_text())
-  except (OSError, json.JSONDecodeError) as error:
+    config = json.loads(file.read_bytes())
+  except OSError as error:
+    raise ConfigError(f"{file} cannot be read: {in_words(error)}") from error
+  except (ValueError, RecursionError) as error:  # no JSON, or no UTF-8
     raise ConfigError(f"{file} cannot be read: {error}") from error
+  if not isinstance(config, dict):
+    raise ConfigError(f"{file} is not a run's config: it holds no fields.")
+  return config
 
 
 def read_metrics(path: Path) -> list[dict]:
-  """The lines of a `metrics.jsonl`; a last line cut off by a killed process is left out."""
-  rows = []
-  for line in path.read_text().splitlines() if path.is_file() else []:
-    try:
-      rows.append(json.loads(line))
-    except json.JSONDecodeError:
-      break
+  """The lines of a `metrics.jsonl` that can be read; how many cannot is said in a warning.
+
+  A last line without its end, as a killed process leaves it, is left out.
+  """
+  rows, damaged = _read_lines(path)
+  if damaged:
+    log.warning("%s: %d lines cannot be read and are left out", path, len(damaged))
   return rows
+
+
+def _read_lines(path: Path) -> tuple[list[dict], list[bytes]]:
+  """(rows, lines that are none)."""
+  if not path.is_file():
+    return [], []
+  *lines, _ = path.read_bytes().split(b"\n")  # behind the last newline: nothing, or a cut line
+  rows, damaged = [], []
+  for line in lines:
+    row = _row(line)
+    if row is None:
+      damaged.append(line)
+    else:
+      rows.append(row)
+  return rows, damaged
+
+
+def _row(line: bytes) -> dict | None:
+  try:
+    row = json.loads(line)
+  except (ValueError, RecursionError):
+    return None
+  if not isinstance(row, dict) or not isinstance(row.get("phase"), str):
+    return None
+  step = row.get("step")
+  return row if isinstance(step, int) and not isinstance(step, bool) else None
+
+
+def _line(row: Mapping[str, Any]) -> bytes:
+  return (json.dumps(dict(row)) + "\n").encode()
+
+
+def _append(file: IO[bytes], line: bytes) -> None:
+  """The whole line or, where that fails, nothing of it."""
+  before = file.seek(0, os.SEEK_END)
+  try:
+    while line:
+      line = line[file.write(line) :]
+  except OSError:
+    file.truncate(before)
+    raise

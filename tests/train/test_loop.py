@@ -2,18 +2,22 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
+from jax.experimental.compilation_cache import compilation_cache
 from runs import TINY, rows
 
 from configs import load
+from tdfusion_jax import stopping
 from tdfusion_jax.config import ConfigError
 from tdfusion_jax.train.loop import DivergedError, train
 from tdfusion_jax.weightfiles import CheckpointError, load_weights
@@ -60,7 +64,7 @@ def interruptible():
 
 
 def test_a_run_leaves_what_it_promises(finished):
-  folders = {"checkpoints", "pictures", "tensorboard", "weights"}
+  folders = {"checkpoints", "pictures", "tensorboard", "weights", "weights_best"}
   files = {"config.json", "curves.png", "metrics.jsonl", "versions.json"}
   assert {p.name for p in finished.iterdir()} == folders | files
   sheets = sorted(p.name for p in (finished / "pictures").iterdir())
@@ -181,6 +185,163 @@ def test_ctrl_c_around_a_validation_leaves_its_row_there_once(
   }
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_what_schedulers_send_saves_too(finished, tmp_path, monkeypatch, number):
+  """SLURM, Kubernetes and docker stop send SIGTERM; sbatch --signal mostly SIGUSR1."""
+  from tdfusion_jax.train.runfolder import RunFolder
+
+  write = RunFolder.write
+
+  def end_at_five(self, row):
+    write(self, row)
+    if row["step"] == 5:
+      os.kill(os.getpid(), number)
+
+  monkeypatch.setattr(RunFolder, "write", end_at_five)
+  with pytest.raises(stopping.Stopped) as stopped:
+    train(config(), tmp_path)
+  assert stopping.status(stopped.value) == 128 + number
+  monkeypatch.undo()
+  assert "5" in {p.name for p in (tmp_path / "checkpoints").iterdir()}
+  train(config(), tmp_path)
+  assert rows(tmp_path) == rows(finished)
+
+
+def test_an_interrupted_run_has_weights_and_the_best_of_its_validations(tmp_path, monkeypatch):
+  """Validations come after steps 2, 6 and 10; the second is made the best, the run ends at 9."""
+  from tdfusion_jax.train import loop as module
+  from tdfusion_jax.train.runfolder import RunFolder
+
+  losses, write = iter((0.3, 0.1, 0.2)), RunFolder.write
+  monkeypatch.setattr(
+    module, "validate", lambda *_, **__: ({"val/fusion_loss": next(losses)}, None)
+  )
+
+  def stop(self, row):
+    write(self, row)
+    if row["step"] == 9:
+      raise KeyboardInterrupt
+
+  monkeypatch.setattr(RunFolder, "write", stop)
+  with pytest.raises(KeyboardInterrupt):
+    train(config(), tmp_path)
+  _, last = load_weights(tmp_path / "weights" / "f.safetensors")
+  _, best = load_weights(tmp_path / "weights_best" / "f.safetensors")
+  assert last["step"] == 6 and best["step"] == 6
+  assert best["score"] == "val/fusion_loss" and best["value"] == 0.1
+  monkeypatch.setattr(RunFolder, "write", write)
+  train(config(), tmp_path)
+  _, last = load_weights(tmp_path / "weights" / "f.safetensors")
+  _, best = load_weights(tmp_path / "weights_best" / "f.safetensors")
+  assert last["step"] == 10 and best["step"] == 6
+
+
+def test_a_data_set_that_vanishes_costs_no_step(finished, tmp_path, monkeypatch):
+  from tdfusion_jax.data import DatasetError
+  from tdfusion_jax.train import loop as module
+
+  make = module.make_dataset
+
+  def until_eight(*arguments, **options):
+    for step, batch in enumerate(make(*arguments, **options)):
+      if step == 8:
+        raise DatasetError("infrared/000001.png is gone")
+      yield batch
+
+  monkeypatch.setattr(module, "make_dataset", until_eight)
+  with pytest.raises(DatasetError, match="is gone"):
+    train(config(), tmp_path)
+  assert "8" in {p.name for p in (tmp_path / "checkpoints").iterdir()}
+  monkeypatch.undo()
+  train(config(), tmp_path)
+  assert rows(tmp_path) == rows(finished)
+
+
+BAD_LINES = [
+  b"not json",
+  b"[1, 2]",
+  b"\xff\xfe",
+  b"{}",
+  b'{"step": "3", "phase": "ft"}',
+  b"[" * 5000,
+]
+
+
+@pytest.mark.parametrize("bad", BAD_LINES)
+def test_one_bad_metric_line_costs_no_other(finished, tmp_path, caplog, bad):
+  from tdfusion_jax.train.runfolder import read_metrics
+
+  shutil.copytree(finished, tmp_path / "run")
+  file = tmp_path / "run" / "metrics.jsonl"
+  lines = file.read_bytes().splitlines()
+  file.write_bytes(b"\n".join([*lines[:3], bad, *lines[3:]]) + b"\n")
+  assert len(read_metrics(file)) == len(lines)
+  assert "1 lines cannot be read" in caplog.text
+  train(config(), tmp_path / "run")
+  assert file.read_bytes().splitlines() == lines
+  assert (tmp_path / "run" / "metrics.damaged").read_bytes() == bad + b"\n"
+
+
+@pytest.mark.parametrize("text", [b"[1]", b"\xff", b"{", b"[" * 5000, b"3"])
+def test_a_config_file_that_is_none_is_one_line(tmp_path, text):
+  (tmp_path / "config.json").write_bytes(text)
+  with pytest.raises(ConfigError, match=r"config\.json"):
+    train(config(), tmp_path)
+
+
+@pytest.mark.parametrize("workdir", ["", " "])
+def test_an_empty_workdir_is_not_the_current_folder(tmp_path, monkeypatch, workdir):
+  monkeypatch.chdir(tmp_path)
+  with pytest.raises(ConfigError, match="--workdir is empty"):
+    train(config(), workdir)
+  assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_is_named_and_leaves_whole_lines(finished, tmp_path, monkeypatch):
+  import errno
+
+  from tdfusion_jax.files import UsageError
+  from tdfusion_jax.train import runfolder
+
+  append, count = runfolder._append, []
+
+  def full(file, line):
+    count.append(line)
+    if len(count) < 6:
+      return append(file, line)
+    file.write(line[:5])
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+  monkeypatch.setattr(runfolder, "_append", full)
+  with pytest.raises(UsageError, match=r"metrics\.jsonl: No space left.*Make room"):
+    train(config(), tmp_path)
+  monkeypatch.undo()
+  train(config(), tmp_path)
+  assert rows(tmp_path) == rows(finished)
+
+
+def test_a_run_that_goes_on_compiles_no_step_again(tmp_path, monkeypatch):
+  """What is restored lies on its device as what is fresh does; else XLA compiles once more."""
+  from tdfusion_jax.train.runfolder import RunFolder
+
+  monkeypatch.setattr(RunFolder, "has_validation", lambda *_: True)
+  before = jax.config.jax_persistent_cache_min_compile_time_secs
+  folder = jax.config.jax_compilation_cache_dir
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+  compilation_cache.reset_cache()
+  try:
+    cache = tmp_path / "cache"
+    train(config(**{"train.compile_cache": str(cache), "train.epochs": 1}), tmp_path / "run")
+    first = {p.name for p in cache.iterdir() if "step" in p.name}
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / "6")
+    train(config(**{"train.compile_cache": str(cache), "train.epochs": 1}), tmp_path / "run")
+    assert first and {p.name for p in cache.iterdir() if "step" in p.name} == first
+  finally:
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", before)
+    jax.config.update("jax_compilation_cache_dir", folder)
+    compilation_cache.reset_cache()
+
+
 def test_no_checkpoint_is_kept_of_what_is_not_finite(tmp_path):
   """A rate of infinity makes the first update infinite; no line is due before the checkpoint."""
   with pytest.raises(DivergedError, match="f_update_norm"):
@@ -242,7 +403,7 @@ def test_kill_9_and_the_same_command_again_equal_the_unbroken_run(tmp_path):
     time.sleep(0.02)
   os.kill(process.pid, signal.SIGKILL)
   process.communicate()
-  assert process.returncode == -signal.SIGKILL and not (broken / "weights").exists()
+  assert process.returncode == -signal.SIGKILL
   process = start(broken, cache)
   _, errors = process.communicate(timeout=600)
   assert process.returncode == 0 and "resuming" in errors, errors
