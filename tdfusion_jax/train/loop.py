@@ -24,7 +24,7 @@ from tdfusion_jax.tasks import Task
 from tdfusion_jax.train import build, curves, runfolder
 from tdfusion_jax.train.checkpoints import Checkpoints
 from tdfusion_jax.train.networks import Networks, notes_f, notes_g, with_names
-from tdfusion_jax.train.runfolder import RunFolder
+from tdfusion_jax.train.runfolder import FolderError, RunFolder
 from tdfusion_jax.train.validate import validate
 
 log = logging.getLogger(__name__)
@@ -89,8 +89,9 @@ def train(
   except KeyboardInterrupt:
     run.save_reached("interrupted")
     raise
-  except (DivergedError, weightfiles.CheckpointError):
-    raise  # there is nothing that should be saved, or no way to do it
+  except (DivergedError, FolderError, weightfiles.CheckpointError):
+    # Nothing that should be saved, or no way to: a state whose metric line is missing would lose it.
+    raise
   except (UsageError, OSError):  # a file of the data set is gone, say
     run.save_reached("the run cannot go on")
     raise

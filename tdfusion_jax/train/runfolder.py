@@ -37,6 +37,10 @@ _FREE = (
 _PACKAGES = ("tdfusion-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
 
+class FolderError(UsageError):
+  """The run folder cannot be written; the message names the file."""
+
+
 class RunFolder:
   """A run's folder; made for a new run, checked for one that goes on."""
 
@@ -91,13 +95,13 @@ class RunFolder:
     """One metric line; numbers go to TensorBoard too.
 
     Raises:
-      UsageError: it could not be written (disk full); what was there before is as it was.
+      FolderError: it could not be written (disk full); what was there before is as it was.
     """
     assert self._metrics is not None, "open_metrics first"
     try:
       _append(self._metrics, _line(row))
     except OSError as error:
-      raise UsageError(f"{self.path / 'metrics.jsonl'}: {in_words(error)}") from error
+      raise FolderError(f"{self.path / 'metrics.jsonl'}: {in_words(error)}") from error
     if row["phase"] == "val":
       self.validations.append(dict(row))
     for name, value in row.items():

@@ -300,7 +300,6 @@ def test_an_empty_workdir_is_not_the_current_folder(tmp_path, monkeypatch, workd
 def test_a_full_disk_is_named_and_leaves_whole_lines(finished, tmp_path, monkeypatch):
   import errno
 
-  from tdfusion_jax.files import UsageError
   from tdfusion_jax.train import runfolder
 
   append, count = runfolder._append, []
@@ -313,7 +312,7 @@ def test_a_full_disk_is_named_and_leaves_whole_lines(finished, tmp_path, monkeyp
     raise OSError(errno.ENOSPC, "No space left on device")
 
   monkeypatch.setattr(runfolder, "_append", full)
-  with pytest.raises(UsageError, match=r"metrics\.jsonl: No space left.*Make room"):
+  with pytest.raises(runfolder.FolderError, match=r"metrics\.jsonl: No space left.*Make room"):
     train(config(), tmp_path)
   monkeypatch.undo()
   train(config(), tmp_path)
