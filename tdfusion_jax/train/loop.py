@@ -90,7 +90,7 @@ def train(
     run.save_reached("interrupted")
     raise
   except (DivergedError, FolderError, weightfiles.CheckpointError):
-    # Nothing that should be saved, or no way to: a state whose metric line is missing would lose it.
+    # Nothing to save, or no way to: a state saved without its metric line would lose the line.
     raise
   except (UsageError, OSError):  # a file of the data set is gone, say
     run.save_reached("the run cannot go on")
