@@ -1,19 +1,14 @@
-"""`tdfusion data`: looking through a data set, turning label files into another form, preparing records."""
+"""`tdfusion data`: verifies a data set, converts label files, prepares records."""
 
 import argparse
-import ast
-import contextlib
-import logging
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
-from tdfusion_jax.data import DatasetError
 from tdfusion_jax.data.labels.convert import FORMS, convert
+from tdfusion_jax.data.options import parse_options, split_names
+from tdfusion_jax.data.records import remarks
 from tdfusion_jax.data.records.source import read_about
 from tdfusion_jax.data.verify.layout import CHECKED
-from tdfusion_jax.data.verify.pairs import verify
-from tdfusion_jax.data.verify.report import table, write_page
+from tdfusion_jax.data.verify.pairs import parse_lists, verify
+from tdfusion_jax.data.verify.report import page_path, table, write_page
 
 ABOUT = "Looks through data sets and prepares them."
 EXAMPLE = "tdfusion data verify --dataset=llvip --root=DIR --fix-hints"
@@ -33,14 +28,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions.add_parser(
       "convert",
       help="turn Pascal VOC, YOLO and COCO boxes into each other without loss",
-      epilog="example: tdfusion data convert --labels=DIR/labels --images=DIR/vi --to=coco --out=labels.json",
+      epilog="example: tdfusion data convert --labels=DIR/labels --images=DIR/vi --to=coco "
+      "--out=labels.json",
     )
   )
   _build_arguments(
     actions.add_parser(
       "build",
       help="prepare records, for training (data.records_dir) and for tensorflow-datasets",
-      epilog="example: tdfusion data build --dataset=llvip --root=DIR --data_dir=records --option=every=10",
+      epilog="example: tdfusion data build --dataset=llvip --root=DIR --data_dir=records "
+      "--option=every=10",
     )
   )
 
@@ -72,7 +69,7 @@ def _verify_arguments(parser: argparse.ArgumentParser) -> None:
     metavar="N",
     help="pairs on the page, faulty ones first",
   )
-  parser.add_argument("--fix-hints", action="store_true", help="say how to repair each fault")
+  parser.add_argument("--fix-hints", action="store_true", help="add how to repair each fault")
   parser.add_argument(
     "--allow", default="", metavar="KIND,..", help="kinds of errors that shall count as notes"
   )
@@ -121,7 +118,8 @@ def _build_arguments(parser: argparse.ArgumentParser) -> None:
     action="append",
     default=[],
     metavar="[SPLIT:]NAME=VALUE",
-    help="of the reader, as in data.train_options, such as every=10 or train:split_file=FILE; may be repeated",
+    help="of the reader, as in data.train_options, such as every=10 or train:split_file=FILE; "
+    "may be repeated",
   )
 
 
@@ -130,28 +128,15 @@ def run(options: argparse.Namespace) -> int:
   return {"verify": _verify, "convert": _convert, "build": _build}[options.action](options)
 
 
-def _names(text: str | None) -> tuple[str, ...] | None:
-  return tuple(filter(None, (name.strip() for name in text.split(",")))) if text else None
-
-
 def _verify(options: argparse.Namespace) -> int:
-  lists = {}
-  for item in options.split_file:
-    split, separator, file = item.partition("=")
-    if not separator:
-      raise DatasetError(
-        f"--split_file={item}: SPLIT=FILE is needed, such as train=lists/train.txt"
-      )
-    if split in lists:
-      raise DatasetError(f"--split_file={item}: split {split!r} has a list already, {lists[split]}")
-    lists[split] = Path(file).expanduser()
-  page = None if options.no_html else _page(options.html or f"verify-{options.dataset}.html")
+  lists = parse_lists(options.split_file)
+  page = None if options.no_html else page_path(options.html or f"verify-{options.dataset}.html")
   report = verify(
     options.dataset,
     options.root,
-    classes=_names(options.classes),
+    classes=split_names(options.classes),
     split_files=lists,
-    allow=_names(options.allow) or (),
+    allow=split_names(options.allow) or (),
     threads=max(1, options.threads),
   )
   print(table(report, fix_hints=options.fix_hints, limit=options.limit))
@@ -161,93 +146,24 @@ def _verify(options: argparse.Namespace) -> int:
   return 0 if report.ok else 1
 
 
-def _page(file: str) -> Path:
-  """Where the page goes; refused before the reading, which may take long."""
-  page = Path(file).expanduser()
-  if page.is_dir():
-    raise DatasetError(
-      f"--html={file}: this is a folder; give a file, such as {page / 'verify.html'}"
-    )
-  page.parent.mkdir(parents=True, exist_ok=True)
-  return page
-
-
 def _convert(options: argparse.Namespace) -> int:
-  labels = convert(
-    options.labels, options.out, options.to, images=options.images, classes=_names(options.classes)
-  )
+  classes = split_names(options.classes)
+  labels = convert(options.labels, options.out, options.to, images=options.images, classes=classes)
   boxes = sum(len(found.boxes) for found in labels.boxes.values())
-  print(
-    f"{options.out}: {boxes} boxes of {len(labels.boxes)} images, classes {', '.join(labels.classes)}"
-  )
+  names = ", ".join(labels.classes)
+  print(f"{options.out}: {boxes} boxes of {len(labels.boxes)} images, classes {names}")
   return 0
 
 
 def _build(options: argparse.Namespace) -> int:
-  from tdfusion_jax.data.records.tfds import (
-    build,
-  )  # imports tensorflow-datasets, which takes a moment
+  from tdfusion_jax.data.records.tfds import build  # imports tensorflow-datasets: a moment
 
-  given = _reader_options(options.option)
-  with _remarks():
-    folder = build(
-      options.dataset, options.root, options.data_dir, options=given, splits=_names(options.splits)
-    )
+  given, splits = parse_options(options.option), split_names(options.splits)
+  with remarks.shown():
+    folder = build(options.dataset, options.root, options.data_dir, options=given, splits=splits)
   about = read_about(options.data_dir, options.dataset)
   for split, names in about["names"].items() if about else ():
     print(f"{split}: {len(names)} pair{'s' if len(names) != 1 else ''}")
   print(f"records: {folder}")
   print(f"train from them with --config.data.records_dir={options.data_dir}")
   return 0
-
-
-class _Once(logging.Filter):
-  """Every message once: the splits are opened several times."""
-
-  def __init__(self):
-    super().__init__()
-    self.said: set[str] = set()
-
-  def filter(self, record: logging.LogRecord) -> bool:
-    message = record.getMessage()
-    new = message not in self.said
-    self.said.add(message)
-    return new
-
-
-@contextlib.contextmanager
-def _remarks() -> Iterator[None]:
-  """Shows the readers' remarks as plain lines: pairs left out without a label, boxes outside their image."""
-  handler = logging.StreamHandler()
-  handler.setFormatter(logging.Formatter("%(message)s"))
-  handler.addFilter(_Once())
-  ours = logging.getLogger("tdfusion_jax.data")
-  before = ours.level, ours.propagate
-  ours.addHandler(handler)
-  ours.setLevel(logging.INFO)
-  ours.propagate = False  # tensorflow-datasets gives the root logger a handler of its own
-  try:
-    yield
-  finally:
-    ours.removeHandler(handler)
-    ours.setLevel(before[0])
-    ours.propagate = before[1]
-
-
-def _reader_options(items: list[str]) -> dict[str, dict[str, Any]]:
-  """Reader options by split from `[SPLIT:]NAME=VALUE`; under "" those of every split."""
-  found: dict[str, dict[str, Any]] = {}
-  for item in items:
-    name, separator, text = item.partition("=")
-    split, _, option = name.rpartition(":")
-    if not separator or not option:
-      raise DatasetError(f"--option={item}: [SPLIT:]NAME=VALUE is needed, such as every=10")
-    found.setdefault(split, {})[option] = _names(text) if option == "classes" else _value(text)
-  return found
-
-
-def _value(text: str) -> Any:
-  try:
-    return ast.literal_eval(text)
-  except (ValueError, SyntaxError):
-    return text

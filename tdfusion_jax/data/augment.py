@@ -1,4 +1,4 @@
-"""What task networks are usually trained with: random scale and place, and mosaics for detection (NumPy, on the host).
+"""What task networks are usually trained with: random scale and place, mosaics (NumPy, host).
 
 SegFormer: the whole pair at 0.5 to 2 times the task's size, a random window of it. YOLOv8: four
 pairs around a random corner, half to one and a half times the size, a random window.
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tdfusion_jax.batch import IGNORE_LABEL, Sample
+from tdfusion_jax.batch import IGNORE_LABEL, Boxes, Sample
 from tdfusion_jax.data.transforms import luminance, resize_bilinear, resize_target
 
 _FILL = np.float32(114 / 255)  # around a shrunk image, as YOLOv8 is trained with
@@ -27,7 +27,7 @@ def augmented_view(
   rng: np.random.Generator,
   other: Callable[[], Sample] | None = None,
 ) -> View:
-  """One augmented whole view: luminances [h, w] float32 of both images, and the target that belongs to them.
+  """One augmented whole view: luminances [h, w] float32 of both images, and their target.
 
   Args:
     sample: labels or boxes decide which recipe is used.
@@ -35,9 +35,11 @@ def augmented_view(
     rng: draws scale and place.
     other: gives further samples for a mosaic; None for none (detection's last epochs).
   """
-  if not isinstance(sample.target, tuple):
+  if not isinstance(sample.target, Boxes):
     return _segmentation(sample, size, rng)
-  tiles = [sample] + ([other() for _ in range(3)] if other is not None else [])
+  tiles = [sample]
+  if other is not None:
+    tiles += [other() for _ in range(3)]
   return _detection(tiles, size, rng)
 
 
@@ -50,21 +52,25 @@ def _segmentation(sample: Sample, size: tuple[int, int], rng: np.random.Generato
   scale = rng.uniform(*_SEG_SCALES)
   drawn = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
   ir, vi, labels = _scaled(sample, drawn)
-  # Where the pair is smaller than the window, the window's free place is drawn; where larger, its
-  # corner.
-  into, outof = zip(*(_places(d, s, rng) for d, s in zip(drawn, size, strict=True)), strict=True)
-  blank = [
-    np.zeros(size, np.float32),
-    np.zeros(size, np.float32),
-    np.full(size, IGNORE_LABEL, np.uint8),
-  ]
-  for canvas, image in zip(blank, (ir, vi, labels), strict=True):
-    if image is not None:
-      canvas[into] = image[outof]
-  return blank[0], blank[1], None if labels is None else blank[2]
+  rows, source_rows = _places(drawn[0], size[0], rng)
+  columns, source_columns = _places(drawn[1], size[1], rng)
+
+  def placed(image: np.ndarray, ground: int, dtype: type) -> np.ndarray:
+    canvas = np.full(size, ground, dtype)
+    canvas[rows, columns] = image[source_rows, source_columns]
+    return canvas
+
+  if labels is not None:
+    labels = placed(labels, IGNORE_LABEL, np.uint8)  # around a shrunk pair nothing is known
+  return placed(ir, 0, np.float32), placed(vi, 0, np.float32), labels
 
 
 def _places(drawn: int, size: int, rng: np.random.Generator) -> tuple[slice, slice]:
+  """Along one axis: (part of the window that is filled, part of the pair that is seen).
+
+  Where the pair is smaller than the window, its place in the window is drawn; where it is larger,
+  the window's place in the pair.
+  """
   free = size - drawn
   start = int(rng.integers(abs(free) + 1))
   if free >= 0:
@@ -88,15 +94,7 @@ def _detection(tiles: list[Sample], size: tuple[int, int], rng: np.random.Genera
       _paste(place, image, top, left)
     boxes.append(target[0] + np.array([left, top, left, top], np.float32))
     classes.append(target[1])
-  extent = np.array([canvas[0].shape[1], canvas[0].shape[0]] * 2, np.float32)
-  return _window(
-    canvas,
-    np.clip(np.concatenate(boxes), 0, extent),
-    np.concatenate(boxes),
-    np.concatenate(classes),
-    size,
-    rng,
-  )
+  return _window(canvas, Boxes(np.concatenate(boxes), np.concatenate(classes)), size, rng)
 
 
 def _paste(canvas: np.ndarray, image: np.ndarray, top: int, left: int) -> None:
@@ -106,7 +104,9 @@ def _paste(canvas: np.ndarray, image: np.ndarray, top: int, left: int) -> None:
   canvas[y:bottom, x:right] = image[y - top : bottom - top, x - left : right - left]
 
 
-def _window(canvas, boxes, whole, classes, size, rng) -> View:
+def _window(
+  canvas: list[np.ndarray], objects: Boxes, size: tuple[int, int], rng: np.random.Generator
+) -> View:
   """A window of the canvas, 1 / scale times as large as the result, resized to it."""
   scale = rng.uniform(*_DET_SCALES)
   seen = [max(2, round(n / scale)) for n in size]
@@ -119,17 +119,19 @@ def _window(canvas, boxes, whole, classes, size, rng) -> View:
   zoom = np.array([size[1] / seen[1], size[0] / seen[0]] * 2, np.float32)
   shift = np.array([left, top, left, top], np.float32)
   limit = np.array([size[1], size[0]] * 2, np.float32)
-  placed = np.clip((boxes - shift) * zoom, 0, limit).astype(np.float32)
+  # A tile is cut at the canvas's border before the window is.
+  extent = np.array([canvas[0].shape[1], canvas[0].shape[0]] * 2, np.float32)
+  seen_boxes = np.clip(objects.boxes, 0, extent)
+  placed = np.clip((seen_boxes - shift) * zoom, 0, limit).astype(np.float32)
   sides = placed[:, 2:] - placed[:, :2]
-  before = (whole[:, 2:] - whole[:, :2]) * zoom[:2]
-  kept = (sides.min(axis=1, initial=np.inf) >= _LEAST) & (
-    sides.prod(axis=1) >= _KEPT * before.prod(axis=1)
-  )
-  return images[0], images[1], (placed[kept], classes[kept])
+  before = (objects.boxes[:, 2:] - objects.boxes[:, :2]) * zoom[:2]
+  large = sides.min(axis=1, initial=np.inf) >= _LEAST
+  kept = large & (sides.prod(axis=1) >= _KEPT * before.prod(axis=1))
+  return images[0], images[1], Boxes(placed[kept], objects.classes[kept])
 
 
 def _corner(full: int, part: int, rng: np.random.Generator) -> int:
-  """Where the window begins: inside the canvas, or around it where it is larger; shifted by up to a tenth."""
+  """Where the window begins: in the canvas, or around a smaller one; shifted by up to a tenth."""
   shift = round(rng.uniform(-0.1, 0.1) * part)
   low, high = sorted((0, full - part))
   return int(rng.integers(low, high + 1)) + shift

@@ -5,7 +5,6 @@ import hashlib
 import json
 import logging
 import os
-import tempfile
 import threading
 import zlib
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ import numpy as np
 
 from tdfusion_jax.batch import Boxes, Sample
 from tdfusion_jax.data.source import DatasetError, Kind, Source, checked_index, find
+from tdfusion_jax.files import atomic_write
 
 
 class CachedSource:
@@ -64,7 +64,7 @@ class CachedSource:
     if sample is not None:
       return sample
     sample = self.source[index]
-    targets = sample.target if isinstance(sample.target, tuple) else (sample.target,)
+    targets = sample.target if isinstance(sample.target, Boxes) else (sample.target,)
     arrays = [a for a in (sample.ir, sample.vi, *targets) if isinstance(a, np.ndarray)]
     size = sum(a.nbytes for a in arrays)
     with self._lock:
@@ -76,6 +76,7 @@ class CachedSource:
     return sample
 
   def describe(self) -> str:
+    """The pairs, and the budget in memory."""
     return f"{self.source.describe()}, cached in memory (up to {self.max_bytes / 2**20:.0f} MiB)"
 
 
@@ -157,7 +158,8 @@ class DiskCachedSource:
     content = _pack(sample, stamp)
     try:
       if self._reserve(len(content) - (replaced or 0)):
-        _write(file, content)
+        with atomic_write(file) as temporary:
+          temporary.write_bytes(content)
         return
       log.info(
         "%s is full (%d MiB); further pairs are decoded each time", self.root, self.max_bytes >> 20
@@ -167,7 +169,10 @@ class DiskCachedSource:
     self._full = True
 
   def _reserve(self, size: int) -> bool:
-    """Notes `size` bytes in the folder's ledger if the budget allows; lines of all processes count in their order."""
+    """Notes `size` bytes in the folder's ledger if the budget allows.
+
+    Lines of all processes count in their order.
+    """
     with (self.root / _LEDGER).open("a+b", buffering=0) as file:
       file.write(f"{size:+d}\n".encode())
       end = file.tell()
@@ -179,6 +184,7 @@ class DiskCachedSource:
     return False
 
   def describe(self) -> str:
+    """The pairs, the folder and its budget."""
     return (
       f"{self.source.describe()}, cached in {self.folder} (up to {self.max_bytes / 2**20:.0f} MiB)"
     )
@@ -200,7 +206,7 @@ def _stamp(source: Any, index: int) -> list:
 
 def _pack(sample: Sample, stamp: list) -> bytes:
   arrays = {"ir": sample.ir, "vi": sample.vi}
-  if isinstance(sample.target, tuple):
+  if isinstance(sample.target, Boxes):
     arrays["boxes"], arrays["classes"] = sample.target
   elif sample.target is not None:
     arrays["labels"] = sample.target
@@ -214,9 +220,8 @@ def _unpack(content: bytes, stamp: list) -> Sample | None:
   """The sample, or None if the content is damaged or belongs to files that have changed since."""
   start = len(_MAGIC) + 4
   body = memoryview(content)[start:]
-  if content[: len(_MAGIC)] != _MAGIC or content[len(_MAGIC) : start] != zlib.crc32(body).to_bytes(
-    4, "little"
-  ):
+  checksum = zlib.crc32(body).to_bytes(4, "little")
+  if content[:start] != _MAGIC + checksum:
     return None
   try:
     end = content.index(b"\n", start)
@@ -241,17 +246,6 @@ def _read(file: Path) -> bytes | None:
     return file.read_bytes()
   except OSError:
     return None
-
-
-def _write(file: Path, content: bytes) -> None:
-  handle, temporary = tempfile.mkstemp(prefix=f".{file.name}.", suffix=".tmp", dir=file.parent)
-  try:
-    with os.fdopen(handle, "wb") as out:
-      out.write(content)
-    os.replace(temporary, file)
-  finally:
-    with contextlib.suppress(FileNotFoundError):
-      os.unlink(temporary)
 
 
 def _number(text: bytes) -> int:

@@ -1,4 +1,4 @@
-"""Reading single fields of label files that are not trusted: every fault names the file and the field."""
+"""Reading single fields of label files, which are not trusted: a fault names file and field."""
 
 import math
 from collections.abc import Sequence
@@ -50,11 +50,11 @@ def class_index(value: object, count: int, origin: Path, what: str = "class inde
   number = to_number(value, origin, what, math.inf)
   if number != int(number) or not 0 <= number < count:
     shown = short(value).strip("'")
-    raise UnknownClass(f"{origin}: {what} {shown} is not in 0 to {count - 1}")
+    raise UnknownClassError(f"{origin}: {what} {shown} is not in 0 to {count - 1}")
   return int(number)
 
 
-class UnknownClass(DatasetError):
+class UnknownClassError(DatasetError):
   """A class that the data set does not have."""
 
 

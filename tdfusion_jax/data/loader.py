@@ -106,8 +106,10 @@ class StepOptions(NamedTuple):
   max_boxes: int = 64
   """Rows per image in `DetTarget`."""
   swap: str = "half"
-  """Which rows have infrared and visible exchanged, in both views: "half" the last `batch_size // 2`
-  (the paper), "copy" every second row, a copy of the row before it (upstream), "none"."""
+  """Which rows have infrared and visible exchanged, in both views.
+
+  "half" the last `batch_size // 2` (the paper), "copy" every second row, a copy of the row before
+  it (upstream), "none"."""
   flip: bool = False
   """Mirrors each row left to right with probability 1/2."""
   seed: int = 0

@@ -1,5 +1,6 @@
-"""Options of the readers, checked before anything is read: a typing error ends in one line, not deep in a reader."""
+"""Options of the readers, checked before anything is read: a typing error ends in one line."""
 
+import ast
 import inspect
 import types
 from collections.abc import Callable, Mapping, Sequence
@@ -10,12 +11,15 @@ from tdfusion_jax.data.source import DatasetError
 
 
 def check_options(name: str, reader: Callable, options: Mapping[str, Any]) -> None:
-  """Raises `DatasetError` for an option that `reader` does not have, or a value of another type than its annotation.
+  """Checks the options of a reader against its annotations.
 
   Args:
     name: of the data set, for the message.
     reader: its arguments after the first two (root and split) are the options.
     options: what a user gave.
+
+  Raises:
+    DatasetError: an option that `reader` does not have, or a value of another type.
   """
   hints = _hints(reader.__init__ if isinstance(reader, type) else reader)
   arguments = list(inspect.signature(reader).parameters.values())[2:]
@@ -33,11 +37,8 @@ def check_options(name: str, reader: Callable, options: Mapping[str, Any]) -> No
 def _hints(function: Callable) -> dict[str, Any]:
   try:
     return get_type_hints(function)
-  except (
-    NameError,
-    TypeError,
-  ):  # a user's reader may name types that are imported for type checkers only
-    return {}
+  except (NameError, TypeError):
+    return {}  # a user's reader may name types that are imported for type checkers only
 
 
 def _fits(value: Any, hint: Any) -> bool:
@@ -79,3 +80,34 @@ def _words(hint: Any) -> str:
     Path: "a path",
   }
   return words.get(hint, getattr(hint, "__name__", str(hint)))
+
+
+def split_names(text: str | None) -> tuple[str, ...] | None:
+  """("a", "b") of "a, b"; None without a text."""
+  if not text:
+    return None
+  return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def parse_options(items: Sequence[str]) -> dict[str, dict[str, Any]]:
+  """Reader options by split from `[SPLIT:]NAME=VALUE`; under "" those of every split.
+
+  Raises:
+    DatasetError: an item of another form.
+  """
+  found: dict[str, dict[str, Any]] = {}
+  for item in items:
+    name, separator, text = item.partition("=")
+    split, _, option = name.rpartition(":")
+    if not separator or not option:
+      raise DatasetError(f"--option={item}: [SPLIT:]NAME=VALUE is needed, such as every=10")
+    value = split_names(text) if option == "classes" else _value(text)
+    found.setdefault(split, {})[option] = value
+  return found
+
+
+def _value(text: str) -> Any:
+  try:
+    return ast.literal_eval(text)
+  except (ValueError, SyntaxError):
+    return text

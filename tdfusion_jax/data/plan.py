@@ -1,4 +1,4 @@
-"""Which pairs meet in which step: Algorithm 1's subsets and batches, a pure function of (seed, epoch)."""
+"""Which pairs meet in which step (Algorithm 1), a pure function of (seed, epoch)."""
 
 import logging
 from functools import lru_cache
@@ -22,7 +22,7 @@ class EpochPlan(NamedTuple):
   mts: np.ndarray
   """[g_steps, B] int64, meta-test batches; no pair is in both."""
   ftr: np.ndarray
-  """[ceil(N / B), B] int64, one pass over all pairs; the last batch is filled up from the pass's start."""
+  """[ceil(N / B), B] int64, one pass over all pairs; its start fills up the last batch."""
 
 
 def plan_epoch(

@@ -55,7 +55,8 @@ class SkippingSource:
     log.warning("skipped pair %s (%d so far): %s", name, len(self.skipped), reason)
     if len(self.skipped) > max(1, self.most * len(self)):
       raise DatasetError(
-        f"{len(self.skipped)} of {len(self)} pairs cannot be read, more than data.bad_samples='skip' tolerates; "
+        f"{len(self.skipped)} of {len(self)} pairs cannot be read, "
+        "more than data.bad_samples='skip' tolerates; "
         f"run `tdfusion data verify`. The last one: {reason}"
       )
 
@@ -70,7 +71,7 @@ class SkippingSource:
       self.write_down(name)
 
   def write_down(self, name: str) -> None:
-    """Appends a skipped pair to `report`, in one write: worker processes append to the same file."""
+    """Appends a skipped pair to `report`, in one write: workers append to the same file."""
     if self.report is None:
       return
     line = json.dumps({"name": name, "reason": self.skipped[name]}) + "\n"
@@ -81,6 +82,7 @@ class SkippingSource:
       log.warning("%s: cannot be written (%s)", self.report, error)
 
   def describe(self) -> str:
+    """The pairs, and what happens to unreadable ones."""
     return f"{self.source.describe()}, unreadable pairs skipped"
 
 
@@ -95,7 +97,7 @@ def report_skipped(source: Any, report: Path) -> None:
 
 
 def read_skipped(report: Path) -> dict[str, str]:
-  """Reasons by name of what all processes of a run skipped, first met first; empty without a report."""
+  """Reasons by name of what all processes of a run skipped, first met first."""
   try:
     lines = report.read_text(encoding="utf-8").splitlines()
   except FileNotFoundError:
@@ -111,9 +113,15 @@ def read_skipped(report: Path) -> dict[str, str]:
 
 
 def summary(report: Path, total: int, shown: int = 5) -> str:
-  """`"2 of 1203 pairs could not be read and were skipped: a, b (reasons: runs/x/skipped.jsonl)"`, or ""."""
+  """One line, "" if nothing was skipped.
+
+  `"2 of 1203 pairs could not be read and were skipped: a, b (reasons: runs/x/skipped.jsonl)"`.
+  """
   names = list(read_skipped(report))
   if not names:
     return ""
   listed = ", ".join(names[:shown]) + (", ..." if len(names) > shown else "")
-  return f"{len(names)} of {total} pairs could not be read and were skipped: {listed} (reasons: {report})"
+  return (
+    f"{len(names)} of {total} pairs could not be read and were skipped: "
+    f"{listed} (reasons: {report})"
+  )

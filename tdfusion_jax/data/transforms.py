@@ -4,10 +4,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tdfusion_jax.batch import Boxes, Sample
+from tdfusion_jax.batch import LUMA, Boxes, Sample
 
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-"""BT.601 full-range weights of R, G, B."""
+_LUMA = np.array(LUMA, np.float32)
 
 
 class Luminances(NamedTuple):
@@ -29,7 +28,7 @@ def luminance(image: np.ndarray) -> np.ndarray:
   """[H, W] or [H, W, 3] uint8 -> [H, W] float32 in [0, 1], BT.601 full-range Y."""
   if image.ndim == 3:
     # Sum of weights in float32 may exceed one by an ulp; white must stay 1.
-    return np.minimum(image.astype(np.float32) @ (LUMA / np.float32(255)), np.float32(1))
+    return np.minimum(image.astype(np.float32) @ (_LUMA / np.float32(255)), np.float32(1))
   return image.astype(np.float32) / np.float32(255)
 
 
@@ -57,7 +56,7 @@ def resize_bilinear(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def resize_nearest(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-  """[H, W] -> [h, w] labels, the pixel under each new pixel's centre (placed as in `resize_bilinear`)."""
+  """[H, W] -> [h, w] labels: the pixel under each new one's centre, as in `resize_bilinear`."""
   if labels.shape == tuple(size):
     return labels
   rows = ((np.arange(size[0]) + 0.5) * (labels.shape[0] / size[0])).astype(np.int64)
@@ -66,10 +65,13 @@ def resize_nearest(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def resize_target(target: Any, old: tuple[int, int], new: tuple[int, int]) -> Any:
-  """`Sample.target` after a resize: labels nearest, boxes' x scaled like the width, y like the height."""
+  """`Sample.target` after a resize from `old` to `new` (height, width).
+
+  Labels by nearest neighbour; boxes' x are scaled like the width, y like the height.
+  """
   if target is None:
     return None
-  if isinstance(target, tuple):  # `Boxes`, or the bare pair of a user's reader
+  if isinstance(target, Boxes):
     boxes, classes = target
     x, y = new[1] / old[1], new[0] / old[0]
     return Boxes(boxes * np.array([x, y, x, y], np.float32), classes)
@@ -79,7 +81,7 @@ def resize_target(target: Any, old: tuple[int, int], new: tuple[int, int]) -> An
 def flip_sample(sample: Sample) -> Sample:
   """The sample mirrored left to right, boxes included."""
   target = sample.target
-  if isinstance(target, tuple):
+  if isinstance(target, Boxes):
     boxes, classes = target
     width = np.float32(sample.ir.shape[1])
     boxes = np.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], axis=1)

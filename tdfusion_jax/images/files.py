@@ -95,8 +95,8 @@ class Pixels(NamedTuple):
 def read_image(path: str | Path, scale: Scale = LINEAR) -> np.ndarray:
   """[H, W, 1] or [H, W, 3] float32 in [0, 1] from a file.
 
-  Gray files stay gray, colour and palette become RGB, alpha is dropped. EXIF orientation is applied.
-  Of a file with several images the first is read.
+  Gray files stay gray, colour and palette become RGB, alpha is dropped. EXIF orientation is
+  applied. Of a file with several images the first is read.
 
   Args:
     path: 8 or 16 bits, or 32-bit whole or floating point numbers.

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tdfusion_jax.batch import IGNORE_LABEL, Sample
+from tdfusion_jax.batch import IGNORE_LABEL, Boxes, Sample
 from tdfusion_jax.data import SyntheticSource
 from tdfusion_jax.data.augment import augmented_view
 from tdfusion_jax.data.loader import StepOptions, StepSource
@@ -16,7 +16,7 @@ def lit(top, left, height, width, kind):
   ir = np.zeros((120, 160), np.uint8)
   ir[top : top + height, left : left + width] = 255
   if kind == "detection":
-    target = (
+    target = Boxes(
       np.array([[left, top, left + width, top + height]], np.float32),
       np.array([2], np.int32),
     )

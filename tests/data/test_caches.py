@@ -171,7 +171,10 @@ def test_changed_files_and_other_options_are_other_entries(root, tmp_path):
 
 
 def test_the_budget_is_never_exceeded_by_all_readers_together(root, tmp_path):
-  """Four copies, as four workers have them, read at once; each entry is a little over 40 * 56 * 4 bytes."""
+  """Four copies, as four workers have them, read at once.
+
+  Each entry is a little over 40 * 56 * 4 bytes.
+  """
   size = 10_000
   sources = [cached(root, tmp_path / "cache", 3 * size)[1] for _ in range(4)]
   plain = get_source("llvip", root=root)
@@ -208,6 +211,6 @@ def test_a_full_disk_stops_no_training(root, tmp_path, monkeypatch, caplog):
   def full(*_):
     raise OSError(28, "No space left on device")
 
-  monkeypatch.setattr(caches, "_write", full)
+  monkeypatch.setattr(caches, "atomic_write", full)
   assert_samples(get_source("llvip", root=root), cached(root, tmp_path / "cache")[1])
   assert caplog.text.count("No space left") == 1

@@ -1,4 +1,4 @@
-"""Hostile and damaged files: every reader names file and field, and a short run of the fuzzer finds nothing."""
+"""Hostile and damaged files: every reader names file and field; the fuzzer finds nothing."""
 
 import importlib.util
 import json
@@ -14,7 +14,8 @@ from tdfusion_jax.data import DatasetError
 from tdfusion_jax.data.images import read_gray, read_labels, read_visible
 from tdfusion_jax.data.labels.annotations import read_coco, read_split_file, read_voc, read_yolo
 
-LAUGHS = """<!DOCTYPE lolz [<!ENTITY lol "lol"><!ENTITY lol2 "&lol;&lol;&lol;"><!ENTITY lol3 "&lol2;&lol2;&lol2;">]>
+LAUGHS = """<!DOCTYPE lolz [<!ENTITY lol "lol"><!ENTITY lol2 "&lol;&lol;&lol;">
+<!ENTITY lol3 "&lol2;&lol2;&lol2;">]>
 <annotation><object><name>&lol3;</name></object></annotation>"""
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from helpers import assert_same, leaves
 
-from tdfusion_jax.batch import DetTarget, Sample, SegTarget
+from tdfusion_jax.batch import Boxes, DetTarget, Sample, SegTarget
 from tdfusion_jax.data import (
   DatasetError,
   StepOptions,
@@ -38,7 +38,7 @@ class Fake:
     ir = (10 * i + np.arange(height)[:, None] + np.zeros(width)).astype(np.uint8)
     target = self.target
     if target is None and self.kind == "detection":
-      target = (np.array([[1, 2, 5, 6]], np.float32), np.array([i % 2], np.int32))
+      target = Boxes(np.array([[1, 2, 5, 6]], np.float32), np.array([i % 2], np.int32))
     elif target is None and self.kind == "segmentation":
       target = np.full(self.size, i % 2, np.uint8)
     return Sample(self.names[i], ir, ir + 100, target)
@@ -178,6 +178,10 @@ WORKERS = """
 import numpy as np
 from tdfusion_jax.data import StepOptions, StepSource, get_source, make_dataset
 
+def total(views):
+  boxes = views.whole.target.boxes
+  return float(views.crop.ir.sum() + 3 * views.whole.vi.sum() + boxes.sum())
+
 def main():
   source = get_source("synthetic_det", size=(32, 40), count=6)
   options = StepOptions(
@@ -186,8 +190,8 @@ def main():
   steps = StepSource(source, options)
   for workers in (0, 2):
     rows = [
-      [float(v.crop.ir.sum() + 3 * v.whole.vi.sum() + v.whole.target.boxes.sum()) for v in b.values()]
-      for b in make_dataset(steps, start_step=1, num_workers=workers)
+      [total(views) for views in batch.values()]
+      for batch in make_dataset(steps, start_step=1, num_workers=workers)
     ]
     print(workers, rows)
 
@@ -283,7 +287,7 @@ def test_segmentation_targets():
 
 
 def test_label_errors():
-  many = (np.tile(np.array([[0, 0, 1, 1]], np.float32), (4, 1)), np.zeros(4, np.int32))
+  many = Boxes(np.tile(np.array([[0, 0, 1, 1]], np.float32), (4, 1)), np.zeros(4, np.int32))
   with pytest.raises(DatasetError, match=r"p\d: 4 boxes are more than data.max_boxes=3"):
     steps(Fake(target=many))[0]
   unlabelled = Fake(kind=None)

@@ -1,4 +1,4 @@
-"""Options of the readers: a wrong name or type ends in one line that names the data set and the option."""
+"""Options of readers are checked by name and type, before anything is read."""
 
 import pytest
 

@@ -113,7 +113,10 @@ def test_worker_processes_report_to_one_file(root, tmp_path):
 
 
 def test_a_training_ends_with_what_it_skipped(root, tmp_path, caplog):
-  """No step is taken: the first pair is read when the sizes are looked at, and an earlier part of the run met one."""
+  """No step is taken.
+
+  The first pair is read when the sizes are looked at, and an earlier part of the run met one.
+  """
   from tdfusion_jax.data.skipping import read_skipped
   from tdfusion_jax.train.loop import train
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tdfusion_jax.batch import Sample
+from tdfusion_jax.batch import Boxes, Sample
 from tdfusion_jax.data.transforms import (
   flip_sample,
   luminance,
@@ -53,14 +53,14 @@ def test_resize_nearest_and_targets():
   assert resize_nearest(labels, (2, 8)).tolist() == [[0, 0, 1, 1, 2, 2, 3, 3]] * 2
   boxes = np.array([[10, 20, 30, 40]], np.float32)
   # 100 high, 200 wide -> 50 high, 20 wide: x times 0.1, y times 0.5
-  scaled, _ = resize_target((boxes, np.array([0])), (100, 200), (50, 20))
+  scaled, _ = resize_target(Boxes(boxes, np.array([0])), (100, 200), (50, 20))
   np.testing.assert_allclose(scaled, [[1, 10, 3, 20]], rtol=1e-6)
 
 
 def test_flip():
   image = np.arange(96, dtype=np.uint8).reshape(8, 12)
   sample = Sample(
-    "s", image, image, (np.array([[1, 2, 5, 6]], np.float32), np.array([0], np.int32))
+    "s", image, image, Boxes(np.array([[1, 2, 5, 6]], np.float32), np.array([0], np.int32))
   )
   flipped = flip_sample(sample)
   np.testing.assert_array_equal(flipped.ir, sample.ir[:, ::-1])

@@ -5,13 +5,14 @@ and are kept as they are in the file, like in the paper's lists.
 
 The files are not trusted: XML entities are refused, sizes are limited, names cannot leave the
 folder, and a fault raises `DatasetError` naming file and field. A reader with an argument `report`
-calls it for each fault instead and leaves the faulty box out, so that a whole file can be looked
+calls it for each fault instead and drops the faulty box, so that a whole file can be looked
 through.
 """
 
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, NoReturn
 from xml.etree.ElementTree import Element, ParseError
@@ -23,7 +24,7 @@ from defusedxml.ElementTree import fromstring as parse_xml
 from tdfusion_jax.batch import Boxes
 from tdfusion_jax.data.fields import (
   MAX_COCO_BYTES,
-  UnknownClass,
+  UnknownClassError,
   class_index,
   read_bytes,
   read_text,
@@ -67,14 +68,17 @@ def make_annotation(
 
 
 def clip_boxes(found: Annotation, size: tuple[int, int], origin: Path) -> Boxes:
-  """The boxes (float32) cut at the image border; boxes without area inside the image are dropped and logged.
+  """The boxes (float32) cut at the image border; those without area inside it are dropped.
 
-  Raises `DatasetError` when the file was made for an image of another size.
+  What is dropped is logged.
+
+  Raises:
+    DatasetError: the file was made for an image of another size.
   """
   if found.size is not None and min(found.size) > 0 and tuple(found.size) != tuple(size):
     raise DatasetError(
-      f"{origin}: made for an image of {found.size[1]}x{found.size[0]}, but the image is {size[1]}x{size[0]}"
-      " (width x height); its boxes would be wrong"
+      f"{origin}: made for an image of {found.size[1]}x{found.size[0]}, "
+      f"but the image is {size[1]}x{size[0]} (width x height); its boxes would be wrong"
     )
   limit = np.array([size[1], size[0], size[1], size[0]], np.float32)
   boxes = np.clip(found.boxes.astype(np.float32), np.float32(0), limit)
@@ -90,7 +94,7 @@ def _try(
   """`read()`, or None after its fault was reported."""
   try:
     return read()
-  except UnknownClass as error:
+  except UnknownClassError as error:
     report("unknown-class", str(error))
   except DatasetError as error:
     report("bad-box", str(error))
@@ -127,7 +131,7 @@ def read_voc(path: Path, classes: Sequence[str], report: OnFault = stop) -> Anno
   def read(item: Element, number: int) -> tuple[list[float], int]:
     name = (item.findtext("name") or "").strip()
     if name.casefold() not in index:
-      raise UnknownClass(
+      raise UnknownClassError(
         f"{path}: object {number}: unknown class {short(name)}; known: {', '.join(classes)}"
       )
     sides = ("xmin", "ymin", "xmax", "ymax")
@@ -154,7 +158,17 @@ def _voc_size(root: Element, path: Path) -> tuple[int, int] | None:
 def read_yolo(
   path: Path, num_classes: int, size: tuple[int, int], report: OnFault = stop
 ) -> Annotation:
-  """One YOLO text file: `class cx cy w h` a line, in fractions of the image of `size` (height, width)."""
+  """One YOLO text file: `class cx cy w h` a line, in fractions of the image.
+
+  Args:
+    path: the file.
+    num_classes: above every class index.
+    size: (height, width) of the image.
+    report: called for each fault.
+
+  Raises:
+    DatasetError: see the module.
+  """
 
   def read(line: str, number: int) -> tuple[list[float], int]:
     fields = line.split()
@@ -181,24 +195,50 @@ def read_yolo(
 
 
 def read_coco(path: Path, report: OnFault = stop) -> tuple[dict[str, Annotation], tuple[str, ...]]:
-  """One COCO file: boxes by image stem, and the category names in order of their ids. Crowds are skipped."""
+  """One COCO file: boxes by image stem, and the category names in order of their ids.
+
+  Crowds are skipped.
+  """
   content = _read_json(path)
-  categories, images, annotations = (
-    _coco_list(content, k, path) for k in ("categories", "images", "annotations")
-  )
+  names = _coco_categories(_coco_list(content, "categories", path), path)
+  index = {key: i for i, key in enumerate(sorted(names))}
+  stems, sizes = _coco_images(_coco_list(content, "images", path), path)
+  rows: dict[int, list] = {key: [] for key in stems}
+  for i, item in enumerate(_coco_list(content, "annotations", path)):
+    if item.get("iscrowd"):
+      continue
+    where = f"annotations[{i}]"
+    image = _coco_id(item, "image_id", path, where)
+    if image not in rows:
+      report("bad-label", f"{path}: {where}.image_id {image} is not among the images")
+      continue
+    rows[image].append(_try(report, partial(_coco_box, item, index, path, where)))
+  found = {stem: _collect(rows[key], sizes[key]) for key, stem in stems.items()}
+  return found, tuple(names[key] for key in sorted(names))
+
+
+def _coco_categories(categories: list[Mapping], path: Path) -> dict[int, str]:
+  """Names by id."""
   names = {
-    _coco_id(c, "id", path, f"categories[{i}]"): c.get("name") for i, c in enumerate(categories)
+    _coco_id(category, "id", path, f"categories[{i}]"): category.get("name")
+    for i, category in enumerate(categories)
   }
-  if any(not isinstance(name, str) or not name.strip() for name in names.values()) or len(
-    names
-  ) != len(categories):
+  named = all(isinstance(name, str) and name.strip() for name in names.values())
+  if not named or len(names) != len(categories):
     raise DatasetError(f"{path}: every category needs an id of its own and a name")
   if not 0 < len(names) < 256 or len(set(names.values())) != len(names):
     raise DatasetError(
       f"{path}: 1 to 255 categories of different names are needed, got {len(names)}"
     )
-  index = {key: i for i, key in enumerate(sorted(names))}
-  stems, sizes = {}, {}
+  return {key: str(name) for key, name in names.items()}
+
+
+def _coco_images(
+  images: list[Mapping], path: Path
+) -> tuple[dict[int, str], dict[int, tuple[int, int] | None]]:
+  """(stems, sizes) by id."""
+  stems: dict[int, str] = {}
+  sizes: dict[int, tuple[int, int] | None] = {}
   for i, image in enumerate(images):
     key = _coco_id(image, "id", path, f"images[{i}]")
     if key in stems:
@@ -207,30 +247,22 @@ def read_coco(path: Path, report: OnFault = stop) -> tuple[dict[str, Annotation]
     sizes[key] = _coco_size(image, path, f"images[{i}]")
   if len(set(stems.values())) != len(stems):
     raise DatasetError(f"{path}: two images share a name")
-  rows: dict[int, list] = {key: [] for key in stems}
+  return stems, sizes
 
-  def read(item: Mapping, where: str) -> tuple[list[float], int]:
-    box = item.get("bbox")
-    if not isinstance(box, list) or len(box) != 4:
-      raise DatasetError(f"{path}: {where}.bbox is {short(box)}, not [x, y, width, height]")
-    x, y, w, h = (to_number(v, path, f"{where}.bbox") for v in box)
-    row = [x, y, x + w, y + h]
-    require_order(row, path, f"{where}.bbox")
-    category = _coco_id(item, "category_id", path, where)
-    if category not in index:
-      raise UnknownClass(f"{path}: {where}.category_id {category} is not among the categories")
-    return row, index[category]
 
-  for i, item in enumerate(annotations):
-    if item.get("iscrowd"):
-      continue
-    image = _coco_id(item, "image_id", path, f"annotations[{i}]")
-    if image not in rows:
-      report("bad-label", f"{path}: annotations[{i}].image_id {image} is not among the images")
-      continue
-    rows[image].append(_try(report, lambda item=item, i=i: read(item, f"annotations[{i}]")))
-  found = {stem: _collect(rows[key], sizes[key]) for key, stem in stems.items()}
-  return found, tuple(str(names[key]) for key in sorted(names))
+def _coco_box(
+  item: Mapping, index: Mapping[int, int], path: Path, where: str
+) -> tuple[list[float], int]:
+  box = item.get("bbox")
+  if not isinstance(box, list) or len(box) != 4:
+    raise DatasetError(f"{path}: {where}.bbox is {short(box)}, not [x, y, width, height]")
+  x, y, w, h = (to_number(value, path, f"{where}.bbox") for value in box)
+  row = [x, y, x + w, y + h]
+  require_order(row, path, f"{where}.bbox")
+  category = _coco_id(item, "category_id", path, where)
+  if category not in index:
+    raise UnknownClassError(f"{path}: {where}.category_id {category} is not among the categories")
+  return row, index[category]
 
 
 def _read_json(path: Path) -> Mapping:
@@ -280,7 +312,10 @@ def _coco_size(image: Mapping, path: Path, where: str) -> tuple[int, int] | None
 
 
 def read_split_file(path: Path, num_classes: int, report: OnFault = stop) -> dict[str, Annotation]:
-  """The paper's lists (`name x1,y1,x2,y2,class ...` a line, in pixels): boxes by stem, in file order."""
+  """The paper's lists: boxes by stem, in file order.
+
+  A line is `name x1,y1,x2,y2,class ...`, in pixels.
+  """
   found: dict[str, Annotation] = {}
 
   def read(item: str, number: int) -> tuple[list[float], int]:

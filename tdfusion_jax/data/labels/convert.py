@@ -23,6 +23,7 @@ from tdfusion_jax.data.labels.annotations import (
   read_yolo,
 )
 from tdfusion_jax.data.source import DatasetError
+from tdfusion_jax.files import write_text
 
 FORMS = ("voc", "yolo", "coco")
 
@@ -66,11 +67,8 @@ def convert(
   here, there = Path(source).expanduser(), Path(target).expanduser()
   if form == "coco" and there.suffix.lower() != ".json":
     raise DatasetError(f"{there}: COCO is one file; give it a name that ends with .json")
-  if (
-    there.is_file()
-    or (there.is_dir() and any(there.iterdir()))
-    or (form == "coco" and there.is_dir())
-  ):
+  filled = there.is_dir() and (form == "coco" or any(there.iterdir()))
+  if there.is_file() or filled:
     raise DatasetError(f"{there} exists; choose another place")
   labels = read_labels_of(here, images=images, classes=classes)
   _require_classes(labels.classes, here, form)
@@ -146,13 +144,14 @@ class _Sizes:
     if stem in self.pictures and self.of(stem, origin) != size:
       actual = self.of(stem, origin)
       raise DatasetError(
-        f"{origin}: made for an image of {size[1]}x{size[0]}, but {self.pictures[stem]} is {actual[1]}x{actual[0]}"
+        f"{origin}: made for an image of {size[1]}x{size[0]}, "
+        f"but {self.pictures[stem]} is {actual[1]}x{actual[0]}"
       )
     return _snapped(found._replace(size=size))
 
 
 def snap(value: float, digits: int, tolerance: float) -> float:
-  """The decimal of few digits that `value` was before it went through a division; else `value` itself."""
+  """The decimal of few digits that `value` was before a division; else `value` itself."""
   near = round(value, digits)
   return near if abs(near - value) <= tolerance else value
 
@@ -185,7 +184,8 @@ def _require_classes(names: Sequence[str], origin: Path, form: str) -> None:
   for name in names:
     if name != name.strip() or not name.isprintable() or not name:
       raise DatasetError(
-        f"{origin}: class name {name!r} has blanks at its ends, or characters that cannot be printed"
+        f"{origin}: class name {name!r} has blanks at its ends, "
+        "or characters that cannot be printed"
       )
   if len(set(names)) != len(names):
     raise DatasetError(f"{origin}: class names must be different, got {', '.join(names)}")
@@ -225,10 +225,8 @@ def _each(
 ) -> None:
   folder.mkdir(parents=True, exist_ok=True)
   for stem, found in labels.boxes.items():
-    (folder / f"{stem}{suffix}").write_text(text(stem, found), encoding="utf-8")
-  (folder / "classes.txt").write_text(
-    "".join(f"{name}\n" for name in labels.classes), encoding="utf-8"
-  )
+    write_text(folder / f"{stem}{suffix}", text(stem, found))
+  write_text(folder / "classes.txt", "".join(f"{name}\n" for name in labels.classes))
 
 
 def _size_of(found: Annotation) -> tuple[int, int]:
@@ -273,9 +271,8 @@ def _write_yolo(labels: Labels, folder: Path) -> None:
       lines.append(" ".join([str(index), *(_text(snap(value, 10, 1e-14)) for value in values)]))
     return "".join(f"{line}\n" for line in lines)
 
-  texts = {
-    stem: text(stem, found) for stem, found in labels.boxes.items()
-  }  # all, before anything is written
+  # All, before anything is written.
+  texts = {stem: text(stem, found) for stem, found in labels.boxes.items()}
   _each(labels, folder, ".txt", lambda stem, _: texts[stem])
 
 
@@ -295,9 +292,8 @@ def _write_coco(labels: Labels, path: Path) -> None:
       }
       annotations.append(annotation | {"area": _whole(box[2] * box[3]), "iscrowd": 0})
   categories = [{"id": i, "name": name} for i, name in enumerate(labels.classes, 1)]
-  path.parent.mkdir(parents=True, exist_ok=True)
   content = {"images": images, "annotations": annotations, "categories": categories}
-  path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+  write_text(path, json.dumps(content, indent=1) + "\n")
 
 
 def _whole(value: float | int) -> float | int:

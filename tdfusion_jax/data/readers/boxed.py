@@ -1,4 +1,4 @@
-"""Detection sets with one Pascal VOC file per image, optionally narrowed to one of the paper's lists."""
+"""Detection sets with a Pascal VOC file per image, all pairs or those of the paper's lists."""
 
 import logging
 from collections.abc import Iterable, Sequence
@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 class VocSource(PairedSource):
-  """Pairs with boxes from `PairFiles.label` (VOC) or, where a pair has no XML, from a split list."""
+  """Pairs with boxes from `PairFiles.label` (VOC) or, where there is no XML, from a split list."""
 
   def __init__(
     self,
@@ -28,6 +28,7 @@ class VocSource(PairedSource):
     self.list_path = list_path
 
   def read_target(self, pair: PairFiles, size: tuple[int, int]) -> Any:
+    """`Boxes`, or None for an unlabelled pair."""
     if pair.label is not None:
       return clip_boxes(read_voc(pair.label, self.classes), size, pair.label)
     if pair.name in self.listed:
@@ -38,8 +39,7 @@ class VocSource(PairedSource):
 def voc_source(
   title: str,
   layout: Layout,
-  images: tuple[dict[str, Path], dict[str, Path]],
-  labels: dict[str, Path],
+  files: tuple[dict[str, Path], dict[str, Path], dict[str, Path]],
   classes: tuple[str, ...],
   *,
   names: Sequence[str] | None = None,
@@ -51,27 +51,27 @@ def voc_source(
   Args:
     title: for `describe`.
     layout: for messages.
-    images: infrared and visible files by stem.
-    labels: XML files by stem.
+    files: infrared, visible and XML files by stem.
     classes: class names.
     names: the stems to use, in order; None for all.
     split_file: one of the paper's lists; replaces `names`, and supplies boxes where there is no
       XML.
-    labelled_only: leave out pairs without labels (they are unlabelled, not empty); an error if none
-      is left.
+    labelled_only: skip pairs without labels (they are unlabelled, not empty); an error if none is
+      left.
   """
+  infrared, visible, labels = files
   listed: dict[str, Annotation] = {}
   if split_file is not None:
     listed = read_split_file(Path(split_file), len(classes))
     names = list(listed)
-    missing = [name for name in names if name not in images[0]]
+    missing = [name for name in names if name not in infrared]
     if missing:
       raise DatasetError(
         f"{layout.title}: {len(missing)} of the {len(names)} images in {split_file} are not in "
-        f"{next(iter(images[0].values())).parent}: {shorten(missing)}"
+        f"{next(iter(infrared.values())).parent}: {shorten(missing)}"
       )
-  chosen = list(images[0]) if names is None else list(names)
-  pairs = [PairFiles(name, images[0][name], images[1][name], labels.get(name)) for name in chosen]
+  chosen = list(infrared) if names is None else list(names)
+  pairs = [PairFiles(name, infrared[name], visible[name], labels.get(name)) for name in chosen]
   if labelled_only:
     kept = [pair for pair in pairs if pair.label is not None or pair.name in listed]
     if not kept:

@@ -1,4 +1,4 @@
-"""The user's own pairs: `ir/` and `vi/` with equal names, and labels in any of four common forms."""
+"""The user's own pairs: `ir/` and `vi/` with equal names, labels in any of four common forms."""
 
 import logging
 from collections.abc import Sequence
@@ -38,6 +38,7 @@ class YoloSource(PairedSource):
   """Pairs with YOLO text files."""
 
   def read_target(self, pair: PairFiles, size: tuple[int, int]) -> Any:
+    """`Boxes`, or None for an unlabelled pair."""
     if pair.label is None:
       return None
     return clip_boxes(read_yolo(pair.label, len(self.classes), size), size, pair.label)
@@ -57,6 +58,7 @@ class CocoSource(PairedSource):
     self.found = {pair.name: found[pair.name] for pair in pairs if pair.label is not None}
 
   def read_target(self, pair: PairFiles, size: tuple[int, int]) -> Any:
+    """`Boxes`, or None for an unlabelled pair."""
     if pair.label is None:
       return None
     return clip_boxes(self.found[pair.name], size, Path(f"{pair.label} ({pair.name})"))
@@ -69,7 +71,7 @@ def folder(
   classes: Sequence[str] | None = None,
   labelled_only: bool = True,
 ) -> PairedSource:
-  """Pairs from `<root>/<split>/` if it exists, else from `<root>/` itself (then every split is the same).
+  """Pairs from `<root>/<split>/`, or where there is none from `<root>/` for every split.
 
   Without a `labels` folder the source is label-free (`kind` None). The form of the labels is
   recognised by their extension; a pair without its label file is unlabelled, while an empty text
@@ -79,7 +81,7 @@ def folder(
     root: the folder.
     split: a sub-folder's name.
     classes: class names; default: the lines of `labels/classes.txt`, or COCO's categories.
-    labelled_only: leave out unlabelled pairs where there are labels.
+    labelled_only: skip unlabelled pairs where there are labels.
   """
   base = require_root(root, LAYOUT)
   if (base / split).is_dir():
@@ -143,7 +145,7 @@ def _labelled(pairs: list[PairFiles], labels: Path) -> list[PairFiles]:
 
 
 def _recognise(labels: Path) -> tuple[str, dict[str, Path]]:
-  """The kind of label files in a folder ("image", ".txt", ".xml", ".json") and the files by stem."""
+  """The form of a folder's labels ("image", ".txt", ".xml", ".json") and the files by stem."""
   forms = {"image": EXTENSIONS, ".txt": (".txt",), ".xml": (".xml",), ".json": (".json",)}
   found = {}
   for form, extensions in forms.items():
@@ -166,7 +168,11 @@ def _recognise(labels: Path) -> tuple[str, dict[str, Path]]:
 
 
 def class_names(labels: Path, classes: Sequence[str] | None) -> tuple[str, ...]:
-  """`classes`, or the lines of `classes.txt` in a label folder; `DatasetError` unless they are 1 to 255 different."""
+  """`classes`, or the lines of `classes.txt` in a label folder.
+
+  Raises:
+    DatasetError: no names, or not 1 to 255 different ones.
+  """
   if classes is not None:
     names = tuple(classes)
   elif (labels / "classes.txt").is_file():
@@ -174,7 +180,8 @@ def class_names(labels: Path, classes: Sequence[str] | None) -> tuple[str, ...]:
     names = tuple(line.strip() for line in lines if line.strip())
   else:
     raise DatasetError(
-      f"{labels}: class names are needed: write classes.txt there (one a line) or give option classes"
+      f"{labels}: class names are needed: write classes.txt there (one a line) "
+      "or give option classes"
     )
   if not 0 < len(names) < 256 or len(set(names)) != len(names):
     found = f"{len(names)}: {shorten(names)}" if names else "none"

@@ -56,8 +56,7 @@ def llvip(
   return voc_source(
     f"LLVIP {split}",
     LAYOUT,
-    (infrared, visible),
-    labels,
+    (infrared, visible, labels),
     CLASSES,
     names=list(infrared)[::every],
     split_file=split_file,

@@ -1,4 +1,4 @@
-"""M3FD (Liu et al., TarDAL, CVPR 2022): streets by day and night, 768x1024, boxes of six classes."""
+"""M3FD (Liu et al., TarDAL, CVPR 2022): streets, day and night, 768x1024, boxes of six classes."""
 
 from pathlib import Path
 
@@ -54,8 +54,7 @@ def m3fd(
   return voc_source(
     f"M3FD {split}",
     LAYOUT,
-    (infrared, visible),
-    labels,
+    (infrared, visible, labels),
     CLASSES,
     names=names,
     split_file=split_file,

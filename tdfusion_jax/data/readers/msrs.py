@@ -1,4 +1,4 @@
-"""MSRS (Tang et al., PIAFusion, Information Fusion 2022): streets by day and night, 480x640, nine classes."""
+"""MSRS (Tang et al., PIAFusion, Information Fusion 2022): streets, 480x640, nine classes."""
 
 from pathlib import Path
 

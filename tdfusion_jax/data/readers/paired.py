@@ -1,4 +1,4 @@
-"""What all readers of folders share: finding partners, reading a pair, and telling what is missing."""
+"""What all readers of folders share: finding partners, reading a pair, naming what is missing."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -54,6 +54,7 @@ class PairedSource:
     return None
 
   def describe(self) -> str:
+    """Title, number of pairs, labels."""
     return describe_source(self.title, len(self), self.kind, self.classes)
 
 
@@ -71,6 +72,7 @@ class MaskSource(PairedSource):
     self.unlabelled = unlabelled
 
   def read_target(self, pair: PairFiles, size: tuple[int, int]) -> Any:
+    """Labels [H, W] uint8, or None for an unlabelled pair."""
     if pair.label is None:
       return None
     labels = read_labels(pair.label, len(self.classes), self.unlabelled)
@@ -114,9 +116,10 @@ def require_partners(left: dict[str, Path], right: dict[str, Path], layout: Layo
   for here, there in ((left, right), (right, left)):
     lonely = sorted(here.keys() - there.keys())
     if lonely:
-      folders = f"{next(iter(here.values())).parent} without a partner in {next(iter(there.values())).parent}"
+      folder, other = (next(iter(files.values())).parent for files in (here, there))
       raise DatasetError(
-        f"{layout.title} is incomplete: {len(lonely)} file(s) of {folders}: {shorten(lonely)}"
+        f"{layout.title} is incomplete: {len(lonely)} file(s) of {folder} "
+        f"without a partner in {other}: {shorten(lonely)}"
       )
 
 

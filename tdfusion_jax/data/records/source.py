@@ -1,4 +1,4 @@
-"""Prepared records (array_record files made by `tdfusion data build`) as a source, equal to the folder's.
+"""Records (array_record files made by `tdfusion data build`) as a source, equal to the folder's.
 
 Needs neither TensorFlow nor, until a record is read, tensorflow-datasets.
 """
@@ -20,8 +20,11 @@ VERSION = "1.0.0"
 ABOUT = "tdfusion"
 """Key of our part of a prepared data set's metadata."""
 OPENING = threading.Lock()
-"""tensorflow-datasets imports its parts on first use, under locks of its own: two threads that do so at once
-can wait for each other for ever."""
+"""Held while records are opened.
+
+tensorflow-datasets imports its parts on first use, under locks of its own: two threads that do so
+at once can wait for each other for ever.
+"""
 
 
 def plain_options(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -66,8 +69,8 @@ class RecordSource:
     about = read_about(data_dir, name)
     if about is None:
       raise DatasetError(
-        f"no records of {name!r} in {data_dir}; prepare them: tdfusion data build --dataset={name} --root=DIR "
-        f"--data_dir={data_dir}"
+        f"no records of {name!r} in {data_dir}; prepare them: "
+        f"tdfusion data build --dataset={name} --root=DIR --data_dir={data_dir}"
       )
     self.folder = Path(data_dir).expanduser() / name / VERSION
     names: dict[str, list[str]] = about["names"]
@@ -143,6 +146,7 @@ class RecordSource:
     return Boxes(boxes, np.asarray(objects["label"], np.int32).reshape(-1))
 
   def describe(self) -> str:
+    """Folder, split, number of pairs, labels."""
     return describe_source(
       f"records {self.folder} {self.split}", len(self), self.kind, self.classes
     )

@@ -144,7 +144,7 @@ def _splits_of(name: str, root: Path | None) -> list[str]:
 
 
 def _files_digest(source: Source) -> str:
-  """Tells whether records were made from these files: names, sizes of the images, contents of the labels."""
+  """Equal for equal files: names, sizes of the images, contents of the labels."""
   digest = hashlib.sha256()
   labels: dict[Path, str] = {}  # one COCO file belongs to every pair
   for name, ir, vi, label in getattr(source, "pairs", ()):
@@ -300,7 +300,7 @@ def build(
 def _sources(
   name: str, root: Path | None, options: Options, splits: Sequence[str] | None
 ) -> dict[str, Source]:
-  """The source of every split that is wanted: what does not fit is found before anything is written."""
+  """The source of every split to prepare: faults are found before anything is written."""
   wanted = list(splits or _splits_of(name, root))
   if name == "folder" and root is not None and (root / "ir").is_dir() and wanted != ["train"]:
     raise DatasetError(
@@ -320,13 +320,17 @@ def _sources(
   for split, source in sources.items():
     if (source.kind, source.classes) != (first.kind, first.classes):
       raise DatasetError(
-        f"{root}: split {split!r} holds {source.kind or 'no labels'} ({', '.join(source.classes)}), but "
-        f"{wanted[0]!r} {first.kind or 'no labels'} ({', '.join(first.classes)}); build them in places of their own"
+        f"{root}: split {split!r} holds {_labels_of(source)}, but {wanted[0]!r} "
+        f"{_labels_of(first)}; build them in places of their own"
       )
     for stem in source.names:
       if stem != stem.encode("utf-8", "replace").decode():
         raise DatasetError(f"{root}: the file name {stem!r} is not UTF-8; rename it")
   return sources
+
+
+def _labels_of(source: Source) -> str:
+  return f"{source.kind or 'no labels'} ({', '.join(source.classes)})"
 
 
 def _require_same(
@@ -341,6 +345,6 @@ def _require_same(
   for split, digest in made.get("files", {}).items():
     if digest != _files_digest(sources[split]):
       raise DatasetError(
-        f"{folder}: its split {split!r} was built from other files; remove the records, to build them anew, or use "
-        "another data_dir"
+        f"{folder}: its split {split!r} was built from other files; remove the records, "
+        "to build them anew, or use another data_dir"
       )

@@ -1,4 +1,4 @@
-"""A procedural street world in two modalities, for tests, demonstrations and runs without any download.
+"""A procedural street world in two modalities, for tests and runs without any download.
 
 Some things show in the infrared only (people in the dark, heating pipes), some in visible light
 only (signs, lane marks: the temperature of their surroundings), some in both (cars with hot engines
@@ -54,7 +54,8 @@ class SyntheticSource:
       raise DatasetError(f"synthetic scenes need (height, width) of at least 32, got {tuple(size)}")
     if not 0 <= night <= 1 or noise < 0 or seed < 0 or (count is not None and count < 1):
       raise DatasetError(
-        f"synthetic: need 0 <= night <= 1, noise >= 0, seed >= 0, count >= 1; got {night}, {noise}, {seed}, {count}"
+        "synthetic: need 0 <= night <= 1, noise >= 0, seed >= 0, count >= 1; "
+        f"got {night}, {noise}, {seed}, {count}"
       )
     count = {"train": 200}.get(split, 50) if count is None else count
     self.kind: Kind | None = kind
@@ -90,6 +91,7 @@ class SyntheticSource:
     return Sample(self.names[checked_index(index, len(self))], scene["ir"], scene["vi"], target)
 
   def describe(self) -> str:
+    """Split, size, seed, number of pairs, labels."""
     title = f"synthetic streets {self.split} ({self.size[0]}x{self.size[1]}, seed {self.seed})"
     return describe_source(title, len(self), self.kind, self.classes)
 

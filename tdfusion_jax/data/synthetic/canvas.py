@@ -1,4 +1,4 @@
-"""Painting shapes into a visible and an infrared image at once, with anti-aliased edges and instance ids."""
+"""Painting shapes into a visible and an infrared image at once, with anti-aliased edges."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -110,7 +110,7 @@ class Canvas:
     heat: float | np.ndarray | None = None,
     opacity: float = 1.0,
   ) -> None:
-    """Covers a patch with a colour (RGB or [h, w, 3]) in the visible and a heat in the infrared image."""
+    """Covers a patch with a colour (RGB or [h, w, 3]) and a heat."""
     if patch is None:
       return
     where, alpha = patch
@@ -133,7 +133,7 @@ class Canvas:
       self.ir[patch.where] += np.float32(heat) * patch.alpha
 
   def hide(self, patch: Patch | None) -> None:
-    """Sets the infrared image back to the backdrop: what has the temperature of its surroundings."""
+    """Sets the infrared image back to the backdrop: nothing warmer than its surroundings."""
     if patch is not None:
       target = self.ir[patch.where]
       target += (self.backdrop[patch.where] - target) * patch.alpha

@@ -1,6 +1,7 @@
 """People, cars, signs, trees and lamps: how each looks in visible light and in the infrared."""
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -33,12 +34,23 @@ PAINTS = np.array(
 LAMP_LIGHT = np.array([1.0, 0.82, 0.5])
 
 
+class Spot(NamedTuple):
+  """Where an object stands in the image."""
+
+  x: float
+  y: float
+  """Its foot point, in pixels."""
+  unit: float
+  """Pixels that one of the object's own units takes: a metre, its height or its width."""
+  light: np.ndarray
+  """RGB light there."""
+
+  def at(self, right: float | int, up: float | int) -> Point:
+    """The pixel at (right, up) of the foot point, in the object's units."""
+    return self.x + right * self.unit, self.y - up * self.unit
+
+
 Placer = Callable[[float, float], Point]
-
-
-def _placer(x: float, y: float, unit: float) -> Placer:
-  """Object coordinates (right, up) in units of `unit` pixels from the foot point (x, y) -> pixels."""
-  return lambda u, v: (x + u * unit, y - v * unit)
 
 
 def _ellipse(centre: Point, rx: float, ry: float) -> Ellipse:
@@ -85,15 +97,22 @@ def draw_person(
   canvas: Canvas,
   number: int,
   rng: np.random.Generator,
-  x: float,
-  y: float,
-  height: float,
-  light: np.ndarray,
+  spot: Spot,
   hidden: bool,
   shadow: bool,
 ) -> None:
-  """A walking person, feet at (x, y). `hidden`: nearly the brightness of what is behind (unlit at night)."""
-  parts = _body(_placer(x, y, height), rng, height)
+  """A walking person.
+
+  Args:
+    canvas: to draw on.
+    number: the object's.
+    rng: draws pose, clothes and warmth.
+    spot: in units of the person's height.
+    hidden: nearly the brightness of what is behind (unlit at night).
+    shadow: by day.
+  """
+  x, y, height, light = spot
+  parts = _body(spot.at, rng, height)
   top, trousers = CLOTHES[rng.integers(len(CLOTHES), size=2)]
   warmth = rng.uniform(0.74, 0.9)
   whole = canvas.patch(*(shape for shapes in parts.values() for shape in shapes))
@@ -117,15 +136,21 @@ def draw_car(
   canvas: Canvas,
   number: int,
   rng: np.random.Generator,
-  x: float,
-  y: float,
-  width: float,
-  light: np.ndarray,
+  spot: Spot,
   front: bool,
   night: bool,
 ) -> None:
-  """A car, `width` pixels wide, from the front (headlights, hot bonnet) or behind (tail lights, exhaust)."""
-  at = _placer(x, y, width)
+  """A car.
+
+  Args:
+    canvas: to draw on.
+    number: the object's.
+    rng: draws its paint, and whether the engine runs.
+    spot: in units of the car's width.
+    front: seen from the front (headlights, hot bonnet), or from behind (tail lights, exhaust).
+    night: lamps shine.
+  """
+  (x, y, width, light), at = spot, spot.at
   paint, running = PAINTS[rng.integers(len(PAINTS))], rng.random() < 0.85
   body = Polygon(
     [
@@ -175,19 +200,18 @@ def draw_car(
       np.full(3, 0.42) * light,
       0.2,
     )
-  _car_details(canvas, at, width, light, front, night, running)
+  _car_details(canvas, spot, front, night, running)
   canvas.own(whole, number)
 
 
 def _car_details(
   canvas: Canvas,
-  at: Placer,
-  width: float,
-  light: np.ndarray,
+  spot: Spot,
   front: bool,
   night: bool,
   running: bool,
 ) -> None:
+  (_, _, width, light), at = spot, spot.at
   lamps = canvas.patch(
     *(_ellipse(at(s * 0.385, 0.365), 0.085 * width, 0.05 * width) for s in (-1, 1))
   )
@@ -221,17 +245,35 @@ def draw_sign(
   canvas: Canvas,
   number: int,
   rng: np.random.Generator,
-  x: float,
-  y: float,
-  unit: float,
-  light: np.ndarray,
+  spot: Spot,
 ) -> None:
-  """A traffic sign, `unit` pixels a metre: reflecting foil in visible light, no contrast in the infrared."""
-  at = _placer(x, y, unit)
+  """A traffic sign: reflecting foil in visible light, no contrast in the infrared.
+
+  Args:
+    canvas: to draw on.
+    number: the object's.
+    rng: draws its kind and size.
+    spot: in metres.
+  """
+  light, at = spot.light, spot.at
   pole = canvas.patch(Polygon([at(-0.04, 0), at(0.04, 0), at(0.04, 2.3), at(-0.04, 2.3)]))
   canvas.paint(pole, np.full(3, 0.45) * light)
   canvas.hide(pole)
   kind, radius = int(rng.integers(4)), rng.uniform(0.46, 0.56)
+  plate, layers = _sign_face(kind, radius, spot)
+  patch = canvas.patch(plate)
+  canvas.extinguish(patch)
+  for shape, colour in layers:
+    canvas.paint(canvas.patch(shape), colour)
+  canvas.hide(patch)
+  canvas.own(patch, number)
+
+
+def _sign_face(
+  kind: int, radius: float, spot: Spot
+) -> tuple[Shape, list[tuple[Shape, np.ndarray]]]:
+  """(outline, shapes and colours from the back) of one of four kinds, `radius` in metres."""
+  (_, _, unit, light), at = spot, spot.at
   bright = np.maximum(light, 0.55)
   white, red, blue, black = (
     np.array(c) * bright
@@ -272,25 +314,24 @@ def draw_sign(
   else:  # stop
     plate, layers = rim(8, 0.5, 1.08), [(rim(8, 0.5, 1.08), white), (rim(8, 0.5, 0.98), red)]
     layers += [(Limb([at(-0.26, 2.35), at(0.26, 2.35)], 0.16 * unit), white)]
-  patch = canvas.patch(plate)
-  canvas.extinguish(patch)
-  for shape, colour in layers:
-    canvas.paint(canvas.patch(shape), colour)
-  canvas.hide(patch)
-  canvas.own(patch, number)
+  return plate, layers
 
 
 def draw_tree(
   canvas: Canvas,
   rng: np.random.Generator,
-  x: float,
-  y: float,
-  unit: float,
-  light: np.ndarray,
+  spot: Spot,
   heat: float,
 ) -> None:
-  """A leafy tree, `unit` pixels a metre: rich texture in visible light, a cool mottled blob in infrared."""
-  at = _placer(x, y, unit)
+  """A leafy tree: rich texture in visible light, a cool mottled blob in infrared.
+
+  Args:
+    canvas: to draw on.
+    rng: draws its shape and colour.
+    spot: in metres.
+    heat: of the leaves.
+  """
+  (_, _, unit, light), at = spot, spot.at
   tall, spread = rng.uniform(3.6, 5.2), rng.uniform(1.1, 1.6)
   trunk = [Polygon([at(-0.16, 0), at(0.16, 0), at(0.1, tall * 0.65), at(-0.1, tall * 0.65)])]
   canvas.paint(canvas.patch(*trunk), np.array([0.3, 0.22, 0.15]) * light, heat + 0.06)
@@ -319,11 +360,16 @@ def draw_tree(
     canvas.extinguish(patch)
 
 
-def draw_lamp(
-  canvas: Canvas, x: float, y: float, unit: float, light: np.ndarray, night: bool, inward: float
-) -> None:
-  """A street lamp, `unit` pixels a metre, its arm towards the road (`inward` -1 or 1)."""
-  at = _placer(x, y, unit)
+def draw_lamp(canvas: Canvas, spot: Spot, night: bool, inward: float) -> None:
+  """A street lamp.
+
+  Args:
+    canvas: to draw on.
+    spot: in metres.
+    night: it shines.
+    inward: -1 or 1, the direction of the road, where its arm goes.
+  """
+  (_, _, unit, light), at = spot, spot.at
   pole = canvas.patch(
     Polygon([at(-0.07, 0), at(0.07, 0), at(0.045, 5.4), at(-0.045, 5.4)]),
     Limb([at(0, 5.38), at(inward * 1.1, 5.55)], 0.09 * unit),

@@ -7,6 +7,7 @@ from PIL import Image, ImageFilter
 
 from tdfusion_jax.data.synthetic.canvas import Canvas, smooth_noise
 from tdfusion_jax.data.synthetic.objects import (
+  Spot,
   draw_car,
   draw_lamp,
   draw_person,
@@ -134,29 +135,37 @@ def _draw_all(
   trees = [
     (s * rng.uniform(PAVEMENT, PAVEMENT + 1.5), rng.uniform(9, 30)) for s in rng.choice([-1, 1], 4)
   ]
+  # The deepest first.
   queue = [(thing.depth, "thing", i) for i, thing in enumerate(things)]
-  queue += [(z, "lamp", i) for i, (_, z) in enumerate(posts)] + [
-    (z, "tree", i) for i, (_, z) in enumerate(trees)
-  ]
+  queue += [(z, "lamp", i) for i, (_, z) in enumerate(posts)]
+  queue += [(z, "tree", i) for i, (_, z) in enumerate(trees)]
+  places = {
+    "thing": [thing.x for thing in things],
+    "lamp": [x for x, _ in posts],
+    "tree": [x for x, _ in trees],
+  }
   for depth, what, i in sorted(queue, reverse=True):
-    x = {
-      "thing": lambda i: things[i].x,
-      "lamp": lambda i: posts[i][0],
-      "tree": lambda i: trees[i][0],
-    }[what](i)
+    x = places[what][i]
     column, row = view.project(x, 0.0, depth)
-    unit, light = view.height / depth, street.light(np.float64(x), depth)
+    spot = Spot(column, row, view.height / depth, street.light(np.float64(x), depth))
     if what == "tree":
-      draw_tree(canvas, rng, column, row, unit, light, 0.25 if night else 0.3)
+      draw_tree(canvas, rng, spot, 0.25 if night else 0.3)
     elif what == "lamp":
-      draw_lamp(canvas, column, row, unit, light, night, -np.sign(x))
-    elif things[i].kind == PERSON:
-      tall = rng.uniform(1.6, 1.9) * unit
-      draw_person(canvas, i, rng, column, row, tall, light, things[i].hidden, not night)
-    elif things[i].kind == CAR:
-      draw_car(canvas, i, rng, column, row, 1.85 * unit, light, things[i].front, night)
+      draw_lamp(canvas, spot, night, -np.sign(x))
     else:
-      draw_sign(canvas, i, rng, column, row, unit, light)
+      _draw_thing(canvas, i, rng, spot, things[i], night)
+
+
+def _draw_thing(
+  canvas: Canvas, number: int, rng: np.random.Generator, spot: Spot, thing: Thing, night: bool
+) -> None:
+  if thing.kind == PERSON:
+    tall = rng.uniform(1.6, 1.9) * spot.unit
+    draw_person(canvas, number, rng, spot._replace(unit=tall), thing.hidden, not night)
+  elif thing.kind == CAR:
+    draw_car(canvas, number, rng, spot._replace(unit=1.85 * spot.unit), thing.front, night)
+  else:
+    draw_sign(canvas, number, rng, spot)
 
 
 def _describe(

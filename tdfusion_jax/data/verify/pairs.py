@@ -88,6 +88,25 @@ def verify(
   return Verification(shape, pairs, findings, manifests | lists)
 
 
+def parse_lists(items: Iterable[str]) -> dict[str, Path]:
+  """List files by split from `SPLIT=FILE`.
+
+  Raises:
+    DatasetError: an item of another form, or two of one split.
+  """
+  lists: dict[str, Path] = {}
+  for item in items:
+    split, separator, file = item.partition("=")
+    if not separator:
+      raise DatasetError(
+        f"--split_file={item}: SPLIT=FILE is needed, such as train=lists/train.txt"
+      )
+    if split in lists:
+      raise DatasetError(f"--split_file={item}: split {split!r} has a list already, {lists[split]}")
+    lists[split] = Path(file).expanduser()
+  return lists
+
+
 def _list(
   folder: Path, extensions: tuple[str, ...], split: str
 ) -> tuple[dict[str, Path], list[Finding]]:

@@ -149,6 +149,21 @@ _STYLE = (
 )
 
 
+def page_path(file: str) -> Path:
+  """Where the page goes; refused before the reading, which may take long.
+
+  Raises:
+    DatasetError: it is a folder.
+  """
+  page = Path(file).expanduser()
+  if page.is_dir():
+    raise DatasetError(
+      f"--html={file}: this is a folder; give a file, such as {page / 'verify.html'}"
+    )
+  page.parent.mkdir(parents=True, exist_ok=True)
+  return page
+
+
 def write_page(
   path: Path, report: Verification, *, thumbnails: int = 48, fix_hints: bool = False
 ) -> None:

@@ -1,4 +1,4 @@
-"""`tdfusion data convert`: there and back again gives the same numbers; what cannot be converted is named."""
+"""`tdfusion data convert`: there and back gives the same numbers; what cannot go is named."""
 
 import itertools
 import json
@@ -38,7 +38,10 @@ def rows(labels):
 
 @pytest.mark.parametrize("way", list(itertools.permutations(["voc", "yolo", "coco"])))
 def test_round_trips_lose_nothing(tmp_path, images, way):
-  """The numbers are drawn here as whole pixels and hundredths of pixels; each form must hand them back exactly."""
+  """The numbers are drawn here as whole pixels and hundredths of pixels.
+
+  Each form must hand them back exactly.
+  """
   rng = np.random.default_rng(0)
   annotations, pictures = [], []
   for number, (name, (height, width)) in enumerate(SIZES.items()):

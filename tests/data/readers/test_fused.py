@@ -65,7 +65,7 @@ def test_what_is_missing_is_named(world, tmp_path):
 
 
 def told(index):
-  """A scene whose infrared image is its own truth: 255 where w_a is 1, 0 where it is 0, 128 elsewhere."""
+  """A scene whose infrared image is its truth: 255 where w_a is 1, 0 where it is 0, else 128."""
   rng = np.random.default_rng(index)
   draw = rng.integers(3, size=(40, 56))
   return {"ir_only": draw == 0, "vi_only": draw == 1}

@@ -33,7 +33,9 @@ class Own:
     return "two pairs"
 
 
-def reader(root, split="train", level: int = 7, *, more: "Nowhere" = None, many: list[int] = ()) -> Source:
+def reader(
+  root, split="train", level: int = 7, *, more: "Nowhere" = None, many: list[int] = ()
+) -> Source:
   return Own(root, split, level)
 
 

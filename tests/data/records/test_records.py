@@ -26,7 +26,10 @@ ROOT = str(Path(__file__).resolve().parents[3])
 
 @pytest.fixture
 def boxed(tmp_path):
-  """LLVIP's layout with all that is awkward: gray visible, JPEG, coloured infrared, empty and missing labels."""
+  """LLVIP's layout with all that is awkward.
+
+  Gray visible, JPEG, coloured infrared, empty and missing labels.
+  """
   root = tmp_path / "llvip"
   for i, name in enumerate("abcdef"):
     split = "test" if name in "ef" else "train"
