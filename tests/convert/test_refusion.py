@@ -43,7 +43,8 @@ def pair(tmp_path):
       pytest.skip(f"no image of {name}")
     (tmp_path / kind).mkdir()
     shutil.copy(found[0], tmp_path / kind)
-  return name, np.load(golden)
+  with np.load(golden) as arrays:
+    return name, dict(arrays)
 
 
 @pytest.mark.slow  # compiles F for a whole image
