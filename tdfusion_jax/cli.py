@@ -6,12 +6,14 @@ Nothing heavy is imported before a verb is known, so that `tdfusion --help` answ
 import argparse
 import importlib
 import os
+import signal
 import subprocess
 import sys
 from typing import Any
 
+from tdfusion_jax import stopping
 from tdfusion_jax.commands import VERBS
-from tdfusion_jax.files import UsageError
+from tdfusion_jax.files import UsageError, in_words
 
 _TRAIN_EXAMPLE = (
   "example: tdfusion train --config=configs/synthetic_det.py:runlocal --workdir=runs/first"
@@ -25,28 +27,40 @@ def main(argv: list[str] | None = None) -> int:
     argv: what stands behind `tdfusion`; None is the command line.
 
   Returns:
-    0; 1 if some files failed; 2 for an error, reported in one line; 130 after Ctrl-C; 141 if
-    whoever reads the output, such as `head`, has seen enough.
+    0; 1 if some files failed; 2 for an error, reported in one line; 128 + the signal's number after
+    Ctrl-C, SIGTERM or SIGUSR1; 141 if whoever reads the output, such as `head`, has seen enough.
   """
+  _need_outputs()
   arguments = list(sys.argv[1:] if argv is None else argv)
   if arguments[:1] == ["train"] and not {"-h", "--help"} & set(arguments):
     return _train(arguments[1:])
   module, options = _parse(arguments)
   try:
-    status = module.run(options)
-    sys.stdout.flush()
+    with stopping.at_once():
+      status = module.run(options)
+      sys.stdout.flush()
     return status
   except BrokenPipeError:
     # Python would write what is left to the closed pipe as it ends, and report that.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 141
-  except (UsageError, OSError) as error:
+  except UsageError as error:
     print(f"error: {error}", file=sys.stderr)
     return 2
-  except KeyboardInterrupt:
+  except OSError as error:
+    print(f"error: {in_words(error)}", file=sys.stderr)
+    return 2
+  except KeyboardInterrupt as error:
     advice = getattr(module, "INTERRUPTED", "")
     print("interrupted" + (f"; {advice}" if advice else ""), file=sys.stderr)
-    return 130
+    return stopping.status(error)
+
+
+def _need_outputs() -> None:
+  """Gives a process that was started without standard output or error somewhere to write."""
+  for name in ("stdout", "stderr"):
+    if getattr(sys, name) is None:  # closed by whoever started it, as by `>&-`
+      setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - as long as the process
 
 
 def _parse(arguments: list[str]) -> tuple[Any, argparse.Namespace]:
@@ -86,9 +100,13 @@ def _train(arguments: list[str]) -> int:
   with subprocess.Popen([sys.executable, "-m", "tdfusion_jax.main", *arguments]) as training:
     while True:
       try:
-        return training.wait()
-      except KeyboardInterrupt:
-        continue  # Ctrl-C reaches the training too, which saves its state before it ends
+        with stopping.at_once():
+          return training.wait()
+      except stopping.Stopped as stopped:
+        # Ctrl-C reaches the training by way of the terminal; what a scheduler sends does not.
+        # Either way it saves its state before it ends.
+        if stopped.number != signal.SIGINT:
+          training.send_signal(stopped.number)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The command's exits and messages; what fusing itself does is in test_fuse.py."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -174,3 +175,49 @@ def test_a_pytorch_file_in_place_of_weights(tmp_path, capsys):
   (tmp_path / "f.pth").write_bytes(b"PK" + bytes(100))
   assert cli.main(["fuse", "--ir=a", "--vi=b", "--out=c", f"--weights={tmp_path}/f.pth"]) == 2
   assert "is a PyTorch file; `tdfusion convert" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_verb_that_a_scheduler_ends_says_so_and_how_to_go_on(
+  folders, capsys, monkeypatch, number
+):
+  monkeypatch.setattr(fuse_command, "fuse_folder", lambda *_, **__: signal.raise_signal(number))
+  assert fuse(folders) == 128 + number
+  said = capsys.readouterr().err
+  assert "interrupted" in said and "--skip-existing" in said
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends a signal")
+def test_what_a_scheduler_sends_is_handed_on_to_the_training(tmp_path):
+  training = tmp_path / "python"
+  training.write_text(
+    f"#!{sys.executable}\nimport signal, sys, time\n"
+    "signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\n"
+    "print('ready', flush=True)\ntime.sleep(60)\n"
+  )
+  training.chmod(0o755)
+  command = f"import sys; from tdfusion_jax import cli; sys.executable = {str(training)!r}; "
+  command += "sys.exit(cli.main(['train', '--config=x']))"
+  with subprocess.Popen(
+    [sys.executable, "-c", command], stdout=subprocess.PIPE, text=True
+  ) as process:
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 143
+
+
+@pytest.mark.skipif(os.name != "posix", reason="closes standard output by the shell")
+def test_a_closed_standard_output_is_no_error():
+  command = f"{sys.executable} -m tdfusion_jax.cli convert --inspect {fusers.shipped_weights()} >&-"
+  done = subprocess.run(command, shell=True, stderr=subprocess.PIPE, text=True, check=False)
+  assert done.returncode == 0 and not done.stderr
+
+
+def test_an_error_of_the_system_names_the_file_and_the_remedy(folders, capsys, monkeypatch):
+  def full(*_, **__):
+    raise OSError(errno.ENOSPC, "No space left on device", "out/a.png")
+
+  monkeypatch.setattr(fuse_command, "fuse_folder", full)
+  assert fuse(folders) == 2
+  line = capsys.readouterr().err
+  assert line.startswith("error: out/a.png: No space left on device. Make room")

@@ -43,7 +43,7 @@ class Count(NamedTuple):
 
 def main(argv: list[str] | None = None) -> int:
   """Runs the command line; 1 if a run was not what it has to be."""
-  parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+  parser = argparse.ArgumentParser(description="Kills trainings at random moments and compares.")
   parser.add_argument("--kills", type=int, default=100, help="SIGKILLs (default 100)")
   parser.add_argument("--terms", type=int, default=20, help="SIGTERMs (default 20)")
   parser.add_argument("--seed", type=int, default=0, help="of the moments (default 0)")

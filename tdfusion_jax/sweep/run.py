@@ -6,6 +6,7 @@ import json
 import logging
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 import time
@@ -238,9 +239,12 @@ def _run_all(
       except Exception as error:  # one run's failure is not the others'
         result = error
       yield running[future], result
-  except BaseException:
+  except BaseException as error:
     stop.set()
-    # Ctrl-C in a terminal has reached the runs too, and they save.
+    # Ctrl-C has reached the runs too, by way of the terminal; what a scheduler sends has not. They
+    # save and end. A second signal, after a while, does not wait for that.
+    if getattr(error, "number", signal.SIGINT) != signal.SIGINT:
+      _end_children()
     enough = threading.Timer(_SAVING, _end_children)
     enough.start()
     pool.shutdown(cancel_futures=True)
