@@ -115,7 +115,7 @@ def read_pixels(path: str | Path, scale: Scale = LINEAR) -> Pixels:
 
 
 def open_image(
-  path: str | Path, content: bytes | None = None, formats: Sequence[str] | None = None
+  path: str | Path, content: bytes | None = None, formats: tuple[str, ...] | None = None
 ) -> Image.Image:
   """The image, not yet decoded; the size that it claims is within `MAX_PIXELS` and `MAX_SIDE`.
 
@@ -148,7 +148,7 @@ def decode(
   path: str | Path,
   convert: Callable[[Image.Image], _T],
   content: bytes | None = None,
-  formats: Sequence[str] | None = None,
+  formats: tuple[str, ...] | None = None,
 ) -> _T:
   """`convert(image)` of the opened image; every failure is an `ImageError` that names the file.
 

@@ -200,11 +200,14 @@ def read_coco(path: Path, report: OnFault = stop) -> tuple[dict[str, Annotation]
   Crowds are skipped.
   """
   content = _read_json(path)
-  names = _coco_categories(_coco_list(content, "categories", path), path)
+  categories = _coco_list(content, "categories", path)
+  images = _coco_list(content, "images", path)
+  annotations = _coco_list(content, "annotations", path)
+  names = _coco_categories(categories, path)
   index = {key: i for i, key in enumerate(sorted(names))}
-  stems, sizes = _coco_images(_coco_list(content, "images", path), path)
+  stems, sizes = _coco_images(images, path)
   rows: dict[int, list] = {key: [] for key in stems}
-  for i, item in enumerate(_coco_list(content, "annotations", path)):
+  for i, item in enumerate(annotations):
     if item.get("iscrowd"):
       continue
     where = f"annotations[{i}]"

@@ -271,7 +271,7 @@ def draw_sign(
 
 def _sign_face(
   kind: int, radius: float, spot: Spot
-) -> tuple[Shape, list[tuple[Shape, np.ndarray]]]:
+) -> tuple[Shape, Sequence[tuple[Shape, np.ndarray]]]:
   """(outline, shapes and colours from the back) of one of four kinds, `radius` in metres."""
   (_, _, unit, light), at = spot, spot.at
   bright = np.maximum(light, 0.55)
