@@ -278,6 +278,7 @@ def tested_markdown() -> str:
     "",
     *_listed("Put behind a command", "One arm and one seed stand for all", extra),
     *_listed("Not run", "Each with its reason", tables["NOT_RUN"]),
+    *_listed("Run where a package is installed", "Each with the package", tables["NEEDS"]),
     "Lines that install something are not run either. The extras that they name must be in "
     "`pyproject.toml`: " + ", ".join(f"`{start}`" for start in tables["INSTALLING"]) + ".",
   ]

@@ -1,5 +1,6 @@
 """Runs the commands and the Python of the manual where all that they name lies ready."""
 
+import importlib.util
 import runpy
 import shlex
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 from absl import flags
 from docs.blocks import ROOT, Command
-from docs.substitutions import ARGUMENTS, INSTALLING, MADE, NOT_RUN, RUNS, SMALLER
+from docs.substitutions import ARGUMENTS, INSTALLING, MADE, NEEDS, NOT_RUN, RUNS, SMALLER
 from ml_collections import config_flags
 
 import tdfusion_jax.train
@@ -52,6 +53,10 @@ def run(command: Command, patch: pytest.MonkeyPatch) -> str:
   for start, reason in NOT_RUN.items():
     if text.startswith(start):
       return reason
+  for start, package in NEEDS.items():
+    words = f"{text} ".startswith(f"{start} ")
+    if words and importlib.util.find_spec(package) is None:
+      return f"needs {package}, which is not installed"
   if text.startswith(INSTALLING):
     check_installing(command)
     return "installing"

@@ -67,6 +67,13 @@ ARGUMENTS = {
 }
 """Put behind a command: one arm and one seed stand for all."""
 
+NEEDS = {
+  "tdfusion export --out exported": "onnx",
+  "python tools/load_onnx.py": "onnxruntime",
+  "tdfusion fuse --ir photos/ir --vi photos/vi --out fused_aligned": "cv2",
+}
+"""{how a command begins: the optional package without which it is not run}."""
+
 INSTALLING = ("pip install", "python3 -m venv", ". .venv/bin/activate")
 """Not run; the extras that a line names must be in pyproject.toml."""
 

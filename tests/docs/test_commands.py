@@ -1,6 +1,7 @@
 """Every bash and Python block of README and the manual is run, or listed with the reason."""
 
 import contextlib
+import importlib.util
 import os
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import jax
 import pytest
 from docs.blocks import ROOT, blocks, commands, pages
 from docs.running import RefusedError, check_installing, run, run_python
-from docs.substitutions import NOT_RUN
+from docs.substitutions import NEEDS, NOT_RUN
 from jax.experimental.compilation_cache import compilation_cache
 
 PAGES = [page for page in pages() if blocks(page)]
@@ -94,17 +95,24 @@ def test_a_failing_command_is_refused(here):
     run(command, here)
 
 
+def test_a_command_is_left_out_where_its_optional_package_is_not_installed(here):
+  here.setattr(importlib.util, "find_spec", lambda name: None)
+  (command,) = commands("tdfusion export --out exported\n")
+  assert run(command, here) == "needs onnx, which is not installed"
+
+
 def test_an_extra_that_is_not_there_is_refused():
   (command,) = commands('pip install -e ".[video,coffee]"\n')
   with pytest.raises(RefusedError, match="no extra coffee"):
     check_installing(command)
 
 
-def test_every_reason_not_to_run_is_needed():
+def test_every_exception_is_needed():
   texts = [
     str(c) for page in PAGES for b in blocks(page) if b.language == "bash" for c in commands(b.text)
   ]
-  unused = [start for start in NOT_RUN if not any(text.startswith(start) for text in texts)]
+  exceptions = [*NOT_RUN, *NEEDS]
+  unused = [start for start in exceptions if not any(text.startswith(start) for text in texts)]
   assert unused == []
 
 
