@@ -25,7 +25,7 @@ QUICK = {
 
 
 def pixel_task(num_classes, variant="b0", in_channels=1, **options) -> Task:
-  """A linear classifier of single pixels: compiles at once, and brightness does tell classes apart."""
+  """A linear classifier of single pixels: compiles at once; brightness does separate classes."""
   del variant, options
 
   def init(key, images):

@@ -29,7 +29,7 @@ def weights_of_infrared(ir: np.ndarray, vi: np.ndarray) -> np.ndarray:
   """The starter G's w_a, [H, W] in [0, 1], for infrared [H, W] and visible [H, W, 3] uint8."""
   loaded, _ = weightfiles.load_weights(fusers.shipped_weights().with_name("g.safetensors"))
   a = jnp.asarray(ir, jnp.float32)[None, ..., None] / 255
-  b = luminance(jnp.asarray(vi, jnp.float32)[None] / 255)
+  b = jnp.asarray(luminance(jnp.asarray(vi, jnp.float32)[None] / 255))
   return np.asarray(fusers.weigh_net(loaded["params"], a, b))[0, ..., 0]
 
 

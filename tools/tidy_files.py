@@ -2,8 +2,8 @@
 
   python tools/tidy_files.py FILE...
 
-A pre-commit hook. Binary files are skipped. The status is 1 if a file was changed, so that the commit is looked at
-again.
+A pre-commit hook. Binary files are skipped. The status is 1 if a file was changed, so that the
+commit is looked at again.
 """
 
 import sys
