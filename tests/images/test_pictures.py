@@ -52,7 +52,8 @@ def test_a_sheet_has_a_column_per_picture_and_a_row_per_pair(tmp_path):
 def test_curves_and_a_metrics_file_cut_off_in_its_last_line(tmp_path):
   file = tmp_path / "metrics.jsonl"
   file.write_text(
-    '{"step": 1, "val/task_loss": 2.0, "val/w_a": 0.5}\n{"step": 2, "val/task_loss": 1.0}\n{"st'
+    '{"step": 1, "phase": "val", "val/task_loss": 2.0, "val/w_a": 0.5}\n'
+    '{"step": 2, "phase": "val", "val/task_loss": 1.0}\n{"st'
   )
   rows = runfolder.read_metrics(file)
   assert [r["step"] for r in rows] == [1, 2]
