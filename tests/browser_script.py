@@ -1,4 +1,4 @@
-"""Opens a page in Qt's Chromium without a screen, moves a slider as a user would, and takes pictures.
+"""Opens a page in Qt's Chromium without a screen, moves a slider, and makes pictures of it.
 
   python browser_script.py PAGE SECTION OUT_DIR VALUE...
 

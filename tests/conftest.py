@@ -1,4 +1,4 @@
-"""Every test runs with checked array shapes, without silent rank promotion, and on the CPU unless told otherwise."""
+"""Every test runs on the CPU unless told otherwise, with checked shapes and no rank promotion."""
 
 import os
 

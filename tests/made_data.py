@@ -19,11 +19,10 @@ def save(path, array, **options):
 def voc(path, *objects, size=(H, W)):
   path.parent.mkdir(parents=True, exist_ok=True)
   sides = ("xmin", "ymin", "xmax", "ymax")
-  items = "".join(
-    f"<object><name>{name}</name><bndbox>{''.join(f'<{s}>{v}</{s}>' for s, v in zip(sides, box, strict=True))}"
-    "</bndbox></object>"
-    for name, *box in objects
-  )
+  items = ""
+  for name, *box in objects:
+    values = "".join(f"<{side}>{value}</{side}>" for side, value in zip(sides, box, strict=True))
+    items += f"<object><name>{name}</name><bndbox>{values}</bndbox></object>"
   path.write_text(
     f"<annotation><size><width>{size[1]}</width><height>{size[0]}</height></size>{items}</annotation>"
   )
