@@ -41,9 +41,10 @@ class SteadyRange:
     """Takes in a frame's own range and returns the one to use."""
     if self._ends is None:
       self._ends = (low, high)
-    pairs = zip(self._ends, (low, high), strict=True)
-    self._ends = tuple(self._keep * old + (1 - self._keep) * new for old, new in pairs)  # pyright: ignore
-    return self._ends  # pyright: ignore
+    kept, new = self._keep, 1 - self._keep
+    before_low, before_high = self._ends
+    self._ends = (kept * before_low + new * low, kept * before_high + new * high)
+    return self._ends
 
 
 class VideoOptions(NamedTuple):
