@@ -83,6 +83,7 @@ NOT_RUN = {
   "python tools/benchmark": "measures for minutes to hours, and what it prints is this machine's",
   "python tools/credit.py": "needs the runs of a sweep that takes hours",
   "python tools/fuzz_readers.py": "`tests/data/test_hostile.py` runs it on fewer files",
+  "python tools/kill_training.py": "`tests/train/test_kill_training.py` sends fewer signals",
   "tdfusion sweep configs/sweeps/learned_loss_det.toml": "as learned_loss_seg.toml, which is run",
   "tdfusion sweep configs/sweeps/llvip.toml": "as learned_loss_seg.toml, which is run",
 }
