@@ -25,6 +25,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tdfusion_jax.tasks import Task
+
 ROOT = Path(__file__).resolve().parent.parent
 STAGES = ("fusion", "task")
 _EPOCHS = {"fusion": 12, "task": 24}
@@ -274,13 +276,12 @@ def child(stage: str, run: str, folder: str) -> None:
   train(command)
 
 
-def pixel_task(num_classes: int, variant: str = "", in_channels: int = 1, **options: Any) -> Any:
+def pixel_task(num_classes: int, variant: str = "", in_channels: int = 1, **options: Any) -> Task:
   """A linear classifier of single pixels in T's place."""
   import jax
   import jax.numpy as jnp
 
   from tdfusion_jax.losses.segmentation import cross_entropy
-  from tdfusion_jax.tasks import Task
 
   del variant, options
 
