@@ -83,9 +83,10 @@ except KeyboardInterrupt as error:
 @pytest.mark.parametrize("number", ALL)
 def test_a_signal_that_was_ignored_at_start_is_heard(number):
   """A shell starts what it puts into the background with SIGINT ignored."""
-  command = [sys.executable, "-c", _IGNORING]
-  ignoring = {"preexec_fn": lambda: signal.signal(number, signal.SIG_IGN)}
-  with subprocess.Popen(command, stdout=subprocess.PIPE, **ignoring) as process:
+  name = signal.Signals(number).name.removeprefix("SIG")
+  ignoring = f'trap "" {name}; exec "$0" "$@"'
+  command = ["sh", "-c", ignoring, sys.executable, "-c", _IGNORING]
+  with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
     assert process.stdout is not None and process.stdout.readline() == b"ready\n"
     os.kill(process.pid, number)
     assert process.wait(30) == 128 + number
