@@ -12,7 +12,8 @@ import pytest
 
 from tdfusion_jax import cli, fusers, progress
 from tdfusion_jax.commands import fuse as fuse_command
-from tdfusion_jax.images.files import read_image, write_image
+from tdfusion_jax.images.reading import read_image
+from tdfusion_jax.images.writing import write_image
 
 
 @pytest.fixture

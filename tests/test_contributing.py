@@ -22,7 +22,7 @@ from tdfusion_jax import cli, fusers
 from tdfusion_jax.data import get_source
 from tdfusion_jax.data.transforms import luminance
 from tdfusion_jax.fusing.arrays import make_fuse_fn
-from tdfusion_jax.images.files import read_image
+from tdfusion_jax.images.reading import read_image
 from tdfusion_jax.train.runfolder import read_metrics
 from tdfusion_jax.weightfiles import load_weights
 

@@ -15,7 +15,8 @@ from random_fusion import random_params
 
 from tdfusion_jax import cli, export, fusers
 from tdfusion_jax.fusing import arrays
-from tdfusion_jax.images.files import read_image, write_image
+from tdfusion_jax.images.reading import read_image
+from tdfusion_jax.images.writing import write_image
 from tdfusion_jax.weightfiles import save_weights
 
 TOOLS = Path(__file__).resolve().parent.parent / "tools"

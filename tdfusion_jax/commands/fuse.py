@@ -14,7 +14,7 @@ from tdfusion_jax.fusing.folders import FolderOptions, fuse_folder
 from tdfusion_jax.fusing.huge import USUAL_MEGAPIXELS, huge_pairs
 from tdfusion_jax.fusing.outcome import summary, troubles
 from tdfusion_jax.fusing.reading import Reading
-from tdfusion_jax.images.files import ImageError, parse_scale
+from tdfusion_jax.images.reading import ImageError, parse_scale
 from tdfusion_jax.images.registration import aligner, doubt
 
 ABOUT = "Fuses infrared and visible images of equal names, gray or colour, of any size."

@@ -6,7 +6,7 @@ from tdfusion_jax.commands import options as shared
 from tdfusion_jax.fusing.arrays import make_fuse_fn
 from tdfusion_jax.fusing.footage import Footage, VideoError
 from tdfusion_jax.fusing.video import VideoOptions, fuse_video
-from tdfusion_jax.images.files import parse_scale
+from tdfusion_jax.images.reading import parse_scale
 from tdfusion_jax.images.registration import aligner
 from tdfusion_jax.progress import Progress
 

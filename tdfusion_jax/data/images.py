@@ -9,8 +9,9 @@ from PIL import Image
 from tdfusion_jax.batch import IGNORE_LABEL
 from tdfusion_jax.data.fields import short
 from tdfusion_jax.data.source import DatasetError
-from tdfusion_jax.images import files
-from tdfusion_jax.images.files import EXTENSIONS, ImageError
+from tdfusion_jax.images import reading
+from tdfusion_jax.images.listing import EXTENSIONS, list_files
+from tdfusion_jax.images.reading import ImageError
 
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 """The only ones tried, whatever a file is called: Pillow would run Ghostscript for PostScript."""
@@ -19,7 +20,7 @@ FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 def open_image(path: Path) -> Image.Image:
   """The image, not yet decoded; `DatasetError` if it claims to be too large."""
   try:
-    return files.open_image(path, formats=FORMATS)
+    return reading.open_image(path, formats=FORMATS)
   except ImageError as error:
     raise DatasetError(str(error)) from None
 
@@ -30,7 +31,7 @@ def decode(path: Path, convert: Callable, content: bytes | None = None) -> np.nd
   EXIF orientation is not applied, on purpose: it would turn one image of a registered pair only.
   """
   try:
-    return files.decode(path, lambda image: np.array(convert(image)), content, FORMATS)
+    return reading.decode(path, lambda image: np.array(convert(image)), content, FORMATS)
   except ImageError as error:
     raise DatasetError(str(error)) from None
 
@@ -124,7 +125,7 @@ def require_equal_size(first: Path, first_size: tuple, second: Path, second_size
 
 def files_by_stem(folder: Path, extensions: tuple[str, ...] = EXTENSIONS) -> dict[str, Path]:
   """Files of a folder by stem, in name order; `DatasetError` for two files of one stem."""
-  listing = files.list_files(folder, extensions)
+  listing = list_files(folder, extensions)
   for first, second in listing.clashes:
     raise DatasetError(f"two files share a name: {first} and {second}")
   return listing.files

@@ -11,15 +11,8 @@ from tdfusion_jax import fusers
 from tdfusion_jax.data import find_reader, get_source
 from tdfusion_jax.data.transforms import luminance
 from tdfusion_jax.fusing.arrays import make_fuse_fn
-from tdfusion_jax.images.files import (
-  LINEAR,
-  ImageError,
-  Scale,
-  image_size,
-  list_files,
-  list_pairs,
-  read_image,
-)
+from tdfusion_jax.images.listing import list_files, list_pairs
+from tdfusion_jax.images.reading import LINEAR, ImageError, Scale, image_size, read_image
 
 Method = Callable[[str, np.ndarray, np.ndarray], np.ndarray]
 """(name of a pair, infrared, visible) -> fused; luminances [H, W], uint8 or float32 in [0, 1]."""

@@ -16,7 +16,7 @@ from tdfusion_jax.evaluate import tables
 from tdfusion_jax.evaluate.judge import judge
 from tdfusion_jax.files import write_json, write_text
 from tdfusion_jax.fusing.arrays import make_fuse_fn
-from tdfusion_jax.images.files import write_image
+from tdfusion_jax.images.writing import write_image
 from tdfusion_jax.meta.state import Params
 from tdfusion_jax.train import build, checks, controls
 from tdfusion_jax.train.loop import train

@@ -13,7 +13,9 @@ from tdfusion_jax.fusing.huge import HugePairs
 from tdfusion_jax.fusing.outcome import Report
 from tdfusion_jax.fusing.pairs import PairFuser
 from tdfusion_jax.fusing.reading import Reading, read_whole
-from tdfusion_jax.images.files import ImageError, image_size, list_pairs, write_image
+from tdfusion_jax.images.listing import list_pairs
+from tdfusion_jax.images.reading import ImageError, image_size
+from tdfusion_jax.images.writing import write_image
 
 _AHEAD = 6  # pairs decoded ahead of the one being fused
 _BEHIND = 3  # results not yet written: enough to keep the processor busy, few enough for memory

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tdfusion_jax.images.files import EXTENSIONS, ImageError, Scale, read_pixels
+from tdfusion_jax.images.listing import EXTENSIONS
+from tdfusion_jax.images.reading import ImageError, Scale, read_pixels
 
 _DEFAULT_RATE = Fraction(25)
 _TICKS = Fraction(1, 90000)  # of a second: frame times that fit all usual rates

@@ -10,7 +10,7 @@ from tdfusion_jax import fusers
 from tdfusion_jax.engines.onnx import EngineError
 from tdfusion_jax.fusing.reading import Reading, read_as_stored
 from tdfusion_jax.fusing.streaming import finish, fuse_streamed
-from tdfusion_jax.images.files import ImageError
+from tdfusion_jax.images.reading import ImageError
 
 USUAL_MEGAPIXELS = 12.0
 """From how many on a pair is usually fused tile by tile."""

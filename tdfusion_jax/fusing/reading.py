@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tdfusion_jax.images.files import LINEAR, ImageError, Pixels, Scale, read_image, read_pixels
+from tdfusion_jax.images.reading import LINEAR, ImageError, Pixels, Scale, read_image, read_pixels
 
 
 class Reading(NamedTuple):

@@ -10,7 +10,7 @@ from PIL import Image
 
 from tdfusion_jax import fusers
 from tdfusion_jax.fusing.pairs import PairFuser, make_pair_fuser
-from tdfusion_jax.images.files import (
+from tdfusion_jax.images.reading import (
   LINEAR,
   ImageError,
   Scale,

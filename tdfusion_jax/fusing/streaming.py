@@ -23,7 +23,8 @@ import numpy as np
 
 from tdfusion_jax.engines.tiles import BORDER, FEATURES, make_stages
 from tdfusion_jax.fusing.finish import coloured
-from tdfusion_jax.images.files import ImageError, Pixels, to_bytes
+from tdfusion_jax.images.reading import ImageError, Pixels
+from tdfusion_jax.images.writing import to_bytes
 from tdfusion_jax.ops.image import luminance
 from tdfusion_jax.ops.image import stretch as stretched
 

@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tdfusion_jax.fusing.footage import CODECS, Footage, VideoError, Writer
-from tdfusion_jax.images.files import ImageError, Pixels, Scale, pixels, to_bytes
+from tdfusion_jax.images.reading import ImageError, Pixels, Scale, pixels
+from tdfusion_jax.images.writing import to_bytes
 
 _SECONDS = 2.0  # after which a range has followed a sudden change by two thirds
 # Percent of the pixels darker than black and brighter than white: single ones do not count.

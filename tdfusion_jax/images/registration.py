@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from tdfusion_jax.images.files import ImageError
+from tdfusion_jax.images.reading import ImageError
 
 _SIZE = 160  # pixels of the longer side that are compared
 _REACH = 0.2  # displacements looked for, as a part of the longer side

@@ -16,7 +16,9 @@ from tdfusion_jax.data import val_batches
 from tdfusion_jax.evaluate.stage import finished_images
 from tdfusion_jax.files import UsageError, write_text
 from tdfusion_jax.images import pictures
-from tdfusion_jax.images.files import ImageError, list_files, read_image, to_bytes
+from tdfusion_jax.images.listing import list_files
+from tdfusion_jax.images.reading import ImageError, read_image
+from tdfusion_jax.images.writing import to_bytes
 from tdfusion_jax.meta.state import Params
 from tdfusion_jax.report.page import Gallery, Run, page_html
 from tdfusion_jax.train import build, runfolder

@@ -18,7 +18,7 @@ from tdfusion_jax.engines.onnx import fusion_model, onnx_session
 from tdfusion_jax.engines.weights import BLOCKS, weights_of
 from tdfusion_jax.export import _stablehlo
 from tdfusion_jax.fusing.streaming import Tile, fuse_streamed
-from tdfusion_jax.images.files import pixels
+from tdfusion_jax.images.reading import pixels
 from tdfusion_jax.networks.fusion import FusionNet
 from tdfusion_jax.ops import native
 from tdfusion_jax.ops.strips import Tiling

@@ -11,8 +11,10 @@ from tdfusion_jax.fusing.arrays import make_fuse_fn
 from tdfusion_jax.fusing.folders import FolderOptions, fuse_folder
 from tdfusion_jax.fusing.pairs import AnySizeFuser, EngineFuser, make_pair_fuser
 from tdfusion_jax.fusing.reading import Reading
-from tdfusion_jax.images.files import ImageError, list_pairs, parse_scale, read_image, write_image
+from tdfusion_jax.images.listing import list_pairs
+from tdfusion_jax.images.reading import ImageError, parse_scale, read_image
 from tdfusion_jax.images.registration import aligner
+from tdfusion_jax.images.writing import write_image
 from tdfusion_jax.weightfiles import save_weights
 
 RNG = np.random.default_rng(0)

@@ -13,7 +13,7 @@ from tdfusion_jax.fusing import streaming
 from tdfusion_jax.fusing.arrays import make_fuse_fn
 from tdfusion_jax.fusing.huge import huge_pairs
 from tdfusion_jax.fusing.streaming import Tile, finish, fuse_streamed
-from tdfusion_jax.images.files import ImageError, pixels
+from tdfusion_jax.images.reading import ImageError, pixels
 from tdfusion_jax.networks.fusion import FusionNet
 from tdfusion_jax.ops import native
 from tdfusion_jax.ops.strips import Tiling

@@ -11,7 +11,7 @@ from tdfusion_jax import cli
 from tdfusion_jax.data import get_source
 from tdfusion_jax.fusing.footage import Footage, VideoError
 from tdfusion_jax.fusing.video import SteadyRange, VideoOptions, fuse_video
-from tdfusion_jax.images.files import Scale
+from tdfusion_jax.images.reading import Scale
 
 av = pytest.importorskip("av", reason="PyAV is not installed")
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from helpers import real_data
 
-from tdfusion_jax.images.files import ImageError, list_pairs, read_image
+from tdfusion_jax.images.listing import list_pairs
+from tdfusion_jax.images.reading import ImageError, read_image
 from tdfusion_jax.images.registration import aligner, doubt, misalignment
 
 

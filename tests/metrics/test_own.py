@@ -8,7 +8,7 @@ import pytest
 
 from tdfusion_jax import cli
 from tdfusion_jax.files import UsageError
-from tdfusion_jax.images.files import write_image
+from tdfusion_jax.images.writing import write_image
 from tdfusion_jax.metrics.fusion import METRICS, Metric, fusion_metrics
 from tdfusion_jax.metrics.own import own_metric
 

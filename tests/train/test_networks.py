@@ -21,7 +21,8 @@ from tdfusion_jax.evaluate.stage import run_task_stage
 from tdfusion_jax.files import UsageError
 from tdfusion_jax.fusers import own
 from tdfusion_jax.fusing.arrays import make_fuse_fn
-from tdfusion_jax.images.files import read_image, write_image
+from tdfusion_jax.images.reading import read_image
+from tdfusion_jax.images.writing import write_image
 from tdfusion_jax.train import build
 from tdfusion_jax.train.loop import train
 from tdfusion_jax.weightfiles import CheckpointError, load_weights

@@ -19,7 +19,7 @@ from tdfusion_jax.data.readers.paired import (
   shorten,
 )
 from tdfusion_jax.data.source import DataSet, DatasetError, Layout
-from tdfusion_jax.images.files import EXTENSIONS
+from tdfusion_jax.images.listing import EXTENSIONS
 
 log = logging.getLogger(__name__)
 

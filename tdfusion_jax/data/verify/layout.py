@@ -8,7 +8,7 @@ from tdfusion_jax.data.readers import DATASETS
 from tdfusion_jax.data.readers.folder import class_names
 from tdfusion_jax.data.readers.paired import require_root
 from tdfusion_jax.data.source import DatasetError, Layout
-from tdfusion_jax.images.files import EXTENSIONS
+from tdfusion_jax.images.listing import EXTENSIONS
 
 
 class Place(NamedTuple):

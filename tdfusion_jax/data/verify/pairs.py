@@ -14,7 +14,7 @@ from tdfusion_jax.data.verify.images import names_digest
 from tdfusion_jax.data.verify.labels import HINTS, Finding, Level, error
 from tdfusion_jax.data.verify.layout import Place, Shape, shape_of
 from tdfusion_jax.data.verify.pair import PairCheck, duplicates, verify_pair
-from tdfusion_jax.images.files import EXTENSIONS, list_files
+from tdfusion_jax.images.listing import EXTENSIONS, list_files
 
 PAPER_LISTS = {
   "4f530d64902eb4c26bfc4b022d120a9d8dbca22d7bac81120328481b70f738fa": "LLVIP training",

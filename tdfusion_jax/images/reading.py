@@ -1,21 +1,19 @@
-"""Image files: listed and paired by name, opened under one limit, read for fusion, written whole.
+"""Image files: opened under one limit, read for fusion.
 
 Read are gray, RGB, RGBA and palette files of 8 to 32 bits.
 """
 
 import io
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from tdfusion_jax.files import UsageError, atomic_write
+from tdfusion_jax.files import UsageError
 
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
-"""Of image files, in lower case; nothing else in a folder is looked at."""
 MAX_PIXELS = 200_000_000
 MAX_SIDE = 65_536
 _ORIENTATION = 0x0112  # EXIF
@@ -253,84 +251,3 @@ def pixels(array: np.ndarray, name: str, scale: Scale = LINEAR) -> Pixels:
       f"{name}: values from {low:g} to {high:g} {reason}; give a scale (percentile or LOW:HIGH)."
     )
   return Pixels(array, bottom, top)
-
-
-def write_image(path: str | Path, image: np.ndarray) -> None:
-  """Writes an image as 8 bits, whole or not at all.
-
-  Args:
-    path: its ending chooses the format.
-    image: [H, W, 1] or [H, W, 3]: uint8 as it is, or [0, 1] to be rounded and clipped.
-
-  Raises:
-    ImageError: it could not be written.
-  """
-  path = Path(path)
-  byte = image if image.dtype == np.uint8 else to_bytes(image)
-  if byte.shape[-1] == 1:
-    byte = byte[..., 0]
-  try:
-    with atomic_write(path) as temporary:
-      # Pillow's own level 6 takes three times as long for files 4 % smaller.
-      Image.fromarray(byte).save(temporary, compress_level=3)
-  except OSError as error:
-    raise ImageError(f"{path} cannot be written: {error.strerror or error}.") from error
-
-
-def to_bytes(image: np.ndarray) -> np.ndarray:
-  """[0, 1] as uint8, rounded and clipped."""
-  return np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
-
-
-class Listing(NamedTuple):
-  """Files of a folder."""
-
-  files: dict[str, Path]
-  """By stem, in name order."""
-  clashes: list[tuple[Path, Path]]
-  """(the file in `files`, a further file of the same stem)."""
-
-
-def list_files(folder: Path, extensions: Sequence[str] = EXTENSIONS) -> Listing:
-  """The files with one of `extensions` (lower case); hidden files are skipped."""
-  listing = Listing({}, [])
-  for path in sorted(folder.iterdir()):
-    if path.name.startswith(".") or path.suffix.lower() not in extensions or not path.is_file():
-      continue
-    first = listing.files.setdefault(path.stem, path)
-    if first is not path:
-      listing.clashes.append((first, path))
-  return listing
-
-
-def list_images(folder: str | Path) -> dict[str, Path]:
-  """The images of a folder by stem, in name order.
-
-  Raises:
-    ImageError: no such folder, no image in it, or two of one stem.
-  """
-  folder = Path(folder)
-  if not folder.is_dir():
-    raise ImageError(f"{folder} is not a folder.")
-  files, clashes = list_files(folder)
-  for first, second in clashes:
-    raise ImageError(f"{first} and {second} have the same name.")
-  if not files:
-    raise ImageError(f"{folder} holds no image ({', '.join(EXTENSIONS)}).")
-  return files
-
-
-def list_pairs(ir_dir: str | Path, vi_dir: str | Path) -> list[tuple[str, Path, Path]]:
-  """(name, infrared file, visible file) of two folders, paired by equal file stems, in name order.
-
-  Raises:
-    ImageError: a folder is missing or empty, two files share a stem, or files have no partner
-      (listed).
-  """
-  ir, vi = list_images(ir_dir), list_images(vi_dir)
-  lonely = [f"{ir[name]} has no partner in {vi_dir}" for name in sorted(ir.keys() - vi.keys())]
-  lonely += [f"{vi[name]} has no partner in {ir_dir}" for name in sorted(vi.keys() - ir.keys())]
-  if lonely:
-    more = f"\n  and {len(lonely) - 10} more" if len(lonely) > 10 else ""
-    raise ImageError("files are paired by equal names, but\n  " + "\n  ".join(lonely[:10]) + more)
-  return [(name, ir[name], vi[name]) for name in sorted(ir)]
