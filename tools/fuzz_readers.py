@@ -29,14 +29,11 @@ import numpy as np
 from PIL import Image
 
 from tdfusion_jax.data.images import read_gray, read_labels, read_visible
-from tdfusion_jax.data.labels.annotations import (
-  clip_boxes,
-  read_coco,
-  read_split_file,
-  read_voc,
-  read_yolo,
-  stop,
-)
+from tdfusion_jax.data.labels.annotations import clip_boxes, stop
+from tdfusion_jax.data.labels.coco import read_coco
+from tdfusion_jax.data.labels.splitlist import read_split_file
+from tdfusion_jax.data.labels.voc import read_voc
+from tdfusion_jax.data.labels.yolo import read_yolo
 from tdfusion_jax.data.source import DatasetError
 
 NUMBERS = (

@@ -12,7 +12,10 @@ from PIL import Image
 
 from tdfusion_jax.data import DatasetError
 from tdfusion_jax.data.images import read_gray, read_labels, read_visible
-from tdfusion_jax.data.labels.annotations import read_coco, read_split_file, read_voc, read_yolo
+from tdfusion_jax.data.labels.coco import read_coco
+from tdfusion_jax.data.labels.splitlist import read_split_file
+from tdfusion_jax.data.labels.voc import read_voc
+from tdfusion_jax.data.labels.yolo import read_yolo
 
 LAUGHS = """<!DOCTYPE lolz [<!ENTITY lol "lol"><!ENTITY lol2 "&lol;&lol;&lol;">
 <!ENTITY lol3 "&lol2;&lol2;&lol2;">]>

@@ -5,7 +5,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tdfusion_jax.data.labels.annotations import Annotation, clip_boxes, read_split_file, read_voc
+from tdfusion_jax.data.labels.annotations import Annotation, clip_boxes
+from tdfusion_jax.data.labels.splitlist import read_split_file
+from tdfusion_jax.data.labels.voc import read_voc
 from tdfusion_jax.data.readers.paired import Layout, PairedSource, PairFiles, shorten
 from tdfusion_jax.data.source import DatasetError
 

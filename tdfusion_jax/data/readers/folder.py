@@ -7,7 +7,9 @@ from typing import Any
 
 from tdfusion_jax.data.fields import read_text
 from tdfusion_jax.data.images import files_by_stem
-from tdfusion_jax.data.labels.annotations import Annotation, clip_boxes, read_coco, read_yolo
+from tdfusion_jax.data.labels.annotations import Annotation, clip_boxes
+from tdfusion_jax.data.labels.coco import read_coco
+from tdfusion_jax.data.labels.yolo import read_yolo
 from tdfusion_jax.data.readers.boxed import VocSource
 from tdfusion_jax.data.readers.paired import (
   MaskSource,

@@ -8,7 +8,9 @@ import numpy as np
 
 from tdfusion_jax.batch import IGNORE_LABEL
 from tdfusion_jax.data.images import open_image
-from tdfusion_jax.data.labels.annotations import Annotation, OnFault, read_voc, read_yolo
+from tdfusion_jax.data.labels.annotations import Annotation, OnFault
+from tdfusion_jax.data.labels.voc import read_voc
+from tdfusion_jax.data.labels.yolo import read_yolo
 from tdfusion_jax.data.source import DatasetError
 from tdfusion_jax.data.verify.layout import Place, Shape
 

@@ -7,7 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from tdfusion_jax.data.labels.annotations import Annotation, read_coco, read_split_file
+from tdfusion_jax.data.labels.annotations import Annotation
+from tdfusion_jax.data.labels.coco import read_coco
+from tdfusion_jax.data.labels.splitlist import read_split_file
 from tdfusion_jax.data.readers.paired import shorten
 from tdfusion_jax.data.source import DatasetError
 from tdfusion_jax.data.verify.images import names_digest
