@@ -1,11 +1,10 @@
 """Hostile and damaged files: every reader names file and field; the fuzzer finds nothing."""
 
-import importlib.util
 import json
 import time
-import warnings
-from pathlib import Path
 
+import fuzz_readers
+import fuzzing
 import numpy as np
 import pytest
 from PIL import Image
@@ -180,42 +179,31 @@ def test_images(tmp_path, reader):
 
 def test_fuzzer_finds_nothing():
   """The full run has 10,000 files, see docs/project/reliability.md; another seed here."""
-  path = Path(__file__).resolve().parents[2] / "tools" / "fuzz_readers.py"
-  spec = importlib.util.spec_from_file_location("fuzz_readers", path)
-  assert spec is not None and spec.loader is not None
-  fuzzer = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(fuzzer)
-  with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # Pillow's remarks on damaged files
-    outcomes, failures, longest = fuzzer.fuzz(400, seed=7, limit=5.0)
+  counts, failures, longest = fuzzing.fuzz(fuzz_readers.target(), 400, seed=7)
   assert not failures and longest < 5
   kinds = ("image", "voc", "yolo", "coco", "split")
-  assert all(outcomes[kind, "refused"] > 20 for kind in kinds), outcomes
-  assert sum(outcomes[kind, "read"] for kind in kinds) > 40  # harmless damage gets through
+  assert all(counts[kind, "refused"] > 20 for kind in kinds), counts
+  assert sum(counts[kind, "read"] for kind in kinds) > 40  # harmless damage gets through
 
 
 def test_fuzzer_notices_what_it_looks_for(monkeypatch):
-  path = Path(__file__).resolve().parents[2] / "tools" / "fuzz_readers.py"
-  spec = importlib.util.spec_from_file_location("fuzz_readers", path)
-  assert spec is not None and spec.loader is not None
-  fuzzer = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(fuzzer)
+  """tests/test_fuzzing.py has each kind of fault; these are seen through the readers too."""
 
   def broken(*_):
     raise KeyError("bbox")
 
-  monkeypatch.setattr(fuzzer, "read_coco", broken)
-  _, failures, _ = fuzzer.fuzz(40, seed=0, limit=5.0)
-  assert failures and "KeyError" in failures[0] and "(coco)" in failures[0]
-
   def nameless(*_):
     raise DatasetError("something is wrong")
 
-  monkeypatch.setattr(fuzzer, "read_coco", nameless)
-  _, failures, _ = fuzzer.fuzz(40, seed=0, limit=5.0)
-  assert failures and all(
-    "message without the file's name: something is wrong" in line for line in failures
-  )
-  monkeypatch.setattr(fuzzer, "read_coco", lambda *_: time.sleep(0.3) or ({}, ()))
-  _, failures, longest = fuzzer.fuzz(40, seed=0, limit=0.2)
-  assert longest >= 0.3 and any("(coco): took 0." in line for line in failures)
+  def slow(*_):
+    time.sleep(0.3)
+    return {}, ()
+
+  found = {}
+  for reader in (broken, nameless, slow):
+    monkeypatch.setattr(fuzz_readers, "read_coco", reader)
+    found[reader] = fuzzing.fuzz(fuzz_readers.target(), 40, seed=0, limit=0.2).failures
+    assert found[reader] and all("(coco)" in line for line in found[reader])
+  assert "KeyError" in found[broken][0]
+  assert "message without the file's name: something is wrong" in found[nameless][0]
+  assert "(coco): took 0." in found[slow][0]
