@@ -20,9 +20,10 @@ import fuzzing
 import numpy as np
 from PIL import Image
 
-from tdfusion_jax.data.images import read_gray, read_labels, read_visible
+from tdfusion_jax.data.images import read_gray, read_visible
 from tdfusion_jax.data.labels.annotations import clip_boxes, stop
 from tdfusion_jax.data.labels.coco import read_coco
+from tdfusion_jax.data.labels.masks import read_labels
 from tdfusion_jax.data.labels.splitlist import read_split_file
 from tdfusion_jax.data.labels.voc import read_voc
 from tdfusion_jax.data.labels.yolo import read_yolo

@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from tdfusion_jax.data import DatasetError
-from tdfusion_jax.data.images import read_gray, read_labels, read_visible
+from tdfusion_jax.data.images import read_gray, read_visible
 from tdfusion_jax.data.labels.coco import read_coco
+from tdfusion_jax.data.labels.masks import read_labels
 from tdfusion_jax.data.labels.splitlist import read_split_file
 from tdfusion_jax.data.labels.voc import read_voc
 from tdfusion_jax.data.labels.yolo import read_yolo

@@ -8,10 +8,10 @@ from tdfusion_jax.batch import Sample
 from tdfusion_jax.data.images import (
   files_by_stem,
   read_gray,
-  read_labels,
   read_visible,
   require_equal_size,
 )
+from tdfusion_jax.data.labels.masks import read_labels
 from tdfusion_jax.data.source import DatasetError, Kind, Layout, checked_index, describe_source
 
 

@@ -13,7 +13,8 @@ from typing import Any, cast
 import numpy as np
 
 from tdfusion_jax.batch import Boxes, Sample
-from tdfusion_jax.data.images import read_gray, read_labels, read_visible, require_equal_size
+from tdfusion_jax.data.images import read_gray, read_visible, require_equal_size
+from tdfusion_jax.data.labels.masks import read_labels
 from tdfusion_jax.data.source import DatasetError, Kind, checked_index, describe_source
 
 VERSION = "1.0.0"
