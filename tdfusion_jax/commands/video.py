@@ -4,7 +4,8 @@ import argparse
 
 from tdfusion_jax.commands import options as shared
 from tdfusion_jax.fusing.arrays import make_fuse_fn
-from tdfusion_jax.fusing.footage import Footage, VideoError
+from tdfusion_jax.fusing.footage.pyav import VideoError
+from tdfusion_jax.fusing.footage.sources import Footage
 from tdfusion_jax.fusing.video import VideoOptions, fuse_video
 from tdfusion_jax.images.reading import parse_scale
 from tdfusion_jax.images.registration import aligner

@@ -11,14 +11,17 @@ import contextlib
 import itertools
 import os
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from tdfusion_jax.fusing.footage import CODECS, Footage, VideoError, Writer
+from tdfusion_jax.fusing.footage.pairing import check_names, pairs
+from tdfusion_jax.fusing.footage.pyav import VideoError
+from tdfusion_jax.fusing.footage.sources import Footage
+from tdfusion_jax.fusing.footage.writer import CODECS, Writer
 from tdfusion_jax.images.reading import ImageError, Pixels, Scale, pixels
 from tdfusion_jax.images.writing import to_bytes
 
@@ -100,7 +103,7 @@ def fuse_video(
   """
   out = Path(out)
   _check_out(out, ir, vi)
-  _check_names(ir, vi)
+  check_names(ir, vi)
   output = _Output(out, ir, vi, options.stretch)
   try:
     with contextlib.closing(_fused(fuse, ir, vi, options)) as frames:
@@ -149,14 +152,14 @@ def _fused(
   waiting: tuple[Any, float] | None = None
   broken: ImageError | None = None
   with ThreadPoolExecutor(1) as decoder:
-    pairs = itertools.islice(_pairs(ir, vi), options.frames)
-    following = decoder.submit(next, pairs, None)
+    both = itertools.islice(pairs(ir, vi), options.frames)
+    following = decoder.submit(next, both, None)
     for number in itertools.count(1):
       started = None
       try:
         pair = following.result()
         if pair is not None:
-          following = decoder.submit(next, pairs, None)
+          following = decoder.submit(next, both, None)
           a, b = _prepared(pair, unit, ir, vi, options.align)
           first = first or b.shape[:2]
           if b.shape[:2] != first:
@@ -255,40 +258,3 @@ def _bytes(fused: np.ndarray, bright: SteadyRange | None) -> np.ndarray:
     low, high = bright.follow(*(float(x) for x in np.percentile(gray, [_OUTSIDE, 100 - _OUTSIDE])))
     fused = (fused - low) / max(high - low, 1e-6)
   return to_bytes(fused)
-
-
-def _check_names(ir: Footage, vi: Footage) -> None:
-  """Frames in two folders belong together by place.
-
-  Where they share names, a missing one would shift all others.
-  """
-  names = [set(source.names) for source in (ir, vi)]
-  shared, lonely = names[0] & names[1], sorted(names[0] ^ names[1])
-  if shared and lonely:
-    where = [ir.name if name in names[0] else vi.name for name in lonely]
-    shown = ", ".join(
-      f"{name} (in {folder} only)" for name, folder in zip(lonely[:3], where, strict=False)
-    )
-    raise VideoError(
-      f"{len(lonely)} frames have no partner: {shown}{', ...' if len(lonely) > 3 else ''}."
-    )
-
-
-def _pairs(ir: Footage, vi: Footage) -> Iterator[tuple[np.ndarray, np.ndarray, float]]:
-  """(infrared frame nearest in time, visible frame, its time); ends with the shorter of the two."""
-  half = 0.5 / float(ir.rate)
-  others = iter(ir)
-  here = next(others, None)
-  following = next(others, None)
-  first: tuple[float, float] | None = None
-  for frame in vi:
-    if here is None:
-      return
-    if first is None:
-      first = (here.seconds, frame.seconds)  # cameras and cut files start at any time
-    now = frame.seconds - first[1]
-    while following is not None and following.seconds - first[0] <= now + half:
-      here, following = following, next(others, None)
-    if following is None and now - (here.seconds - first[0]) > 2 * half:
-      return
-    yield here.array, frame.array, now

@@ -9,7 +9,8 @@ from PIL import Image
 
 from tdfusion_jax import cli
 from tdfusion_jax.data import get_source
-from tdfusion_jax.fusing.footage import Footage, VideoError
+from tdfusion_jax.fusing.footage.pyav import VideoError
+from tdfusion_jax.fusing.footage.sources import Footage
 from tdfusion_jax.fusing.video import SteadyRange, VideoOptions, fuse_video
 from tdfusion_jax.images.reading import Scale
 

@@ -1,0 +1,1 @@
+"""Video files, folders of frames and cameras: read as frames, paired, written."""
