@@ -67,6 +67,8 @@ def base() -> Config:
         "variant": "n",  # b0..b5 or n s m l x
         "options": {},  # further arguments of the task's factory, see tdfusion_jax/tasks
         "frozen": False,  # keep a pretrained T (init.t) as it is
+        # of batch norm while T is trained: batch, or frozen: the running ones that init.t brings
+        "statistics": "batch",
         "dropout": True,
       },
       "loss": {
@@ -89,11 +91,17 @@ def base() -> Config:
         "inner_task": "sgd",  # or adam, upstream's
         "derivative": "forward_over_reverse",  # or reverse_over_reverse
         "fuse_in_outer": False,  # F is updated in the outer step only (ablation IV)
-        # what teaches G: lookahead, one step of F ahead (Eq. 6), or equilibrium
-        # (docs/method/rules.md), or package.module:factory, a rule of your own
+        # what teaches G: lookahead, one step of F ahead (Eq. 6); or gauss_newton, equilibrium,
+        # direct (docs/method/rules.md); or package.module:factory, a rule of your own
         "rule": "lookahead",
         "rule_options": {},  # arguments of such a factory
-        # of the equilibrium rule: how strongly weights are held where the task does not care,
+        "inner_steps": 1,  # of F, by lookahead
+        "inner_fuse": "sgd",  # or adam: lookahead's step of F has its Adam's second moments
+        "judged_on": "other",  # pairs that gauss_newton judges F by; or same: those it steps on
+        "solve_steps": 20,  # of conjugate gradients, by gauss_newton
+        "damping": 0.01,  # of gauss_newton, as a share of the curvature along dL_t/dF
+        "curvature": "intensity",  # of L_f, for gauss_newton; or both: the gradient term's too
+        # how strongly weights are held where the task does not care, by every rule,
         "anchor": 0.0,
         "anchor_to": 0.5,  # to this w_a: one half, or the best constant if it is known
       },

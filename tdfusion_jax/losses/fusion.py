@@ -1,5 +1,6 @@
 """L_f, the fusion loss whose weights G learns (paper, Eq. 1 to 3)."""
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -72,8 +73,42 @@ def gradient_loss(
   `mx` is the one of `Sx a`, `Sx b` with the larger absolute value, sign kept, a on ties; `my`
   likewise.
   """
-  total = jnp.zeros((), fused.dtype)
+  residuals = _gradient_residuals(fused, ir, vi)
+  return sum((jnp.mean(jnp.abs(residual)) for residual in residuals), jnp.zeros((), fused.dtype))
+
+
+def gradient_curvature(
+  fused: Float[Array, "b h w 1"],
+  ir: Float[Array, "b h w 1"],
+  vi: Float[Array, "b h w 1"],
+  along: Float[Array, "b h w 1"],
+  floor: float = 0.01,
+) -> Float[Array, "b h w 1"]:
+  """A curvature of `gradient_loss` in the image, times `along`: `S^T diag(1 / (N |r|)) S along`.
+
+  An absolute value has none of its own. This is that of the parabola that touches |r| at the
+  residual r = S I_f - m from above, as iteratively reweighted least squares has it.
+
+  Args:
+    fused: I_f, [B, H, W, 1] in [0, 1].
+    ir: a, equally shaped.
+    vi: b, equally shaped.
+    along: what it is multiplied by, equally shaped.
+    floor: least |r| that is divided by.
+  """
+  residuals = _gradient_residuals(fused, ir, vi)
+  slopes, back = jax.vjp(sobel, along)
+  weighed = tuple(
+    slope / (fused.size * jnp.maximum(jnp.abs(residual), floor))
+    for slope, residual in zip(slopes, residuals, strict=True)
+  )
+  return back(weighed)[0]
+
+
+def _gradient_residuals(fused: jax.Array, ir: jax.Array, vi: jax.Array) -> list[jax.Array]:
+  """`Sx I_f - mx` and `Sy I_f - my`, see `gradient_loss`."""
+  residuals = []
   for of_fused, of_ir, of_vi in zip(sobel(fused), sobel(ir), sobel(vi), strict=True):
     stronger = jnp.where(jnp.abs(of_ir) >= jnp.abs(of_vi), of_ir, of_vi)
-    total += jnp.mean(jnp.abs(of_fused - stronger))
-  return total
+    residuals.append(of_fused - stronger)
+  return residuals

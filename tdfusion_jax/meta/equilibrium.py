@@ -1,10 +1,10 @@
-"""Another teacher for G: judge the image that L_f would lead to, not one step towards it."""
+"""Teachers for G that credit each pixel for its own choice, without a step of F."""
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import xlogy
 
-from tdfusion_jax.batch import Views
+from tdfusion_jax.batch import Pair, Views
+from tdfusion_jax.meta.anchor import anchored
 from tdfusion_jax.meta.method import Method, task_loss
 from tdfusion_jax.meta.state import TrainState
 from tdfusion_jax.meta.teacher import Outer, Teacher
@@ -24,16 +24,9 @@ def equilibrium(anchor: float = 0.0, toward: float = 0.5) -> Teacher:
   and T. The gradient term of L_f is left out (its share is alpha), and so is whatever F cannot
   follow.
 
-  With `anchor` = lambda > 0 each pixel also has to say why it leaves p = (c, 1 - c), `c = toward`:
-  1/2, or the constant that is best without G. G then lowers
-
-      L_t(T(I*)) / [L_t(T(I*))] + lambda mean_pixels KL(w || p),
-      KL(w || p) = sum_k w_k log(w_k / p_k)
-
-  where [.] is taken as a constant, so that lambda means the same for every task loss. A pixel's
-  weights rest where `log(w_a / w_b) = log(p_a / p_b) - (pixels / lambda) dlog L_t/dI* (a - b)`: at
-  p where the task does not care. Without it a slight common advantage of one modality takes G to
-  that modality everywhere, if G learns faster than T.
+  With `anchor` = lambda > 0 (see `anchored`) a pixel's weights rest where
+  `log(w_a / w_b) = log(p_a / p_b) - (pixels / lambda) dlog L_t/dI* (a - b)`: at p where the task
+  does not care.
 
   The teacher judges by the whole pairs of `mts`, with T as it is; `mtr` is not used.
 
@@ -45,21 +38,42 @@ def equilibrium(anchor: float = 0.0, toward: float = 0.5) -> Teacher:
   def teacher(method: Method, g_params, state: TrainState, mtr: Views, mts: Views, key):
     del mtr
     pair, params = mts.whole, state.params
-    weights = method.weigh(g_params, pair.ir, pair.vi)
-    images = jnp.concatenate([pair.ir, pair.vi], axis=-1)
-    rest = jnp.sum(weights * images, axis=-1, keepdims=True)
+    rest, w_a = _rest(method, g_params, pair)
     loss, judged = task_loss(method, params.t, params.t_stats, rest, pair.target, key)
-    measured = {"task_loss_outer": loss, "w_a": weights[..., 0].mean(), **judged.parts}
-    if not anchor:
-      return loss, Outer(state.t_opt, measured=measured)
-    departure = _departure(weights, toward)
-    objective = loss / jax.lax.stop_gradient(loss) + anchor * departure
-    return objective, Outer(state.t_opt, measured={**measured, "departure": departure})
+    return loss, Outer(state.t_opt, measured={"task_loss_outer": loss, "w_a": w_a, **judged.parts})
+
+  return anchored(teacher, anchor, toward)
+
+
+def direct() -> Teacher:
+  """What T asks at F's own image, `<dL_t/dI_f, I*>` with `I* = w_a a + w_b b`.
+
+  As `equilibrium`, but L_t is linearised at the image that F makes now and not judged at the one
+  where L_f rests: the derivative is what ablation III gives F, taken by each pixel's weight
+  instead.
+  """
+
+  def teacher(method: Method, g_params, state: TrainState, mtr: Views, mts: Views, key):
+    del mtr
+    pair, params = mts.whole, state.params
+
+    def judged(fused):
+      return task_loss(method, params.t, params.t_stats, fused, pair.target, key)
+
+    fused = method.fuse(params.f, pair.ir, pair.vi)
+    (loss, found), asked = jax.value_and_grad(judged, has_aux=True)(fused)
+    rest, w_a = _rest(method, g_params, pair)
+    # The task loss that a small move of the image from `fused` towards `rest` would have.
+    predicted = loss + jnp.vdot(jax.lax.stop_gradient(asked), rest - fused)
+    return predicted, Outer(
+      state.t_opt, measured={"task_loss_outer": loss, "w_a": w_a, **found.parts}
+    )
 
   return teacher
 
 
-def _departure(weights: jax.Array, toward: float) -> jax.Array:
-  """Mean over pixels of KL(w || (toward, 1 - toward)), >= 0."""
-  constant = jnp.array([toward, 1 - toward], weights.dtype).reshape(1, 1, 1, 2)
-  return jnp.mean(jnp.sum(xlogy(weights, weights / constant), axis=-1))
+def _rest(method: Method, g_params, pair: Pair) -> tuple[jax.Array, jax.Array]:
+  """The image [B, H, W, 1] at which L_f's intensity term rests, and the mean w_a."""
+  weights = method.weigh(g_params, pair.ir, pair.vi)
+  images = jnp.concatenate([pair.ir, pair.vi], axis=-1)
+  return jnp.sum(weights * images, axis=-1, keepdims=True), weights[..., 0].mean()

@@ -4,9 +4,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 
-from tdfusion_jax.batch import Views
+from tdfusion_jax.batch import Pair, Views
 from tdfusion_jax.meta.derivative import FORWARD_OVER_REVERSE, fusion_gradient
 from tdfusion_jax.meta.method import Method, task_loss
 from tdfusion_jax.meta.state import TrainState
@@ -30,7 +31,12 @@ class Inner(NamedTuple):
   """None: T steps by SGD (Eq. 5). Or T's own optimiser, as in the public code, which then also
   moves its state."""
   derivative: str = FORWARD_OVER_REVERSE
-  """How Eq. 7 is derived, one of `derivative.DERIVATIVES`; they are equal to rounding."""
+  """How Eq. 7 is derived, one of `derivative.DERIVATIVES`; for one step equal to rounding."""
+  f_steps: int = 1
+  """Steps of F on `mtr`. Of several, "forward_over_reverse" takes each with F as given: what G does
+  to the later steps by way of the earlier ones is left out."""
+  f_preconditioned: bool = False
+  """Divide F's gradient by the root of its Adam's second moments, as F's own steps do."""
 
 
 class Ahead(NamedTuple):
@@ -66,8 +72,7 @@ def look_ahead(method: Method, g_params, state: TrainState, mtr: Views, inner: I
   f_ahead, t_ahead, t_opt = params.f, params.t, state.t_opt
   measured: dict[str, jax.Array] = {}
   if method.fusion_loss is not None:
-    grads, measured = fusion_gradient(method, params.f, g_params, mtr.crop, inner.derivative)
-    f_ahead = _sgd(params.f, grads, inner.rates.f)
+    f_ahead, measured = _fusion_ahead(method, g_params, state, mtr.crop, inner)
   if method.train_task:
     # T learns from F as it is, not from F' (Eq. 5).
     fused = method.fuse(params.f, mtr.whole.ir, mtr.whole.vi)
@@ -83,6 +88,37 @@ def look_ahead(method: Method, g_params, state: TrainState, mtr: Views, inner: I
       updates, t_opt = inner.t_optimiser.update(grads, state.t_opt, params.t)
       t_ahead = optax.apply_updates(params.t, updates)
   return Ahead(f_ahead, t_ahead, t_opt, measured)
+
+
+def _fusion_ahead(
+  method: Method, g_params, state: TrainState, crop: Pair, inner: Inner
+) -> tuple[Any, dict[str, jax.Array]]:
+  """F' (Eq. 4), and what was measured at F."""
+  f_ahead, measured = state.params.f, {}
+  scale = _preconditioner(state.f_opt) if inner.f_preconditioned else None
+  for step in range(inner.f_steps):
+    cheap = inner.derivative == FORWARD_OVER_REVERSE
+    at = jax.lax.stop_gradient(f_ahead) if cheap else f_ahead
+    grads, found = fusion_gradient(method, at, g_params, crop, inner.derivative)
+    measured = measured if step else found
+    if scale is not None:
+      grads = jax.tree.map(jnp.multiply, grads, scale)
+    f_ahead = _sgd(f_ahead, grads, inner.rates.f)
+  return f_ahead, measured
+
+
+def _preconditioner(f_opt: Any) -> Any:
+  """`1 / (sqrt(v) + eps)` of F's Adam; ones before its first step.
+
+  Raises:
+    ValueError: F's optimiser keeps no second moments.
+  """
+  adam = optax.tree.get(f_opt, "ScaleByAdamState")
+  if adam is None:
+    raise ValueError("f_preconditioned needs an F that steps by Adam (optim.f.rule).")
+  # The decay and eps of optax.adam. Before the first step its correction would divide by zero.
+  moments = optax.tree.bias_correction(adam.nu, 0.999, jnp.maximum(adam.count, 1))
+  return jax.tree.map(lambda v: jnp.where(adam.count > 0, 1 / (jnp.sqrt(v) + 1e-8), 1.0), moments)
 
 
 def meta_objective(
@@ -119,6 +155,9 @@ def lookahead(
   rates: Rates | Callable[[Any], Rates],
   t_optimiser: optax.GradientTransformation | None = None,
   derivative: str = FORWARD_OVER_REVERSE,
+  *,
+  f_steps: int = 1,
+  f_preconditioned: bool = False,
 ) -> Teacher:
   """The paper's teacher, `meta_objective`: one step of F and T ahead.
 
@@ -126,11 +165,13 @@ def lookahead(
     rates: the inner learning rates, or a schedule step -> rates.
     t_optimiser: T's optimiser in place of SGD for its step ahead, see `Inner`.
     derivative: how Eq. 7 is derived, see `Inner`.
+    f_steps: of F, see `Inner`; the paper has one.
+    f_preconditioned: step with Adam's second moments, see `Inner`; the paper does not.
   """
 
   def teacher(method: Method, g_params, state: TrainState, mtr: Views, mts: Views, key):
     now = rates(state.step) if callable(rates) else rates
-    inner = Inner(now, t_optimiser, derivative)
+    inner = Inner(now, t_optimiser, derivative, f_steps, f_preconditioned)
     return meta_objective(method, g_params, state, mtr, mts, key, inner=inner)
 
   return teacher

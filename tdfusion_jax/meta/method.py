@@ -30,6 +30,8 @@ class Method(NamedTuple):
   """F is G's network and averages the images by its own weights (ablation V)."""
   dropout: bool = True
   """Whether T drops out while it is trained."""
+  batch_statistics: bool = True
+  """False trains T with its running statistics, which stay as they are; nothing is dropped out."""
 
 
 class Judged(NamedTuple):
@@ -51,7 +53,7 @@ def loss_weights(method: Method, g_params, pair: Pair) -> jax.Array:
 def task_loss(
   method: Method, t_params, t_stats, fused: jax.Array, target, key
 ) -> tuple[jax.Array, Judged]:
-  """L_t of fused images. T uses batch statistics, unless it is kept as it is.
+  """L_t of fused images. T uses batch statistics, unless it or they are kept as they are.
 
   Args:
     method: functions and switches; its task must not be None.
@@ -62,7 +64,8 @@ def task_loss(
     key: PRNG key of T's dropout.
   """
   assert method.task is not None
-  key = key if method.dropout and method.train_task else None
-  outputs, t_stats = method.task.apply(t_params, t_stats, fused, train=method.train_task, key=key)
+  train = method.train_task and method.batch_statistics
+  key = key if method.dropout and train else None
+  outputs, t_stats = method.task.apply(t_params, t_stats, fused, train=train, key=key)
   loss, parts = method.task.loss(outputs, target)
   return loss, Judged(t_stats, parts)

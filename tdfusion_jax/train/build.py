@@ -25,8 +25,8 @@ from tdfusion_jax.data.truth import TruthSource
 from tdfusion_jax.files import is_plugin, made_by
 from tdfusion_jax.integrations import scenic
 from tdfusion_jax.losses.fusion import fusion_loss
-from tdfusion_jax.meta import Method, Optimisers, Rates, Teacher
-from tdfusion_jax.meta.equilibrium import equilibrium
+from tdfusion_jax.meta import Method, Optimisers, Rates, Solve, Teacher, anchored
+from tdfusion_jax.meta.gauss_newton import gauss_newton
 from tdfusion_jax.meta.lookahead import lookahead
 from tdfusion_jax.ops import compiling
 from tdfusion_jax.tasks import Task
@@ -83,7 +83,15 @@ def method(config: Config, judge: Task | None, used: Networks | None = None) -> 
   if config.stage == "task":
     fuse = controls.two_channels if config.fused.images == "both" else controls.finished
     halves = partial(controls.weigh_constant, w_a=0.5)
-    return Method(fuse, halves, None, judge, fuse_in_outer=True, dropout=config.task.dropout)
+    return Method(
+      fuse,
+      halves,
+      None,
+      judge,
+      fuse_in_outer=True,
+      dropout=config.task.dropout,
+      batch_statistics=config.task.statistics == "batch",
+    )
   if not config.loss.none:
     loss = partial(fusion_loss, alpha=config.loss.alpha, intensity=config.loss.intensity)
   used = networks(config) if used is None else used
@@ -101,6 +109,7 @@ def method(config: Config, judge: Task | None, used: Networks | None = None) -> 
     fuse_in_outer=config.meta.fuse_in_outer,
     f_weighs=config.loss.none,
     dropout=config.task.dropout,
+    batch_statistics=config.task.statistics == "batch",
   )
 
 
@@ -118,10 +127,25 @@ def teacher(
     ConfigError, UsageError: a rule of the user's own that cannot be made.
   """
   how = config.meta
-  if how.rule == "equilibrium":
-    return equilibrium(how.anchor, how.anchor_to)
+  return anchored(_rule(config, rates, t_optimiser), how.anchor, how.anchor_to)
+
+
+def _rule(config: Config, rates, t_optimiser) -> Teacher:
+  """`teacher` before its anchor."""
+  how = config.meta
   if how.rule == "lookahead":
-    return lookahead(rates, t_optimiser if how.inner_task == "adam" else None, how.derivative)
+    return lookahead(
+      rates,
+      t_optimiser if how.inner_task == "adam" else None,
+      how.derivative,
+      f_steps=how.inner_steps,
+      f_preconditioned=how.inner_fuse == "adam",
+    )
+  if how.rule == "gauss_newton":
+    of_gradient = config.loss.alpha if how.curvature == "both" else 0.0
+    return gauss_newton(Solve(how.solve_steps, how.damping, of_gradient), how.judged_on)
+  if how.rule in meta.RULES:
+    return meta.RULES[how.rule]()
   return made_by(how.rule, "config.meta.rule", **how.rule_options)
 
 

@@ -4,13 +4,14 @@ from collections.abc import Iterable
 from functools import reduce
 from typing import Any
 
-from tdfusion_jax.config import Config, ConfigError
+from tdfusion_jax.config import Config, ConfigError, base
 from tdfusion_jax.data.loader import AUGMENTS
 from tdfusion_jax.data.readers.fused import IMAGES
 from tdfusion_jax.data.skipping import BAD_SAMPLES
 from tdfusion_jax.files import is_plugin
 from tdfusion_jax.meta import RULES
 from tdfusion_jax.meta.derivative import DERIVATIVES
+from tdfusion_jax.meta.gauss_newton import JUDGED_ON
 
 LABELS = {
   "detection": "detection",
@@ -34,8 +35,11 @@ _LEAST = {
   "log.validate_every": 0,
   "loss.alpha": 0,
   "meta.anchor": 0,
+  "meta.damping": 0,
   "meta.eta_f": 0,
   "meta.eta_t": 0,
+  "meta.inner_steps": 1,
+  "meta.solve_steps": 1,
   "meta.steps": 0,
   "optim.f.learning_rate": 0,
   "optim.g.learning_rate": 0,
@@ -125,6 +129,13 @@ def _is_size(size: Any) -> bool:
 
 def _check_task(config: Config) -> None:
   _one_of(config, "task.kind", LABELS, own="module:function")
+  _one_of(config, "task.statistics", ("batch", "frozen"))
+  _require(
+    config,
+    bool(config.init.t) or config.task.statistics == "batch",
+    "task.statistics",
+    "needs a pretrained T, whose statistics are kept; give its weights as init.t.",
+  )
   _require(
     config,
     bool(config.init.t) or not config.task.frozen,
@@ -180,6 +191,16 @@ def _check_teacher(config: Config) -> None:
   _one_of(config, "meta.rule", RULES, own="module:factory")
   _one_of(config, "meta.inner_task", ("sgd", "adam"))
   _one_of(config, "meta.derivative", DERIVATIVES)
+  _one_of(config, "meta.inner_fuse", ("sgd", "adam"))
+  _one_of(config, "meta.judged_on", JUDGED_ON)
+  _one_of(config, "meta.curvature", ("intensity", "both"))
+  for field in ("inner_steps", "inner_fuse"):
+    _only_of(config, field, "lookahead")
+  for field in ("judged_on", "solve_steps", "damping", "curvature"):
+    _only_of(config, field, "gauss_newton")
+  if how.inner_fuse == "adam":
+    adam = config.optim.f.rule in ("adam", "adamw")
+    _require(config, adam, "meta.inner_fuse", "needs optim.f.rule='adam' or 'adamw'.")
   _require(
     config,
     not how.rule_options or is_plugin(how.rule),
@@ -196,7 +217,7 @@ def _check_teacher(config: Config) -> None:
   if how.fuse_in_outer:
     _require(
       config,
-      how.rule != "equilibrium",
+      how.rule == "lookahead" or is_plugin(how.rule),
       "meta.fuse_in_outer",
       f"needs meta.rule='lookahead', not {how.rule!r}: F steps along dL_t/dF'.",
     )
@@ -209,10 +230,19 @@ def _check_teacher(config: Config) -> None:
   _check_anchor(config)
 
 
+def _only_of(config: Config, field: str, rule: str) -> None:
+  """Requires the default of a field that another rule would ignore."""
+  changed = config.meta[field] != base().meta[field]
+  _require(
+    config,
+    config.meta.rule == rule or not changed,
+    f"meta.{field}",
+    f"is for meta.rule={rule!r}, and it is {config.meta.rule!r}.",
+  )
+
+
 def _check_anchor(config: Config) -> None:
   how = config.meta
-  if how.anchor > 0:
-    _require(config, how.rule == "equilibrium", "meta.anchor", "needs meta.rule='equilibrium'.")
   _require(config, 0 < how.anchor_to < 1, "meta.anchor_to", "must be between 0 and 1.")
   if how.anchor_to != 0.5:
     _require(config, how.anchor > 0, "meta.anchor_to", "needs meta.anchor > 0.")

@@ -12,11 +12,17 @@ import toy
 
 from tdfusion_jax import meta
 from tdfusion_jax.meta import Rates
-from tdfusion_jax.meta.equilibrium import equilibrium
+from tdfusion_jax.meta.equilibrium import direct, equilibrium
+from tdfusion_jax.meta.gauss_newton import gauss_newton
 from tdfusion_jax.meta.lookahead import lookahead
 
 RATES = Rates(0.3, 0.2)
-TEACHERS = {"lookahead": lookahead(RATES), "equilibrium": equilibrium()}
+TEACHERS = {
+  "lookahead": lookahead(RATES),
+  "equilibrium": equilibrium(),
+  "gauss_newton": gauss_newton(),
+  "direct": direct(),
+}
 
 
 def by_hand(anchor=0.0, to=0.5):

@@ -94,6 +94,66 @@ def test_the_cheap_derivative_refuses_what_it_does_not_differentiate():
     fusion_gradient(toy.method(), params.f, params.g, crop, "magic")
 
 
+def ahead(f_steps: int, derivative: str, *, cut: bool, scale=None):
+  """L_t where F is after some steps of plain gradient descent; with `cut` each from F as given."""
+
+  def objective(g_params):
+    params, mtr, mts = toy.state(toy.adams()).params, toy.views(1), toy.views(2)
+    task, f = toy.mean_brightness_task(), params.f
+    for _ in range(f_steps):
+      at = jax.lax.stop_gradient(f) if cut else f
+
+      def inner(f):
+        ir, vi = mtr.crop.ir, mtr.crop.vi
+        return fusion_loss(toy.fuse(f, ir, vi), ir, vi, toy.weigh(g_params, ir, vi))[0]
+
+      slopes = jax.grad(inner)(at)
+      f = {k: f[k] - RATES.f * slopes[k] * (1.0 if scale is None else scale[k]) for k in f}
+    pair = mts.whole
+    outputs, _ = task.apply(params.t, params.t_stats, toy.fuse(f, pair.ir, pair.vi), train=True)
+    return task.loss(outputs, pair.target)[0]
+
+  return jax.grad(objective)(toy.state(toy.adams()).params.g)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("derivative", DERIVATIVES)
+def test_several_steps_of_f_are_unrolled_or_cut(derivative):
+  """Reverse mode goes through all steps; the cheap way takes each with F as given."""
+  teacher = lookahead(Rates(RATES.f, 0.0), derivative=derivative, f_steps=3)
+  state, views = toy.state(toy.adams()), (toy.views(1), toy.views(2))
+  ours, _ = meta.teach(teacher, toy.method(), state, *views, jax.random.key(0))
+  unrolled, cut = (ahead(3, derivative, cut=cut) for cut in (False, True))
+  assert_same(ours, cut if derivative == "forward_over_reverse" else unrolled)
+  assert all(abs(unrolled[k] / cut[k] - 1) > 1e-4 for k in cut)
+
+
+@pytest.mark.usefixtures("x64")
+def test_a_step_by_adams_second_moments():
+  optimisers = toy.adams()
+  state = toy.state(optimisers)
+  _, ft_step = meta.make_steps(toy.method(), lookahead(RATES), optimisers)
+  moved, _ = ft_step(state, {"ftr": toy.views(4)})
+  # After one step the corrected second moment is the gradient squared.
+  slopes, _ = fusion_gradient(toy.method(), state.params.f, state.params.g, toy.views(4).crop)
+  scale = {k: 1 / (abs(v) + 1e-8) for k, v in slopes.items()}
+  state = state._replace(f_opt=moved.f_opt)
+  teacher = lookahead(Rates(RATES.f, 0.0), f_preconditioned=True)
+  views = toy.views(1), toy.views(2)
+  ours, _ = meta.teach(teacher, toy.method(), state, *views, jax.random.key(0))
+  assert_same(ours, ahead(1, "", cut=True, scale=scale), rtol=1e-7)
+  with pytest.raises(ValueError, match="steps by Adam"):
+    meta.teach(teacher, toy.method(), state._replace(f_opt=()), *views, jax.random.key(0))
+
+
+@pytest.mark.usefixtures("x64")
+def test_running_statistics_can_be_kept_while_t_learns():
+  _, ft_step = meta.make_steps(toy.method(batch_statistics=False), lookahead(RATES), toy.adams())
+  state = toy.state(toy.adams())
+  after, _ = ft_step(state, {"ftr": toy.views(4)})
+  assert moved(state, after) == {"f", "t", "f_opt", "t_opt"}
+
+
 def steps(teacher=None, **changes):
   optimisers = toy.adams()
   state = toy.state(optimisers, np.float32)
