@@ -11,7 +11,7 @@ import subprocess
 import sys
 from typing import Any
 
-from tdfusion_jax import stopping
+from tdfusion_jax import printing, stopping
 from tdfusion_jax.commands import VERBS
 from tdfusion_jax.files import UsageError, in_words
 
@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
     0; 1 if some files failed; 2 for an error, reported in one line; 128 + the signal's number after
     Ctrl-C, SIGTERM or SIGUSR1; 141 if whoever reads the output, such as `head`, has seen enough.
   """
-  _need_outputs()
+  printing.guard()
   arguments = list(sys.argv[1:] if argv is None else argv)
   if arguments[:1] == ["train"] and not {"-h", "--help"} & set(arguments):
     return _train(arguments[1:])
@@ -54,13 +54,6 @@ def main(argv: list[str] | None = None) -> int:
     advice = getattr(module, "INTERRUPTED", "")
     print("interrupted" + (f"; {advice}" if advice else ""), file=sys.stderr)
     return stopping.status(error)
-
-
-def _need_outputs() -> None:
-  """Gives a process that was started without standard output or error somewhere to write."""
-  for name in ("stdout", "stderr"):
-    if getattr(sys, name) is None:  # closed by whoever started it, as by `>&-`
-      setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - as long as the process
 
 
 def _parse(arguments: list[str]) -> tuple[Any, argparse.Namespace]:

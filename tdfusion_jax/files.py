@@ -33,7 +33,8 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
   be written.
 
   Raises:
-    OSError: the folder cannot be made, or `path` cannot be replaced.
+    OSError: the folder cannot be made, or `path` cannot be written or replaced. It names `path`:
+      the system does not say which file a full disk has no room for.
   """
   path = Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
@@ -41,6 +42,10 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
   try:
     yield temporary
     os.replace(temporary, path)
+  except OSError as error:
+    if error.filename is None or os.fspath(error.filename) == str(temporary):
+      error.filename, error.filename2 = str(path), None
+    raise
   finally:
     with contextlib.suppress(
       OSError
@@ -165,7 +170,8 @@ def remove_leftovers(folder: Path) -> None:
 
 def in_words(error: OSError) -> str:
   """A system's error: the file, the reason, and for a full disk the remedy."""
-  reason = error.strerror or str(error) or type(error).__name__
+  words = [str(word) for word in error.args if isinstance(word, str)]
+  reason = (error.strerror or "".join(words[:1]) or type(error).__name__).removesuffix(".")
   name = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
   full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
   remedy = ". Make room, then start the same command again" if full else ""
@@ -173,13 +179,13 @@ def in_words(error: OSError) -> str:
 
 
 def write_text(path: str | Path, text: str) -> None:
-  """Writes UTF-8 text, whole or not at all.
+  """Writes UTF-8 text, whole or not at all; what UTF-8 has no code for is escaped, see PEP 383.
 
   Raises:
     OSError: see `atomic_write`.
   """
   with atomic_write(path) as temporary:
-    temporary.write_text(text, encoding="utf-8")
+    temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: str | Path, value: Any) -> None:

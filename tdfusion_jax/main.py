@@ -11,7 +11,7 @@ from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
 
-from tdfusion_jax import stopping
+from tdfusion_jax import printing, stopping
 from tdfusion_jax.evaluate.stage import run_task_stage
 from tdfusion_jax.files import UsageError, in_words
 from tdfusion_jax.train.loop import train
@@ -76,6 +76,7 @@ def _parse(argv: list[str]) -> list[str]:
 
 def main(argv: list[str] | None = None) -> None:
   """Parses `argv` (default: the command line) and trains; ends the process with its status."""
+  printing.guard()
   app.run(_run, argv=argv, flags_parser=_parse)
 
 

@@ -9,6 +9,8 @@ from rich import progress as bars
 from rich.console import Console
 from rich.text import Text
 
+from tdfusion_jax import printing
+
 LINE_EVERY = 15.0
 """Seconds between plain lines."""
 
@@ -41,19 +43,23 @@ class Progress:
     end: bool = False,
     console: Console | None = None,
   ):
-    self._console = console or Console(stderr=True)
-    self._total, self._label, self._unit, self._text = total, label, unit, ""
+    self._console = console or Console(file=printing.unguarded(sys.stderr))
+    self._total, self._unit, self._text = total, unit, ""
+    self._label = printing.plain(label)
     self._start = self._done = start
     self._end = end
     self._began = self._last_line = time.monotonic()
     self._bar: bars.Progress | None = None
     if self._console.is_terminal:
       self._bar = bars.Progress(*_columns(unit), console=self._console)
-      self._task = self._bar.add_task(label, total=total, completed=start, text="")
+      self._task = self._bar.add_task(self._label, total=total, completed=start, text="")
 
   def __enter__(self) -> "Progress":
     if self._bar:
+      guarded = isinstance(sys.stderr, printing.Guarded)
       self._bar.start()
+      if guarded:  # it has put its own streams, which print above the bar, in place of ours
+        printing.guard()
     return self
 
   def __exit__(self, *_) -> None:
@@ -69,8 +75,8 @@ class Progress:
       text: what else to show, such as losses; None keeps the last one.
     """
     self._done = done
-    self._label = self._label if label is None else label
-    self._text = self._text if text is None else text
+    self._label = self._label if label is None else printing.plain(label)
+    self._text = self._text if text is None else printing.plain(text)
     if self._bar:
       self._bar.update(self._task, completed=done, description=self._label, text=self._text)
       return
@@ -78,7 +84,8 @@ class Progress:
     ends = self._end and done == self._total
     if ends or now - self._last_line >= LINE_EVERY:
       self._last_line = now
-      self._console.print(self._line(now - self._began), highlight=False, soft_wrap=True)
+      line = Text(self._line(now - self._began))
+      self._console.print(line, soft_wrap=True)
 
   def advance(self, count: int = 1) -> None:
     """Moves on by `count` items."""
@@ -136,12 +143,12 @@ class _Speed(bars.ProgressColumn):
 def _columns(unit: str) -> list[bars.ProgressColumn]:
   speed = [_Speed(unit)] if unit else []
   return [
-    bars.TextColumn("{task.description}"),
+    bars.TextColumn("{task.description}", markup=False),
     bars.BarColumn(),
     bars.MofNCompleteColumn(),
     *speed,
     bars.TimeElapsedColumn(),
     bars.TextColumn("left"),
     bars.TimeRemainingColumn(),
-    bars.TextColumn("{task.fields[text]}"),
+    bars.TextColumn("{task.fields[text]}", markup=False),
   ]

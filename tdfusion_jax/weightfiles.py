@@ -11,7 +11,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from tdfusion_jax.files import UsageError, atomic_write
+from tdfusion_jax.files import UsageError, atomic_write, in_words
 
 
 class CheckpointError(UsageError):
@@ -37,7 +37,9 @@ def save_weights(path: str | Path, variables: Mapping, metadata: Mapping[str, An
     data = _in_order(save(arrays, texts))
     with atomic_write(path) as temporary:
       temporary.write_bytes(data)
-  except (OSError, SafetensorError) as error:
+  except OSError as error:
+    raise CheckpointError(f"could not write {in_words(error)}") from error
+  except SafetensorError as error:
     raise CheckpointError(f"could not write {path}: {error}") from error
 
 

@@ -55,15 +55,17 @@ def run(options: argparse.Namespace) -> int:
   pairs = _pairs(options)
   scores = measure.measure(pairs, _methods(options, pairs), metrics, options.profile)
   lower = [metric.name for metric in metrics if not metric.higher_is_better]
+  files = []
+  if options.out:  # before anything is printed: whatever becomes of that, they are there
+    about = measure.conditions(options.profile)
+    about |= {"stretch": options.stretch, "resize": options.resize}
+    files = measure.write_scores(options.out, scores, lower, about)
   how = PROFILES[options.profile].about
   print(f"{len(pairs.sizes)} pairs, means; profile {options.profile}: {how}")
   print(
     f"best **bold**, second _slanted_\n\n{tables.markdown(measure.means(scores), lower)}", end=""
   )
-  if options.out:
-    about = measure.conditions(options.profile)
-    about |= {"stretch": options.stretch, "resize": options.resize}
-    files = measure.write_scores(options.out, scores, lower, about)
+  if files:
     print(f"\nwritten: {', '.join(files)}")
   return 0
 

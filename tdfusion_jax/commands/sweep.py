@@ -69,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
     write_comparison(load_sweep(options.file, **chosen), options.workdir)
   else:
     run_sweep(options.file, options.workdir, jobs=options.jobs, only=options.only, **chosen)
-  print((Path(options.workdir) / "sweep.md").read_text())
+  print((Path(options.workdir) / "sweep.md").read_text(encoding="utf-8"))
   return 0
 
 

@@ -8,6 +8,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tdfusion_jax.printing import plain
+
 Rows = Mapping[str, Mapping[str, float]]
 """{row title: {column: score}}; a score that is missing or NaN is an empty cell and never wins."""
 
@@ -78,9 +80,9 @@ def _marked(score: float | None, place: int | None, marks: Marks, digits: int) -
 
 
 def markdown_lines(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-  """A Markdown table of any texts; "|" in them is escaped."""
+  """A Markdown table of any texts; "|" and what a terminal would obey are escaped."""
   whole = [head, ["---"] * len(head), *lines]
-  escaped = [[cell.replace("|", r"\|") for cell in line] for line in whole]
+  escaped = [[_in_line(cell).replace("|", r"\|") for cell in line] for line in whole]
   return "".join("| " + " | ".join(line) + " |\n" for line in escaped)
 
 
@@ -161,8 +163,8 @@ def html_table(
   cells = marked_cells(
     rows, names, HTML, lower_is_better=lower_is_better, unranked=unranked, digits=digits
   )
-  lines = [line([title, *(html.escape(name) + arrow(name) for name in names)], "th")]
-  lines += [line([html.escape(row), *texts], "td") for row, texts in cells.items()]
+  lines = [line([title, *(html.escape(_in_line(name)) + arrow(name) for name in names)], "th")]
+  lines += [line([html.escape(_in_line(row)), *texts], "td") for row, texts in cells.items()]
   return "<table>" + "\n".join(lines) + "</table>"
 
 
@@ -172,7 +174,8 @@ def comma_separated(rows: Sequence[Mapping[str, Any]]) -> str:
   out = io.StringIO()
   writer = csv.DictWriter(out, names, lineterminator="\n")
   writer.writeheader()
-  writer.writerows(rows)
+  for row in rows:
+    writer.writerow({k: plain(cell) if isinstance(cell, str) else cell for k, cell in row.items()})
   return out.getvalue()
 
 
@@ -185,8 +188,23 @@ def _there(score: float | None) -> bool:
   return score is not None and not math.isnan(score)
 
 
+def _in_line(text: str) -> str:
+  """Without what would end a row or be obeyed by a terminal."""
+  return plain(text).replace("\n", " ")
+
+
+_LATEX_WORDS = {"\\": "textbackslash", "~": "textasciitilde", "^": "textasciicircum"}
+
+
 def _escaped(text: str) -> str:
-  return "".join("\\" + c if c in "_%&#$" else c for c in text)
+  """Of LaTeX's ten special characters none is left to be obeyed."""
+
+  def one(c: str) -> str:
+    if c in _LATEX_WORDS:
+      return f"\\{_LATEX_WORDS[c]}{{}}"
+    return "\\" + c if c in "_%&#${}" else c
+
+  return "".join(one(c) for c in _in_line(text))
 
 
 def _plain(value: Any) -> Any:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tdfusion_jax.files import atomic_write
+from tdfusion_jax.files import atomic_write, in_words
 from tdfusion_jax.images.reading import ImageError
 
 
@@ -28,7 +28,7 @@ def write_image(path: str | Path, image: np.ndarray) -> None:
       # Pillow's own level 6 takes three times as long for files 4 % smaller.
       Image.fromarray(byte).save(temporary, compress_level=3)
   except OSError as error:
-    raise ImageError(f"{path} cannot be written: {error.strerror or error}.") from error
+    raise ImageError(f"{path} cannot be written: {in_words(error)}") from error
 
 
 def to_bytes(image: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TextIO
 
+from tdfusion_jax import printing
 from tdfusion_jax.config import Config, ConfigError
 from tdfusion_jax.config.file import read_config
 from tdfusion_jax.evaluate import tables
@@ -112,6 +113,7 @@ _stopped: Any = None  # in a worker: the sweep's event
 def _prepare_worker(stopped: Any) -> None:
   """A killed sweep leaves no worker behind."""
   global _stopped
+  printing.guard()
   _stopped, parent = stopped, os.getppid()
 
   def watch() -> None:

@@ -44,6 +44,10 @@ def test_latex_marks_and_escapes():
   assert r"a\_b & \underline{6.5} & \textbf{1.0} \\" in text and text.startswith(
     r"\begin{tabular}{lrr}"
   )
+  # LaTeX's ten special characters, and what a terminal would obey.
+  text = tables.latex({"\\~^{}#$%&_\x1b": {"EN": 1.0}})
+  special = r"\textbackslash{}\textasciitilde{}\textasciicircum{}\{\}\#\$\%\&\_"
+  assert special + r"\textbackslash{}x1b" in text
 
 
 def test_html_marks_escapes_and_leaves_some_columns_alone():
