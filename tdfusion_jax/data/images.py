@@ -9,7 +9,7 @@ from PIL import Image
 from tdfusion_jax.data.fields import short
 from tdfusion_jax.data.source import DatasetError
 from tdfusion_jax.images import reading
-from tdfusion_jax.images.listing import EXTENSIONS, list_files
+from tdfusion_jax.images.listing import EXTENSIONS, composed, list_files
 from tdfusion_jax.images.reading import ImageError
 
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
@@ -92,5 +92,6 @@ def safe_stem(name: str, origin: Path) -> str:
   enormous = len(name.encode("utf-8", "replace")) > 255
   if name in ("", ".", "..") or any(letter in name for letter in "\x00/\\:") or enormous:
     raise DatasetError(f"{origin}: {short(name)} is not a plain file name")
+  name = composed(name)
   suffix = Path(name).suffix
   return name[: -len(suffix)] if suffix.lower() in EXTENSIONS else name

@@ -1,5 +1,6 @@
 """Images of a folder, listed and paired by name."""
 
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -14,9 +15,17 @@ class Listing(NamedTuple):
   """Files of a folder."""
 
   files: dict[str, Path]
-  """By stem, in name order."""
+  """By `composed` stem, in name order."""
   clashes: list[tuple[Path, Path]]
   """(the file in `files`, a further file of the same stem)."""
+
+
+def composed(name: str) -> str:
+  """`name` with each accent and its letter as one character (NFC).
+
+  macOS stores names with the two apart, most others together: what looks alike is one name here.
+  """
+  return unicodedata.normalize("NFC", name)
 
 
 def list_files(folder: Path, extensions: Sequence[str] = EXTENSIONS) -> Listing:
@@ -25,7 +34,7 @@ def list_files(folder: Path, extensions: Sequence[str] = EXTENSIONS) -> Listing:
   for path in sorted(folder.iterdir()):
     if path.name.startswith(".") or path.suffix.lower() not in extensions or not path.is_file():
       continue
-    first = listing.files.setdefault(path.stem, path)
+    first = listing.files.setdefault(composed(path.stem), path)
     if first is not path:
       listing.clashes.append((first, path))
   return listing
