@@ -13,6 +13,7 @@ from tdfusion_jax.convert import naming, restormer, rules, segformer, yolov8
 from tdfusion_jax.convert.recognise import recognise, strip_prefix
 from tdfusion_jax.networks.fusion import FusionNet
 from tdfusion_jax.networks.lossgen import LossNet
+from tdfusion_jax.tensorfiles import not_finite, shown
 
 TASK_NETWORKS: dict[str, Any] = {"segformer": segformer, "yolov8": yolov8}
 FUSION_NETWORKS: dict[str, type[nn.Module]] = {"fusion": FusionNet, "lossgen": LossNet}
@@ -225,20 +226,11 @@ def _conv_seg(upstream: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
   }
 
 
-def not_finite(arrays: Mapping[str, np.ndarray]) -> list[str]:
-  """The names of the arrays that hold a NaN or an infinity."""
-  names = []
-  for name, array in arrays.items():
-    # bfloat16, which NumPy does not know, as well.
-    if array.dtype.kind not in "biu" and not np.isfinite(array.astype(np.float64)).all():
-      names.append(name)
-  return names
-
-
 def _check_finite(arrays: Mapping[str, np.ndarray]) -> None:
   bad = not_finite(arrays)
   if bad:
-    raise ValueError("these weights hold values that are not finite:\n  " + "\n  ".join(bad))
+    names = "\n  ".join(shown(name) for name in bad[:60])
+    raise ValueError(f"these weights hold values that are not finite:\n  {names}")
 
 
 def _shapes(network: nn.Module, inputs: tuple) -> dict[rules.Path, tuple[int, ...]]:

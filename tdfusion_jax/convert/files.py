@@ -9,8 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from tdfusion_jax.convert import adopt, naming
 from tdfusion_jax.convert.adopt import Changes, Ported
@@ -18,7 +16,8 @@ from tdfusion_jax.convert.naming import Origin
 from tdfusion_jax.convert.pth import WeightFileError, read_pth
 from tdfusion_jax.convert.pth_write import write_pth
 from tdfusion_jax.convert.recognise import recognise, strip_prefix
-from tdfusion_jax.files import UsageError, atomic_write
+from tdfusion_jax.files import UsageError
+from tdfusion_jax.tensorfiles import not_finite, read_safetensors, shown, write_safetensors
 from tdfusion_jax.weightfiles import CheckpointError, load_weights, save_weights
 
 # What a training run writes as `arch` of its files.
@@ -58,17 +57,14 @@ def load(path: str | Path) -> Loaded:
       return Loaded(read_pth(path), "PyTorch", None)
     except WeightFileError as error:
       raise CheckpointError(str(error)) from error
-  try:
-    with safe_open(path, framework="numpy") as file:
-      names, about = list(file.keys()), file.metadata() or {}
-      if "arch" not in about:
-        return Loaded({name: file.get_tensor(name) for name in names}, "safetensors", None)
-  except (OSError, SafetensorError, TypeError, ValueError) as error:
-    raise CheckpointError(f"{path} is not a readable .safetensors file: {error}") from error
+  arrays, about = read_safetensors(path)
+  if "arch" not in about:
+    return Loaded(arrays, "safetensors", None)
   variables, metadata = load_weights(path)
-  arch = _OURS.get(str(metadata["arch"]))
+  arch = _OURS.get(metadata["arch"])
   if arch is None:
-    raise CheckpointError(f"{path} holds {metadata['arch']!r}, which has no other format.")
+    what = shown(repr(metadata["arch"]))
+    raise CheckpointError(f"{path} holds {what}, which has no other format.")
   try:
     arrays = adopt.unport(variables, arch, "upstream", {})
     if metadata.get("part") == "backbone":
@@ -186,7 +182,7 @@ def inspect(path: str | Path) -> list[str]:
     lines.append("holds " + _describe(understand(loaded, path, arch=None, style=None)))
   except CheckpointError as error:
     lines.append(f"cannot be converted as it is: {_guess(loaded)}{error}")
-  lines += [f"not finite: {name}" for name in adopt.not_finite(arrays)]
+  lines += [f"not finite: {name}" for name in not_finite(arrays)]
   for key, value in (loaded.metadata or {}).items():
     if key != "passengers":
       lines.append(f"metadata {key}: {json.dumps(value)}")
@@ -216,8 +212,7 @@ def _cast(variables: dict, dtype: str) -> dict:
   flat = flatten_dict(variables, sep=".")
   with np.errstate(over="ignore"):  # reported below, by name
     cast = {name: np.asarray(value).astype(dtype) for name, value in flat.items()}
-  bad = [name for name, value in cast.items() if not np.isfinite(value).all()]
-  if bad:
+  if bad := not_finite(cast):
     raise CheckpointError(f"{dtype} cannot hold the values of: {', '.join(bad)}")
   return unflatten_dict(cast, sep=".")
 
@@ -257,16 +252,14 @@ def _unpack(packed: Mapping[str, list]) -> dict[str, np.ndarray]:
 def _write_theirs(out: Path, variables: dict, ported: Ported, to: str) -> None:
   try:
     state_dict = adopt.unport(variables, ported.origin.arch, to, ported.passengers)
-    if out.suffix != ".safetensors":
-      return write_pth(out, state_dict)
+    if out.suffix == ".safetensors":
+      write_safetensors(out, state_dict, {"format": "pt"})
+    else:
+      write_pth(out, state_dict)
+  except CheckpointError:
+    raise
   except ValueError as error:
     raise CheckpointError(f"{out}: {error}") from error
-  arrays = {key: np.asarray(value, order="C") for key, value in state_dict.items()}
-  try:
-    with atomic_write(out) as temporary:
-      save_file(arrays, temporary, {"format": "pt"})
-  except SafetensorError as error:
-    raise CheckpointError(f"could not write {out}: {error}") from error
 
 
 def _is_backbone(ported: Ported) -> bool:

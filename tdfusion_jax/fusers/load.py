@@ -16,6 +16,7 @@ from tdfusion_jax.fusers.kinds import (
   loss_network,
 )
 from tdfusion_jax.fusers.own import own_network
+from tdfusion_jax.tensorfiles import shown
 from tdfusion_jax.weightfiles import CheckpointError, load_weights, match
 
 _WEIGHTS = Path("weights") / "f.safetensors"
@@ -109,7 +110,9 @@ def _fuser_of(file: Path, metadata: dict[str, Any], run: Path | None, network: s
     return average(own_network(Weigher, network, options, field))
   if network:
     return own_network(Fuser, network, options, field)
-  if named := metadata.get("network"):
+  arch = shown(arch)
+  if metadata.get("network"):
+    named = shown(metadata["network"])
     raise CheckpointError(
       f"{file} holds weights of {arch!r}, a network from {named}. A weight file alone has no code "
       f"imported: give the run folder (--run RUN), or name the network: --network {named}, in "
