@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from flax.errors import ScopeParamShapeError
 from ml_collections import ConfigDict
 from PIL import Image
 
@@ -21,7 +20,7 @@ from tdfusion_jax.images.reading import ImageError, read_image
 from tdfusion_jax.images.writing import to_bytes
 from tdfusion_jax.meta.state import Params
 from tdfusion_jax.report.page import Gallery, Run, page_html
-from tdfusion_jax.train import build, runfolder
+from tdfusion_jax.train import build, initial, runfolder
 from tdfusion_jax.train.checks import labels_needed
 from tdfusion_jax.train.validate import inspect_pairs, pictures_of
 
@@ -208,34 +207,38 @@ def _layers(run: Run, pairs: _Pairs) -> list[dict[str, np.ndarray]]:
   if config.stage == "task":
     folder = Path(config.fused.folder) if config.fused.folder else run.path / "fused"
     source = finished_images(config, source, folder, "val")
-  params = _params(run, has_task=task is not None)
   method = build.method(config, task)
+  params = _params(run, initial.shapes(config, method, pairs.sizes["task_size"]))
   layers = []
-  try:
-    for pair, seen in inspect_pairs(method, params, source, limit=pairs.count, **pairs.sizes):
-      row = pictures_of(pair, seen)
-      for title in ("infrared", "visible"):  # in the task stage, what T was given in their place
-        del row[title]
-      layers.append(row)
-  except ScopeParamShapeError as error:
-    raise ConfigError(
-      f"{run.path} was trained for other classes than {pairs.origin}'s pairs have."
-    ) from error
+  for pair, seen in inspect_pairs(method, params, source, limit=pairs.count, **pairs.sizes):
+    row = pictures_of(pair, seen)
+    for title in ("infrared", "visible"):  # in the task stage, what T was given in their place
+      del row[title]
+    layers.append(row)
   return layers
 
 
-def _params(run: Run, *, has_task: bool) -> Params:
-  """The networks that the run has trained."""
-  learned = run.config.stage == "fusion" and run.config.loss.weights == "learned"
-  of_f = {} if run.config.stage == "task" else _weights(run, "f")["params"]
-  of_g = _weights(run, "g")["params"] if learned else {}
-  of_t = _weights(run, "t") if has_task else {"params": {}}
+def _params(run: Run, shapes: Params) -> Params:
+  """The networks that the run has trained, in the given shapes."""
+  of_f = _weights(run, "f", {"params": shapes.f})["params"] if shapes.f else {}
+  of_g = _weights(run, "g", {"params": shapes.g})["params"] if shapes.g else {}
+  of_t: dict[str, Any] = {"params": {}}
+  if shapes.t:
+    stats = {"batch_stats": shapes.t_stats} if shapes.t_stats else {}
+    of_t = _weights(run, "t", {"params": shapes.t, **stats})
   return Params(of_f, of_g, of_t["params"], of_t.get("batch_stats", {}))
 
 
-def _weights(run: Run, letter: str) -> dict[str, Any]:
+def _weights(run: Run, letter: str, like: dict[str, Any]) -> dict[str, Any]:
   file = run.path / "weights" / f"{letter}.safetensors"
   if not file.is_file():
     raise weightfiles.CheckpointError(f"{run.path} is not finished: it holds no {file.name}.")
   loaded, _ = weightfiles.load_weights(file)
-  return loaded
+  try:
+    return weightfiles.match(loaded, like, str(file))
+  except weightfiles.CheckpointError as error:
+    if letter != "t" or " shape: " not in str(error):
+      raise
+    # The pairs are those of the first run.
+    hint = "\n(was it trained for other classes than the first run's pairs have?)"
+    raise weightfiles.CheckpointError(f"{error}{hint}") from error

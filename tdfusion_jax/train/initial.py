@@ -29,17 +29,42 @@ def init_state(
     task_size: (H, W) of what T sees.
     used: networks in the places of F and G; None makes those that `config` names.
   """
+  key = jax.random.split(jax.random.key(config.seed), 4)[0]
+  params = _params(config, how, task_size, used, partial(_start, config))
+  return meta.init_state(params, rules, key)
+
+
+def shapes(config: Config, how: Method, task_size: tuple[int, int]) -> Params:
+  """Names, shapes and dtypes of F, G and T, whatever `init` names: what weight files have to fit.
+
+  Args:
+    config: of the networks.
+    how: functions and switches, of `build.method`.
+    task_size: (H, W) of what T sees.
+  """
+  return _params(config, how, task_size, None, lambda letter, make: jax.eval_shape(make))
+
+
+# letter of the network, what makes it afresh -> its variables, {"params": ...} and the like
+_Start = Callable[[str, Callable[[], dict]], Any]
+
+
+def _params(
+  config: Config, how: Method, task_size: tuple[int, int], used: Networks | None, start: _Start
+) -> Params:
   used = networks(config) if used is None else used
-  key, f_key, g_key, t_key = jax.random.split(jax.random.key(config.seed), 4)
+  _, f_key, g_key, t_key = jax.random.split(jax.random.key(config.seed), 4)
   image = jnp.zeros((1, *task_size, 1))
   f_params: Any = {}
   if config.stage == "task":
     image = how.fuse({}, image, image)
   else:
-    f_params = _two_image_network(config, "f", used.fuser.network, f_key)
+    fresh_f = partial(fusers.init_variables, used.fuser.network, f_key)
+    f_params = start("f", fresh_f)["params"]
   g_params: Any = {}
   if config.loss.weights == "learned":
-    g_params = _two_image_network(config, "g", used.weigher.network, g_key)
+    fresh_g = partial(fusers.init_variables, used.weigher.network, g_key)
+    g_params = start("g", fresh_g)["params"]
   t_params, t_stats = {}, {}
   if how.task is not None:
     init_task = how.task.init
@@ -48,15 +73,10 @@ def init_state(
       params, stats = init_task(t_key, image)
       return {"params": params, "batch_stats": stats}
 
-    variables = _start(config, "t", fresh_task)
+    variables = start("t", fresh_task)
     # A file of a network without running statistics holds none.
     t_params, t_stats = variables.get("params", {}), variables.get("batch_stats", {})
-  return meta.init_state(Params(f_params, g_params, t_params, t_stats), rules, key)
-
-
-def _two_image_network(config: Config, letter: str, network: Any, key: jax.Array) -> Any:
-  """Parameters of F or G."""
-  return _start(config, letter, partial(fusers.init_variables, network, key))["params"]
+  return Params(f_params, g_params, t_params, t_stats)
 
 
 def _start(config: Config, letter: str, make: Callable[[], dict]) -> dict:

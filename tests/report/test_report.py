@@ -92,6 +92,30 @@ def test_a_page_about_two_runs_and_a_rival(runs, capsys):
   assert (second["rival: fused"] == 5).all() and second["rival: fused"].shape == (32, 64, 3)
 
 
+def test_weights_that_do_not_fit_are_refused_as_fuse_refuses_them(runs, capsys):
+  """A NaN, an array that is missing, another shape: one error that names file and array, no page."""
+  from tdfusion_jax.weightfiles import load_weights, save_weights
+
+  page = runs / "page.html"
+  file = runs / "even" / "weights" / "f.safetensors"
+  variables, metadata = load_weights(file)
+  name, group = next(iter(variables["params"].items()))
+  leaf, value = next(iter(group.items()))
+  spoilt = {
+    "not finite": {leaf: np.full_like(value, np.nan)},
+    "missing": {},
+    "shape": {leaf: np.concatenate([value, value])},
+  }
+  for problem, change in spoilt.items():
+    others = {key: array for key, array in group.items() if key != leaf}
+    params = {**variables["params"], name: {**others, **change}}
+    save_weights(file, {"params": params}, metadata)
+    assert cli.main(["report", str(runs / "even"), "--pairs=1", f"--out={page}"]) == 2
+    said = capsys.readouterr().err
+    assert f"{file} does not fit the network: {problem}: params/{name}/{leaf}" in said
+    assert said.count("error:") == 1 and not page.exists()
+
+
 def test_a_page_about_the_task_stage_alone_shows_the_pairs_as_well(tmp_path, monkeypatch, capsys):
   """A T that was given infrared only: it saw the infrared image; the visible one is beside it."""
   from pixel_task import config, pixel_task
