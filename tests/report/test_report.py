@@ -93,7 +93,7 @@ def test_a_page_about_two_runs_and_a_rival(runs, capsys):
 
 
 def test_weights_that_do_not_fit_are_refused_as_fuse_refuses_them(runs, capsys):
-  """A NaN, an array that is missing, another shape: one error that names file and array, no page."""
+  """A NaN, a missing array, another shape: one error that names file and array, no page."""
   from tdfusion_jax.weightfiles import load_weights, save_weights
 
   page = runs / "page.html"
