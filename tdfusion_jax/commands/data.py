@@ -4,6 +4,7 @@ import argparse
 
 from tdfusion_jax.commands.data_options import EXAMPLE, add_arguments
 from tdfusion_jax.data.labels.convert import convert
+from tdfusion_jax.data.labels.notes import told
 from tdfusion_jax.data.options import parse_options, split_names
 from tdfusion_jax.data.records import remarks
 from tdfusion_jax.data.records.source import read_about
@@ -26,7 +27,8 @@ def _verify(options: argparse.Namespace) -> int:
   report = verify(
     options.dataset,
     options.root,
-    classes=split_names(options.classes),
+    classes=options.classes,
+    options=parse_options(options.option).get("", {}),
     split_files=lists,
     allow=split_names(options.allow) or (),
     threads=max(1, options.threads),
@@ -40,11 +42,14 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _convert(options: argparse.Namespace) -> int:
-  classes = split_names(options.classes)
-  labels = convert(options.labels, options.out, options.to, images=options.images, classes=classes)
+  labels = convert(
+    options.labels, options.out, options.to, images=options.images, classes=options.classes
+  )
   boxes = sum(len(found.boxes) for found in labels.boxes.values())
   names = ", ".join(labels.classes)
   print(f"{options.out}: {boxes} boxes of {len(labels.boxes)} images, classes {names}")
+  for line in told(labels.notes):
+    print(f"note: {line}")
   return 0
 
 

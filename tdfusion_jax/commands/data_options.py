@@ -42,7 +42,15 @@ def _verify_arguments(parser: argparse.ArgumentParser) -> None:
   )
   parser.add_argument("--root", required=True, metavar="DIR", help="its folder")
   parser.add_argument(
-    "--classes", metavar="A,B", help="class names of a folder without classes.txt"
+    "--classes", metavar="A,B", help="class names of a folder without a list, or a data.yaml"
+  )
+  parser.add_argument(
+    "--option",
+    action="append",
+    default=[],
+    metavar="NAME=VALUE",
+    help="of the reader, as in data.train_options, such as unlabelled=0 (a mask's value for "
+    "unknown) or unlabelled_images=background; may be repeated",
   )
   parser.add_argument(
     "--split_file",
@@ -94,7 +102,9 @@ def _convert_arguments(parser: argparse.ArgumentParser) -> None:
     "--images", metavar="DIR", help="the images, where the labels do not hold their sizes (YOLO)"
   )
   parser.add_argument(
-    "--classes", metavar="A,B", help="class names in order, if no classes.txt or COCO file has them"
+    "--classes",
+    metavar="A,B",
+    help="class names in order, or a data.yaml, where no list is beside the labels",
   )
 
 

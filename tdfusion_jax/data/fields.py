@@ -1,6 +1,8 @@
 """Reading single fields of label files, which are not trusted: a fault names file and field."""
 
+import codecs
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,9 @@ def to_number(text: Any, origin: Path, what: str, limit: float = MAX_COORDINATE)
   try:
     value = float(text)
   except (ValueError, OverflowError):
-    raise DatasetError(f"{origin}: {what} is {short(text)}, not a number") from None
+    comma = isinstance(text, str) and re.fullmatch(r"\s*[-+]?\d*,\d+\s*", text)
+    remedy = "; write its decimal comma as a point" if comma else ""
+    raise DatasetError(f"{origin}: {what} is {short(text)}, not a number{remedy}") from None
   if not math.isfinite(value):
     raise DatasetError(f"{origin}: {what} is {short(text)}, not a finite number")
   if abs(value) > limit:
@@ -71,8 +75,38 @@ def read_bytes(path: Path, limit: int = MAX_LABEL_BYTES) -> bytes:
 
 
 def read_text(path: Path, limit: int = MAX_LABEL_BYTES) -> str:
-  """A UTF-8 text file of at most `limit` bytes."""
+  """A text file of at most `limit` bytes, in any encoding that `decode` knows."""
+  return decode(read_bytes(path, limit), path)[0]
+
+
+def decode(content: bytes, origin: Path) -> tuple[str, str]:
+  """(text, encoding) of a label file's bytes: UTF-8, UTF-16 or UTF-32, else Latin-1.
+
+  UTF-16 is known by its mark, or by every second byte being zero. Bytes that are none of these are
+  taken one by one (Latin-1): digits are right then, and letters of Western European names.
+
+  Raises:
+    DatasetError: no text at all, naming `origin`.
+  """
+  encoding = next((name for mark, name in _MARKS if content.startswith(mark)), None)
+  if encoding is None and len(content) >= 4:
+    head = content[:64]
+    zeros = head[0::2].count(0), head[1::2].count(0)
+    half = len(head) // 2
+    encoding = {(0, half): "utf-16-le", (half, 0): "utf-16-be"}.get(zeros)
   try:
-    return read_bytes(path, limit).decode("utf-8-sig")
+    return content.decode(encoding or "utf-8"), encoding or "utf-8"
   except UnicodeDecodeError as error:
-    raise DatasetError(f"{path}: cannot be read ({error})") from None
+    if encoding is not None or b"\0" in content:
+      raise DatasetError(f"{origin}: cannot be read as text ({error})") from None
+  return content.decode("latin-1"), "latin-1"
+
+
+_MARKS = (
+  (codecs.BOM_UTF8, "utf-8-sig"),
+  (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark is its beginning
+  (codecs.BOM_UTF32_BE, "utf-32"),
+  (codecs.BOM_UTF16_LE, "utf-16"),
+  (codecs.BOM_UTF16_BE, "utf-16"),
+)
+"""(the mark at a text's beginning, its encoding)."""

@@ -5,7 +5,7 @@ import inspect
 import types
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from tdfusion_jax.data.source import DatasetError
 
@@ -55,6 +55,8 @@ def _fits(value: Any, hint: Any) -> bool:
     )
   if origin is Sequence:  # a text is a sequence of its letters, which nobody means
     return isinstance(value, (tuple, list)) and all(_fits(item, parts[0]) for item in value)
+  if origin is Literal:
+    return value in parts
   if hint in (int, float):
     return isinstance(value, (int, hint)) and not isinstance(value, bool)
   try:
@@ -72,6 +74,8 @@ def _words(hint: Any) -> str:
     return f"{len(parts)} values, such as {tuple([96] * len(parts))}"
   if origin is Sequence:
     return "a list of names, such as ['person', 'car']"
+  if origin is Literal:
+    return f"one of {', '.join(map(repr, parts))}"
   words = {
     int: "a whole number",
     float: "a number",

@@ -6,18 +6,29 @@ the same numbers, others within 1e-9 pixels. What only one form knows (VOC's "di
 areas and crowd regions) is left out.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from tdfusion_jax.data.fields import read_text
-from tdfusion_jax.data.images import files_by_stem, open_image
-from tdfusion_jax.data.labels.annotations import Annotation, make_annotation
+import numpy as np
+
+from tdfusion_jax.data.images import files_by_stem
+from tdfusion_jax.data.labels.annotations import (
+  Annotation,
+  border_notes,
+  make_annotation,
+  outside,
+  reaching,
+)
+from tdfusion_jax.data.labels.classes import NO_LABELS, given_classes, listed_classes
 from tdfusion_jax.data.labels.coco import read_coco
+from tdfusion_jax.data.labels.names import fitted, image_name
 from tdfusion_jax.data.labels.voc import read_voc, read_xml
 from tdfusion_jax.data.labels.write import Labels, snap, write_coco, write_voc, write_yolo
 from tdfusion_jax.data.labels.yolo import read_yolo
 from tdfusion_jax.data.source import DatasetError
+from tdfusion_jax.images.listing import EXTENSIONS
+from tdfusion_jax.images.reading import image_size
 
 FORMS = ("voc", "yolo", "coco")
 
@@ -28,7 +39,7 @@ def convert(
   form: str,
   *,
   images: str | Path | None = None,
-  classes: Sequence[str] | None = None,
+  classes: Sequence[str] | str | None = None,
 ) -> Labels:
   """Reads labels in whatever form they are and writes them in another.
 
@@ -37,8 +48,9 @@ def convert(
     target: a folder, or for COCO a `.json` file; must not exist yet, or be an empty folder.
     form: "voc", "yolo" or "coco".
     images: folder of the images; needed where the labels do not hold sizes (YOLO).
-    classes: class names in order; default: `classes.txt`, COCO's categories, or VOC's names in
-      sorted order.
+    classes: class names in order, or a file that lists them (see `labels.classes`); default: the
+      list beside the labels or, for YOLO, up to two folders above them; COCO's categories; or VOC's
+      names in sorted order.
 
   Returns:
     What was written.
@@ -56,93 +68,160 @@ def convert(
     raise DatasetError(f"{there} exists; choose another place")
   labels = read_labels_of(here, images=images, classes=classes)
   _require_classes(labels.classes, here, form)
+  if form == "coco":
+    _require_files(labels, here)
   {"voc": write_voc, "yolo": write_yolo, "coco": write_coco}[form](labels, there)
   return labels
 
 
 def read_labels_of(
-  source: Path, *, images: str | Path | None = None, classes: Sequence[str] | None = None
+  source: Path, *, images: str | Path | None = None, classes: Sequence[str] | str | None = None
 ) -> Labels:
-  """All labels of a folder or COCO file, with sizes. Arguments as in `convert`."""
+  """All labels of a folder or COCO file, with sizes. Arguments as in `convert`.
+
+  Boxes are read as training reads them: what lies outside its image is left out, and what rounding
+  puts up to a pixel outside is cut at the border. `Labels.notes` counts both.
+  """
   folder = None if images is None else Path(images).expanduser()
   if folder is not None and not folder.is_dir():
     raise DatasetError(f"{folder} (--images) is not a folder")
   pictures = files_by_stem(folder) if folder is not None else {}
-  sizes = _Sizes(pictures, folder)
-  given = None if classes is None else tuple(classes)
-  files = {stem: path.name for stem, path in pictures.items()}
+  given = given_classes(classes)
   if source.suffix.lower() == ".json" and source.is_file():
-    found, names = read_coco(source)
-    if given is not None and given != names:
-      raise DatasetError(f"{source}: its categories are {', '.join(names)}, not {', '.join(given)}")
-    named = {
-      Path(str(image["file_name"])).stem: str(image["file_name"]) for image in _coco_images(source)
-    }
-    return Labels(names, {k: sizes.fill(k, v, source) for k, v in found.items()}, named | files)
+    labels = _read_coco_file(source, given, pictures)
+  else:
+    labels = _read_folder(source, given, pictures, folder)
+  boxes, notes = {}, list(labels.notes)
+  for stem, found in labels.boxes.items():
+    boxes[stem] = _finished(found, _size(stem, found, labels.origins[stem], pictures, folder))
+    notes += boxes[stem].notes
+  files = labels.files | {stem: path.name for stem, path in pictures.items()}
+  return Labels(labels.classes, boxes, files, tuple(notes))
+
+
+class _Read(NamedTuple):
+  """Labels as they stand in their files."""
+
+  classes: tuple[str, ...]
+  boxes: dict[str, Annotation]
+  origins: dict[str, Path]
+  """The label files by stem."""
+  files: dict[str, str]
+  """File names of images that the labels state, by stem."""
+  notes: tuple[str, ...]
+
+
+def _read_coco_file(
+  source: Path, given: tuple[str, ...] | None, pictures: Mapping[str, Path]
+) -> _Read:
+  content = read_coco(source)
+  if given is not None and given != content.classes:
+    names = ", ".join(content.classes)
+    raise DatasetError(f"{source}: its categories are {names}, not {', '.join(given)}")
+  boxes, renamed = fitted(content.boxes, pictures)
+  notes = content.notes + ("renamed",) * renamed
+  return _Read(content.classes, boxes, dict.fromkeys(boxes, source), content.files, notes)
+
+
+def _read_folder(
+  source: Path,
+  given: tuple[str, ...] | None,
+  pictures: Mapping[str, Path],
+  folder: Path | None,
+) -> _Read:
   if not source.is_dir():
     raise DatasetError(f"{source} is neither a folder of labels nor a COCO .json file")
-  xml, text = files_by_stem(source, (".xml",)), files_by_stem(source, (".txt",))
-  text.pop("classes", None)
+  xml, text = (_label_files(source, suffix) for suffix in (".xml", ".txt"))
   if bool(xml) == bool(text):
-    raise DatasetError(
-      f"{source}: holds {'both .xml and .txt labels' if xml else 'no .xml or .txt labels'}"
-    )
-  names = given or _listed_classes(source)
+    inside = [path.name for path in sorted(source.iterdir()) if path.is_dir()]
+    hint = f"; give one of its folders: {', '.join(inside[:5])}" if inside and not xml else ""
+    what = "both .xml and .txt labels" if xml else "no .xml or .txt labels"
+    raise DatasetError(f"{source}: holds {what}{hint}")
+  files, renamed = fitted(xml or text, pictures)
+  notes = ("renamed",) * renamed
   if xml:
-    names = names or _voc_classes(xml)
-    found = {k: sizes.fill(k, read_voc(path, names), path) for k, path in xml.items()}
-    return Labels(names, found, _voc_files(xml) | files)
+    listed = None if given else listed_classes([source])
+    names = given or (listed.names if listed else _voc_classes(files))
+    boxes = {stem: read_voc(path, names) for stem, path in files.items()}
+    return _Read(names, boxes, files, _voc_files(files), notes)
+  names = given
   if names is None:
-    raise DatasetError(
-      f"{source}: class names are needed: write classes.txt there (one a line) or give --classes"
-    )
-  boxes = {}
-  for stem, path in text.items():
-    size = sizes.of(stem, path)
-    boxes[stem] = _snapped(read_yolo(path, len(names), size)._replace(size=size))
-  return Labels(names, boxes, files)
-
-
-class _Sizes:
-  """Image sizes by stem, read from the headers."""
-
-  def __init__(self, pictures: Mapping[str, Path], folder: Path | None):
-    self.pictures, self.folder = pictures, folder
-
-  def of(self, stem: str, origin: Path) -> tuple[int, int]:
-    if stem not in self.pictures:
-      hint = (
-        f"{self.folder} has no image of this name"
-        if self.folder
-        else "give the folder of the images (--images)"
-      )
-      raise DatasetError(f"{origin}: the size of image {stem!r} is not known; {hint}")
-    try:
-      with open_image(self.pictures[stem]) as image:
-        return image.height, image.width
-    except OSError as error:
-      raise DatasetError(f"{self.pictures[stem]}: cannot be read as an image ({error})") from None
-
-  def fill(self, stem: str, found: Annotation, origin: Path) -> Annotation:
-    size = found.size if found.size is not None and min(found.size) > 0 else self.of(stem, origin)
-    if stem in self.pictures and self.of(stem, origin) != size:
-      actual = self.of(stem, origin)
+    # Ultralytics and Roboflow keep data.yaml one or two folders above the labels.
+    listed = listed_classes([source, *source.absolute().parents[:2]])
+    if listed is None:
       raise DatasetError(
-        f"{origin}: made for an image of {size[1]}x{size[0]}, "
-        f"but {self.pictures[stem]} is {actual[1]}x{actual[0]}"
+        f"{source}: class names are needed: write classes.txt there (one a line), give --classes, "
+        "or the data.yaml that lists them as --classes=data.yaml"
       )
-    return _snapped(found._replace(size=size))
+    names = listed.names
+  boxes = {}
+  for stem, path in files.items():
+    boxes[stem] = read_yolo(path, len(names), _picture_size(stem, path, pictures, folder))
+  return _Read(names, boxes, files, {}, notes)
 
 
-def _snapped(found: Annotation) -> Annotation:
-  rows = [[snap(v, 9, 1e-10) for v in row] for row in found.boxes.tolist()]
-  return make_annotation(rows, found.classes.tolist(), found.size)
+def _label_files(folder: Path, suffix: str) -> dict[str, Path]:
+  files = files_by_stem(folder, (suffix,))
+  return {stem: path for stem, path in files.items() if path.name not in NO_LABELS}
 
 
-def _listed_classes(folder: Path) -> tuple[str, ...] | None:
-  if not (folder / "classes.txt").is_file():
-    return None
-  return tuple(filter(None, map(str.strip, read_text(folder / "classes.txt").splitlines())))
+def _size(
+  stem: str,
+  found: Annotation,
+  origin: Path,
+  pictures: Mapping[str, Path],
+  folder: Path | None,
+) -> tuple[int, int]:
+  """(height, width) of a label's image, as the label states it or as the image has it."""
+  stated = found.size if found.size is not None and min(found.size) > 0 else None
+  if stated is not None and stem not in pictures:
+    return stated
+  actual = _picture_size(stem, origin, pictures, folder)
+  if stated not in (None, actual):
+    turned = stated == actual[::-1] and "; it is turned by its EXIF orientation, or by its label"
+    raise DatasetError(
+      f"{origin}: made for an image of {stated[1]}x{stated[0]}, "
+      f"but {pictures[stem]} is {actual[1]}x{actual[0]}{turned or ''}"
+    )
+  return actual
+
+
+def _picture_size(
+  stem: str, origin: Path, pictures: Mapping[str, Path], folder: Path | None
+) -> tuple[int, int]:
+  """(height, width) of an image as it is seen, upright."""
+  if stem not in pictures:
+    hint = (
+      f"{folder} has no image of this name"
+      if folder
+      else "give the folder of the images (--images)"
+    )
+    raise DatasetError(f"{origin}: the size of image {stem!r} is not known; {hint}")
+  size = image_size(pictures[stem])
+  if size is None:
+    raise DatasetError(f"{pictures[stem]}: cannot be read as an image")
+  return size
+
+
+def _finished(found: Annotation, size: tuple[int, int]) -> Annotation:
+  """`found` with its size, cut where rounding left the image, without what is outside."""
+  height, width = size
+  notes = [*found.notes, *border_notes(found.boxes, size)]
+  empty = (found.boxes[:, 2:] <= found.boxes[:, :2]).any(axis=1)
+  keep = ~(outside(found.boxes, size) | empty)
+  boxes = found.boxes[keep]
+  far = reaching(boxes, size) > 1
+  cut = np.where(far[:, None], boxes, np.clip(boxes, 0, [width, height, width, height]))
+  notes = _moved(notes, "clipped", "beyond", int(far.sum()))
+  rows = [[snap(v, 9, 1e-10) for v in row] for row in cut.tolist()]
+  return make_annotation(rows, found.classes[keep].tolist(), size, notes)
+
+
+def _moved(notes: list[str], kind: str, other: str, count: int) -> list[str]:
+  """`notes` with `count` of one kind turned into another."""
+  for _ in range(count):
+    notes.remove(kind)
+  return notes + [other] * count
 
 
 def _require_classes(names: Sequence[str], origin: Path, form: str) -> None:
@@ -176,15 +255,20 @@ def _voc_classes(files: Mapping[str, Path]) -> tuple[str, ...]:
 
 
 def _voc_files(files: Mapping[str, Path]) -> dict[str, str]:
-  found = {
-    stem: (read_xml(path).findtext("filename") or "").strip() for stem, path in files.items()
-  }
+  """The images' file names by stem, where the files state one that is an image's."""
+  found = {stem: image_name(read_xml(path).findtext("filename")) for stem, path in files.items()}
   return {
     stem: name
     for stem, name in found.items()
-    if Path(name).stem == stem and Path(name).name == name
+    if Path(name).stem == stem and Path(name).suffix.lower() in EXTENSIONS
   }
 
 
-def _coco_images(path: Path) -> list:
-  return json.loads(read_text(path, 1 << 30))["images"]
+def _require_files(labels: Labels, origin: Path) -> None:
+  """Raises where an image's file name, which COCO needs, is not known."""
+  unknown = [stem for stem in labels.boxes if stem not in labels.files]
+  if unknown:
+    raise DatasetError(
+      f"{origin}: the file names of {len(unknown)} image(s) are not known, and COCO names them: "
+      f"{', '.join(unknown[:5])}; give the folder of the images (--images)"
+    )

@@ -4,7 +4,14 @@ from pathlib import Path
 
 from tdfusion_jax.data.fields import class_index, read_text, require_order, short, to_number
 from tdfusion_jax.data.images import safe_stem
-from tdfusion_jax.data.labels.annotations import Annotation, OnFault, attempt, collect, stop
+from tdfusion_jax.data.labels.annotations import (
+  Annotation,
+  Found,
+  OnFault,
+  attempt,
+  collect,
+  stop,
+)
 from tdfusion_jax.data.source import DatasetError
 
 
@@ -15,13 +22,14 @@ def read_split_file(path: Path, num_classes: int, report: OnFault = stop) -> dic
   """
   found: dict[str, Annotation] = {}
 
-  def read(item: str, number: int) -> tuple[list[float], int]:
+  def read(item: str, number: int) -> Found:
     values = item.split(",")
     if len(values) != 5:
       raise DatasetError(f"{path}: line {number}: {short(item)} is not x1,y1,x2,y2,class")
     row = [to_number(v, path, f"line {number}") for v in values[:4]]
     require_order(row, path, f"line {number}: box {short(item)}")
-    return row, class_index(values[4], num_classes, path, f"line {number}: class index")
+    index = class_index(values[4], num_classes, path, f"line {number}: class index")
+    return Found(row, index)
 
   for number, line in enumerate(read_text(path).splitlines(), 1):
     fields = line.split()

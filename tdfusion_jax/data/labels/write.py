@@ -19,6 +19,8 @@ class Labels(NamedTuple):
   """By image stem."""
   files: dict[str, str]
   """File names of the images by stem, where known."""
+  notes: tuple[str, ...] = ()
+  """Kinds of what was read otherwise than it stands (`labels.notes`), one for each time."""
 
 
 def snap(value: float, digits: int, tolerance: float) -> float:

@@ -1,16 +1,18 @@
 """The user's own pairs: `ir/` and `vi/` with equal names, labels in any of four common forms."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Literal, NamedTuple
 
-from tdfusion_jax.data.fields import read_text
 from tdfusion_jax.data.images import files_by_stem
-from tdfusion_jax.data.labels.annotations import Annotation, clip_boxes
+from tdfusion_jax.data.labels.annotations import Annotation
+from tdfusion_jax.data.labels.classes import NO_LABELS, class_names, given_classes
 from tdfusion_jax.data.labels.coco import read_coco
+from tdfusion_jax.data.labels.names import fitted
+from tdfusion_jax.data.labels.notes import told
 from tdfusion_jax.data.labels.yolo import read_yolo
-from tdfusion_jax.data.readers.boxed import VocSource
+from tdfusion_jax.data.readers.boxed import BoxSource, VocSource
 from tdfusion_jax.data.readers.paired import (
   MaskSource,
   PairedSource,
@@ -25,6 +27,8 @@ from tdfusion_jax.images.listing import EXTENSIONS
 
 log = logging.getLogger(__name__)
 
+FORMS = {"mask": EXTENSIONS, "yolo": (".txt",), "voc": (".xml",), "coco": (".json",)}
+"""{form of labels: endings of its files}."""
 LAYOUT = Layout(
   "a pair folder",
   "your own images",
@@ -32,22 +36,30 @@ LAYOUT = Layout(
     ir/NAME.png ...         infrared
     vi/NAME.png ...         visible, same names and sizes
     labels/NAME.png|.txt|.xml or one .json   (optional) masks, YOLO, Pascal VOC or COCO
-    labels/classes.txt      class names, one a line (not needed for COCO)""",
+    labels/classes.txt      class names, one a line (or names in data.yaml; not needed for COCO)""",
 )
 
 
-class YoloSource(PairedSource):
+class YoloSource(BoxSource):
   """Pairs with YOLO text files."""
 
-  def read_target(self, pair: PairFiles, size: tuple[int, int]) -> Any:
-    """`Boxes`, or None for an unlabelled pair."""
+  def read_boxes(self, pair: PairFiles, size: tuple[int, int]) -> tuple[Annotation, Path] | None:
+    """Of the text file."""
     if pair.label is None:
       return None
-    return clip_boxes(read_yolo(pair.label, len(self.classes), size), size, pair.label)
+    return read_yolo(pair.label, len(self.classes), size), pair.label
 
 
-class CocoSource(PairedSource):
-  """Pairs with boxes from one COCO file; images the file does not name are unlabelled."""
+class CocoSource(BoxSource):
+  """Pairs with boxes from one COCO file; images the file does not name are unlabelled.
+
+  Args:
+    title: for `describe`.
+    pairs: their files.
+    classes: class names.
+    found: boxes by name.
+    background: see `BoxSource`.
+  """
 
   def __init__(
     self,
@@ -55,23 +67,28 @@ class CocoSource(PairedSource):
     pairs: Sequence[PairFiles],
     classes: Sequence[str],
     found: dict[str, Annotation],
+    *,
+    background: bool = False,
   ):
-    super().__init__(title, pairs, "detection", classes)
+    super().__init__(title, pairs, classes, background=background)
     self.found = {pair.name: found[pair.name] for pair in pairs if pair.label is not None}
 
-  def read_target(self, pair: PairFiles, size: tuple[int, int]) -> Any:
-    """`Boxes`, or None for an unlabelled pair."""
+  def read_boxes(self, pair: PairFiles, size: tuple[int, int]) -> tuple[Annotation, Path] | None:
+    """Of the COCO file."""
+    del size
     if pair.label is None:
       return None
-    return clip_boxes(self.found[pair.name], size, Path(f"{pair.label} ({pair.name})"))
+    return self.found[pair.name], Path(f"{pair.label} ({pair.name})")
 
 
 def folder(
   root: str | Path | None,
   split: str = "train",
   *,
-  classes: Sequence[str] | None = None,
+  classes: Sequence[str] | str | None = None,
   labelled_only: bool = True,
+  unlabelled_images: Literal["skip", "keep", "background"] = "skip",
+  unlabelled: int | None = None,
 ) -> PairedSource:
   """Pairs from `<root>/<split>/`, or where there is none from `<root>/` for every split.
 
@@ -82,12 +99,17 @@ def folder(
   Args:
     root: the folder.
     split: a sub-folder's name.
-    classes: class names; default: the lines of `labels/classes.txt`, or COCO's categories.
-    labelled_only: skip unlabelled pairs where there are labels.
+    classes: class names, a list or `person,car`; default: the list in `labels/` or above it
+      (`classes.txt`, `data.yaml`, see `labels.classes`), or COCO's categories.
+    labelled_only: False is `unlabelled_images="keep"`.
+    unlabelled_images: what becomes of pairs without a label where there are labels: "skip" leaves
+      them out, "keep" hands them out without a target, "background" says that there is nothing in
+      them (boxes only).
+    unlabelled: a value of masks that means unknown, as 255 does: no loss, no score.
   """
   base = require_root(root, LAYOUT)
-  if (base / split).is_dir():
-    base = base / split
+  above = (base / split, base) if (base / split).is_dir() else (base,)
+  base = above[0]
   infrared, visible = list_folder(base / "ir", LAYOUT), list_folder(base / "vi", LAYOUT)
   require_partners(infrared, visible, LAYOUT)
   title = f"folder {base}"
@@ -95,30 +117,33 @@ def folder(
   if not labels.is_dir():
     pairs = [PairFiles(name, path, visible[name]) for name, path in infrared.items()]
     return PairedSource(title, pairs, None, ())
-  suffix, files = _recognise(labels)
-  found: dict[str, Annotation] = {}
-  if suffix == ".json":
-    source_file = next(iter(files.values()))
-    found, categories = read_coco(source_file)
-    if classes is not None and tuple(classes) != categories:
-      raise DatasetError(
-        f"{source_file}: its categories are {', '.join(categories)}, not {', '.join(classes)}"
-      )
-    names, files = categories, dict.fromkeys(found, source_file)
-  else:
-    names = class_names(labels, classes)
-  strangers = sorted(files.keys() - infrared.keys())
-  if strangers and suffix != ".json":
+  read = _read(labels, classes, above, infrared)
+  strangers = sorted(read.files.keys() - infrared.keys())
+  if strangers and read.form != "coco":
     raise DatasetError(f"{labels}: {len(strangers)} label(s) without a pair: {shorten(strangers)}")
-  pairs = [PairFiles(name, path, visible[name], files.get(name)) for name, path in infrared.items()]
-  pairs = _labelled(pairs, labels) if labelled_only else pairs
-  if suffix == ".txt":
-    return YoloSource(title, pairs, "detection", names)
-  if suffix == ".xml":
-    return VocSource(title, pairs, names)
-  if suffix == ".json":
-    return CocoSource(title, pairs, names, found)
-  return MaskSource(title, pairs, names)
+  pairs = [
+    PairFiles(name, path, visible[name], read.files.get(name)) for name, path in infrared.items()
+  ]
+  policy = unlabelled_images if labelled_only else "keep"
+  background = policy == "background"
+  if read.form == "mask" and background:
+    raise DatasetError(
+      f"{labels}: unlabelled_images='background' is for boxes; save masks of class 0 for images "
+      "with nothing in them"
+    )
+  if read.form != "mask" and unlabelled is not None:
+    raise DatasetError(f"{labels}: unlabelled={unlabelled} is for masks, and these are boxes")
+  pairs = _chosen(pairs, labels, policy)
+  if read.form == "mask":
+    return MaskSource(title, pairs, read.classes, unlabelled)
+  if read.form == "yolo":
+    source = YoloSource(title, pairs, read.classes, background=background)
+  elif read.form == "voc":
+    source = VocSource(title, pairs, read.classes, background=background)
+  else:
+    source = CocoSource(title, pairs, read.classes, read.found, background=background)
+  source.notes.update(read.notes)
+  return source
 
 
 DATASET = DataSet(
@@ -130,62 +155,85 @@ DATASET = DataSet(
 )
 
 
-def _labelled(pairs: list[PairFiles], labels: Path) -> list[PairFiles]:
+def _chosen(pairs: list[PairFiles], labels: Path, policy: str) -> list[PairFiles]:
+  """The pairs that `unlabelled_images` leaves."""
+  if policy == "keep":
+    return pairs
   kept = [pair for pair in pairs if pair.label is not None]
   if not kept:
     raise DatasetError(
       f"{labels}: no label belongs to any of the {len(pairs)} pairs. {LAYOUT.help()}"
     )
-  if len(kept) < len(pairs):
-    log.info(
-      "%s: %d of %d pairs have no label and are left out",
-      labels,
-      len(pairs) - len(kept),
-      len(pairs),
-    )
-  return kept
+  lacking = len(pairs) - len(kept)
+  if lacking:
+    what = {"skip": "are left out", "background": "are taken for images with nothing in them"}
+    log.info("%s: %d of %d pairs have no label and %s", labels, lacking, len(pairs), what[policy])
+  return kept if policy == "skip" else pairs
 
 
-def _recognise(labels: Path) -> tuple[str, dict[str, Path]]:
-  """The form of a folder's labels ("image", ".txt", ".xml", ".json") and the files by stem."""
-  forms = {"image": EXTENSIONS, ".txt": (".txt",), ".xml": (".xml",), ".json": (".json",)}
+class _Read(NamedTuple):
+  """What a label folder holds."""
+
+  form: str
+  """"mask", "yolo", "voc" or "coco"."""
+  files: Mapping[str, Path]
+  """By the pair's name."""
+  classes: tuple[str, ...]
+  found: dict[str, Annotation]
+  """Of a COCO file."""
+  notes: tuple[str, ...]
+  """Of the whole folder, see `labels.notes`."""
+
+
+def _read(
+  labels: Path,
+  classes: Sequence[str] | str | None,
+  above: Sequence[Path],
+  known: Collection[str],
+) -> _Read:
+  """The labels of a folder by the names of the pairs (`known`); `above` may list the classes."""
+  form, files = recognise(labels)
+  if form != "coco":
+    names = class_names(labels, classes, above)
+    fitting, renamed = fitted(files, known)
+    read = _Read(form, fitting, names, {}, ("renamed",) * renamed)
+  else:
+    path = next(iter(files.values()))
+    content = read_coco(path)
+    given = given_classes(classes)
+    if given is not None and given != content.classes:
+      raise DatasetError(
+        f"{path}: its categories are {', '.join(content.classes)}, not {', '.join(given)}"
+      )
+    found, renamed = fitted(content.boxes, known)
+    notes = content.notes + ("renamed",) * renamed
+    read = _Read(form, dict.fromkeys(found, path), content.classes, found, notes)
+  for line in told(read.notes):
+    log.info("%s: %s", labels, line)
+  return read
+
+
+def recognise(labels: Path) -> tuple[str, dict[str, Path]]:
+  """The form of a folder's labels ("mask", "yolo", "voc" or "coco") and the files by stem.
+
+  Raises:
+    DatasetError: no label, several kinds of labels, or several COCO files.
+  """
   found = {}
-  for form, extensions in forms.items():
+  for form, extensions in FORMS.items():
     files = {
       stem: path
       for stem, path in files_by_stem(labels, extensions).items()
-      if path.name != "classes.txt"
+      if path.name not in NO_LABELS
     }
     if files:
       found[form] = files
   if len(found) != 1:
-    what = "no label file" if not found else f"several kinds of labels ({', '.join(found)})"
+    what = f"several kinds of labels ({', '.join(found)})" if found else "no label file"
     raise DatasetError(f"{labels}: holds {what}. {LAYOUT.help()}")
   form, files = next(iter(found.items()))
-  if form == ".json" and len(files) != 1:
+  if form == "coco" and len(files) != 1:
     raise DatasetError(
       f"{labels}: holds {len(files)} JSON files; one COCO file for all images is needed"
     )
   return form, files
-
-
-def class_names(labels: Path, classes: Sequence[str] | None) -> tuple[str, ...]:
-  """`classes`, or the lines of `classes.txt` in a label folder.
-
-  Raises:
-    DatasetError: no names, or not 1 to 255 different ones.
-  """
-  if classes is not None:
-    names = tuple(classes)
-  elif (labels / "classes.txt").is_file():
-    lines = read_text(labels / "classes.txt").splitlines()
-    names = tuple(line.strip() for line in lines if line.strip())
-  else:
-    raise DatasetError(
-      f"{labels}: class names are needed: write classes.txt there (one a line) "
-      "or give option classes"
-    )
-  if not 0 < len(names) < 256 or len(set(names)) != len(names):
-    found = f"{len(names)}: {shorten(names)}" if names else "none"
-    raise DatasetError(f"{labels}: 1 to 255 different class names are needed, got {found}")
-  return names

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from tdfusion_jax.batch import Sample
 from tdfusion_jax.data.images import (
   files_by_stem,
@@ -11,6 +13,7 @@ from tdfusion_jax.data.images import (
   read_visible,
   require_equal_size,
 )
+from tdfusion_jax.data.labels.census import Look
 from tdfusion_jax.data.labels.masks import read_labels
 from tdfusion_jax.data.source import DatasetError, Kind, Layout, checked_index, describe_source
 
@@ -53,6 +56,11 @@ class PairedSource:
     """`Sample.target` of a pair whose images have `size` (height, width)."""
     return None
 
+  def look(self, index: int) -> Look | None:
+    """What the label of a pair holds, without reading its images; None without one."""
+    del index
+    return None
+
   def describe(self) -> str:
     """Title, number of pairs, labels."""
     return describe_source(self.title, len(self), self.kind, self.classes)
@@ -78,6 +86,14 @@ class MaskSource(PairedSource):
     labels = read_labels(pair.label, len(self.classes), self.unlabelled)
     require_equal_size(pair.ir, size, pair.label, labels.shape)
     return labels
+
+  def look(self, index: int) -> Look | None:
+    """Pixels by class index."""
+    label = self.pairs[index].label
+    if label is None:
+      return None
+    values = read_labels(label, len(self.classes), self.unlabelled)
+    return Look(dict(enumerate(np.bincount(values.ravel(), minlength=256).tolist())))
 
 
 def require_root(root: str | Path | None, layout: Layout) -> Path:

@@ -9,6 +9,7 @@ import numpy as np
 from tdfusion_jax.batch import IGNORE_LABEL
 from tdfusion_jax.data.images import open_image
 from tdfusion_jax.data.labels.annotations import Annotation, OnFault
+from tdfusion_jax.data.labels.masks import one_channel
 from tdfusion_jax.data.labels.voc import read_voc
 from tdfusion_jax.data.labels.yolo import read_yolo
 from tdfusion_jax.data.source import DatasetError
@@ -36,6 +37,10 @@ HINTS = {
   ),
   "swapped": "exchange the two files (or the two folders, where it happens to all pairs)",
   "constant-image": "the image shows nothing: copy the file again or leave the pair out",
+  "binary-mask": (
+    "store the class index in place of 255, for two classes "
+    "Image.fromarray((np.asarray(mask) == 255).astype(np.uint8)).save(...); 255 means unknown"
+  ),
   "label-value": "map the values to class indices, 255 where unknown; or give the right --classes",
   "label-mode": (
     "store class indices as 8-bit gray: Image.fromarray(np.asarray(image)).save(...) keeps a "
@@ -153,12 +158,11 @@ def _verify_mask(label: Path, shape: Shape, size: tuple[int, int], report: OnFau
   except Exception as fault:  # decoders of damaged files raise nearly anything
     report("unreadable-image", f"{label}: cannot be read as an image ({fault})")
     return Counter()
-  if values.ndim == 3:
-    colours = values[..., : max(1, values.shape[-1] - (mode in ("LA", "RGBA")))]
-    if (colours != colours[..., :1]).any():
-      report("label-colour", f"{label}: colour-coded (mode {mode}); class indices are needed")
-      return Counter()
-    values = colours[..., 0]
+  try:
+    values = one_channel(values, label)
+  except DatasetError as fault:
+    report("label-colour", str(fault))
+    return Counter()
   if mode != "L":
     what = "palette" if mode == "P" else mode
     report(
@@ -170,7 +174,8 @@ def _verify_mask(label: Path, shape: Shape, size: tuple[int, int], report: OnFau
     report("size", f"{label} is {own}, its pair {pair} (width x height)")
   found, counts = np.unique(values, return_counts=True)
   pixels = Counter(dict(zip(found.tolist(), counts.tolist(), strict=True)))
-  wrong = [value for value in pixels if not _is_class(value, len(shape.classes))]
+  unknown = (IGNORE_LABEL, shape.unlabelled)
+  wrong = [v for v in pixels if v not in unknown and not _is_class(v, len(shape.classes))]
   if wrong:
     shown = ", ".join(str(value) for value in wrong[:8])
     report(
@@ -181,4 +186,4 @@ def _verify_mask(label: Path, shape: Shape, size: tuple[int, int], report: OnFau
 
 
 def _is_class(value: float | int, count: int) -> bool:
-  return (0 <= value < count or value == IGNORE_LABEL) and value == int(value)
+  return 0 <= value < count and value == int(value)

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from tdfusion_jax.data.readers import DATASETS
-from tdfusion_jax.data.readers.folder import class_names
+from tdfusion_jax.data.labels.classes import NO_LABELS, class_names, given_classes
+from tdfusion_jax.data.readers import DATASETS, check_reader_options
+from tdfusion_jax.data.readers.folder import FORMS
 from tdfusion_jax.data.readers.paired import require_root
 from tdfusion_jax.data.source import DatasetError, Layout
-from tdfusion_jax.images.listing import EXTENSIONS
 
 
 class Place(NamedTuple):
@@ -37,6 +37,10 @@ class Shape(NamedTuple):
   places: list[Place]
   expected: Mapping[str, int]
   """Pairs of the complete official set, by split."""
+  unlabelled: int | None = None
+  """A value of masks that means unknown, besides 255."""
+  background: bool = False
+  """Whether pairs without a label have nothing in them, rather than being unlabelled."""
 
 
 def _llvip(base: Path) -> list[Place]:
@@ -70,17 +74,32 @@ CHECKED = tuple(name for name, dataset in DATASETS.items() if dataset.layout is 
 """The sets that have files."""
 
 
-def shape_of(name: str, root: str | Path | None, classes: Sequence[str] | None = None) -> Shape:
+def shape_of(
+  name: str,
+  root: str | Path | None,
+  classes: Sequence[str] | str | None = None,
+  options: Mapping[str, Any] | None = None,
+) -> Shape:
   """The folders, classes and label form of data set `name` under `root`.
 
+  Args:
+    name: of the data set.
+    root: its folder.
+    classes: names for a folder that lists none.
+    options: of the reader; `unlabelled` and `unlabelled_images` change what is right.
+
   Raises:
-    DatasetError: unknown name, missing root, or nothing in it that looks like the data set.
+    DatasetError: unknown name or option, missing root, or nothing in it that looks like the data
+      set.
   """
   layout = DATASETS[name].layout if name in DATASETS else None
   if layout is None:
     what = "has no files to verify" if name in DATASETS else "is not known"
     raise DatasetError(f"data set {name!r} {what}; known: {', '.join(CHECKED)}")
+  given = dict(options or {})
+  check_reader_options(name, given)
   base = require_root(root, layout)
+  classes = given.get("classes") or classes
   if name in _PLACES:
     dataset = DATASETS[name]
     shape = Shape(layout.title, layout, dataset.classes, _PLACES[name](base), dataset.expected)
@@ -92,20 +111,24 @@ def shape_of(name: str, root: str | Path | None, classes: Sequence[str] | None =
     shape = _folder(base, layout, classes)
   if not any(place.ir.is_dir() or place.vi.is_dir() for place in shape.places):
     raise DatasetError(f"{shape.title} not found in {root}. {layout.help()}")
-  return shape
+  return shape._replace(
+    unlabelled=given.get("unlabelled", shape.unlabelled),
+    background=given.get("unlabelled_images") == "background",
+  )
 
 
-def _folder(base: Path, layout: Layout, classes: Sequence[str] | None) -> Shape:
+def _folder(base: Path, layout: Layout, classes: Sequence[str] | str | None) -> Shape:
   splits = [p.name for p in sorted(base.iterdir()) if (p / "ir").is_dir() or (p / "vi").is_dir()]
   places = []
   for split in splits or ["all"]:
     here = base / split if splits else base
     labels = here / "labels"
     form = label_form(labels)
-    own = class_names(labels, classes) if form not in (None, "coco") else ()
+    own = class_names(labels, classes, (here, base)) if form not in (None, "coco") else ()
     there = labels if labels.is_dir() else None
     places.append(Place(split, here / "ir", here / "vi", there, form, False, classes=own))
-  names = next((place.classes for place in places if place.classes), tuple(classes or ()))
+  given = given_classes(classes) or ()
+  names = next((place.classes for place in places if place.classes), given)
   return Shape(layout.title, layout, names, places, {})
 
 
@@ -113,9 +136,9 @@ def label_form(labels: Path) -> str | None:
   """What the files of a label folder are; None if there is none."""
   if not labels.is_dir():
     return None
-  found = {p.suffix.lower() for p in labels.iterdir() if p.is_file() and p.name != "classes.txt"}
-  known = {"coco": {".json"}, "voc": {".xml"}, "yolo": {".txt"}, "mask": set(EXTENSIONS)}
-  forms = [form for form, suffixes in known.items() if found & suffixes]
+  files = [p for p in labels.iterdir() if p.is_file() and p.name not in NO_LABELS]
+  found = {path.suffix.lower() for path in files}
+  forms = [form for form, suffixes in FORMS.items() if found & set(suffixes)]
   if len(forms) > 1:
     raise DatasetError(f"{labels}: holds several kinds of labels ({', '.join(forms)})")
   return forms[0] if forms else None

@@ -1,21 +1,25 @@
 """Looking through a whole data set on the disk: every fault is listed, none ends the search."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tdfusion_jax.data.labels.annotations import Annotation
+from tdfusion_jax.data.labels.classes import NO_LABELS
 from tdfusion_jax.data.labels.coco import read_coco
+from tdfusion_jax.data.labels.names import fitted
 from tdfusion_jax.data.labels.splitlist import read_split_file
+from tdfusion_jax.data.readers.folder import FORMS
 from tdfusion_jax.data.readers.paired import shorten
 from tdfusion_jax.data.source import DatasetError
 from tdfusion_jax.data.verify.images import names_digest
 from tdfusion_jax.data.verify.labels import HINTS, Finding, Level, error
 from tdfusion_jax.data.verify.layout import Place, Shape, shape_of
 from tdfusion_jax.data.verify.pair import PairCheck, duplicates, verify_pair
+from tdfusion_jax.data.verify.together import about_split, noted
 from tdfusion_jax.images.listing import EXTENSIONS, list_files
 
 PAPER_LISTS = {
@@ -46,7 +50,8 @@ def verify(
   name: str,
   root: str | Path,
   *,
-  classes: Sequence[str] | None = None,
+  classes: Sequence[str] | str | None = None,
+  options: Mapping[str, Any] | None = None,
   split_files: Mapping[str, str | Path] | None = None,
   allow: Iterable[str] = (),
   threads: int = 2,
@@ -56,7 +61,8 @@ def verify(
   Args:
     name: llvip, m3fd, msrs, fmb or folder.
     root: its folder.
-    classes: class names of a folder without `classes.txt`.
+    classes: class names of a folder that lists none, or a file that does.
+    options: of the reader, such as `unlabelled` and `unlabelled_images` of a folder.
     split_files: lists to be checked (`name x1,y1,x2,y2,class ...` a line), by the split that they
       pick from.
     allow: kinds of errors (keys of `HINTS`) that shall count as notes.
@@ -70,7 +76,7 @@ def verify(
     raise DatasetError(
       f"unknown kind of finding {sorted(allowed - HINTS.keys())}; known: {', '.join(HINTS)}"
     )
-  shape = shape_of(name, root, classes)
+  shape = shape_of(name, root, classes, options)
   pairs, findings, manifests, present, listed = [], [], {}, {}, {}
   for place in shape.places:
     seen, more, names, classes = _verify_place(place, shape, threads)
@@ -116,15 +122,12 @@ def _list(
   if not folder.is_dir():
     return {}, []
   files, clashes = list_files(folder, extensions)
-  files = {stem: path for stem, path in files.items() if path.name != "classes.txt"}
+  files = {stem: path for stem, path in files.items() if path.name not in NO_LABELS}
   findings = [
     error("same-name", split, first.stem, f"two files share a name: {first} and {second}")
     for first, second in clashes
   ]
   return files, findings
-
-
-_SUFFIXES = {"mask": EXTENSIONS, "voc": (".xml",), "yolo": (".txt",), "coco": (".json",)}
 
 
 def _verify_place(
@@ -135,8 +138,8 @@ def _verify_place(
     text = f"split {place.split!r} is not there"
     return [], [Finding("note", "missing-folder", place.split, "", text)], [], ()
   ir, vi, findings = _images(place)
-  labels, listed, classes = _labels(place, shape, findings)
   names = sorted(ir.keys() | vi.keys())
+  labels, listed, classes = _labels(place, shape, findings, names)
   findings += _strangers(place, labels, names)
 
   def check(name: str) -> tuple[PairCheck, list[Finding]]:
@@ -147,13 +150,8 @@ def _verify_place(
     results = list(pool.map(check, names))
   findings += [finding for _, more in results for finding in more]
   pairs = [pair for pair, _ in results]
-  unlabelled = sum(not pair.labelled for pair in pairs)
-  if unlabelled:
-    text = (
-      f"{unlabelled} of {len(pairs)} pairs are unlabelled "
-      "(no label file; that is not the same as empty)"
-    )
-    findings.append(Finding("note", "unlabelled", place.split, "", text))
+  named = shape._replace(classes=classes or shape.classes)
+  findings += about_split(place, named, pairs)
   expected = shape.expected.get(place.split)
   if expected and expected != len(names):
     text = f"{len(names)} pairs; the complete official set has {expected}"
@@ -190,7 +188,7 @@ def _images(place: Place) -> tuple[dict[str, Path], dict[str, Path], list[Findin
 
 
 def _labels(
-  place: Place, shape: Shape, findings: list[Finding]
+  place: Place, shape: Shape, findings: list[Finding], known: Collection[str]
 ) -> tuple[dict[str, Path], dict[str, Annotation], tuple[str, ...]]:
   """Label files by stem, for COCO the boxes by stem, and the split's own class names."""
   if place.labels is None:
@@ -202,9 +200,11 @@ def _labels(
     )
     findings.append(error("no-labels", place.split, "", text))
     return {}, {}, ()
-  files, more = _list(place.labels, _SUFFIXES[place.form], place.split)
+  files, more = _list(place.labels, FORMS[place.form], place.split)
   findings += [m for m in more if place.own_labels]
   if place.form != "coco":
+    files, renamed = fitted(files, known)
+    findings += noted(("renamed",) * renamed, place.split, place.labels)
     return files, {}, place.classes
   if len(files) > 1:
     text = f"{place.labels} holds {len(files)} .json files; one COCO file for all images is needed"
@@ -214,13 +214,16 @@ def _labels(
   classes: tuple[str, ...] = ()
   for path in files.values():
     try:
-      found, names = read_coco(path, partial(_note, findings, place.split))
+      content = read_coco(path, partial(_note, findings, place.split))
     except DatasetError as fault:
       findings.append(error("bad-label", place.split, "", str(fault)))
       continue
+    names = content.classes
     if shape.classes and shape.classes != names:
       text = f"{path}: its categories are {', '.join(names)}, not {', '.join(shape.classes)}"
       findings.append(error("unknown-class", place.split, "", text))
+    found, renamed = fitted(content.boxes, known)
+    findings += noted((*content.notes, *("renamed",) * renamed), place.split, path)
     boxes |= found
     labels |= dict.fromkeys(found, path)
     classes = classes or names
@@ -267,7 +270,8 @@ def _stray_labels(shape: Shape, present: dict[str, set[str]]) -> Iterator[Findin
   for (folder, form), places in groups.items():
     names = set().union(*(present[p.split] for p in places))
     whole = all(present[p.split] for p in places)
-    for name, path in _list(folder, _SUFFIXES[form], "")[0].items():
+    files, _ = fitted(_list(folder, FORMS[form], "")[0], names)
+    for name, path in files.items():
       if name not in names:
         split = places[0].split if len(places) == 1 else ""
         # Labels of a split that is not there are no fault.

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from tdfusion_jax.batch import IGNORE_LABEL
 from tdfusion_jax.data.images import decode
 from tdfusion_jax.data.labels.annotations import Annotation
 from tdfusion_jax.data.source import DatasetError
@@ -87,9 +88,13 @@ def _rows(report: Verification) -> list[tuple[str, list[str]]]:
       row(f"{title}: brightness", partial(_brightness, which)),
     ]
   rows.append(row("displaced (y, x)", _alignment))
-  for index, name in enumerate(report.shape.classes):
+  titles = {index: f"class {name}" for index, name in enumerate(report.shape.classes)}
+  titles[IGNORE_LABEL] = f"ignored ({IGNORE_LABEL})"
+  if report.shape.unlabelled is not None:
+    titles[report.shape.unlabelled] = f"ignored ({report.shape.unlabelled})"
+  for index, title in titles.items():
     if any(index in pair.objects for pair in report.pairs):
-      rows.append(row(f"class {name}", partial(_count, index)))
+      rows.append(row(title, partial(_count, index)))
   return rows
 
 
