@@ -10,7 +10,7 @@ VERBS = {
   "data": "look through data sets, convert labels, prepare records",
   "export": "write F as StableHLO and ONNX files",
   "evaluate": "measure fused images, several methods side by side",
-  "fuse": "fuse two folders of images",
+  "fuse": "fuse two folders of images, or one pair",
   "report": "a page about runs, with pictures to compare",
   "sweep": "train several settings over several seeds and compare them",
   "video": "fuse two videos",

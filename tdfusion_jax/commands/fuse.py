@@ -1,4 +1,4 @@
-"""`tdfusion fuse`: two folders of images into one."""
+"""`tdfusion fuse`: two folders of images into one, or one pair of files."""
 
 import argparse
 import sys
@@ -12,12 +12,14 @@ from tdfusion_jax.fusing.arrays import make_fuse_fn
 from tdfusion_jax.fusing.backends import BACKENDS, make_fuser
 from tdfusion_jax.fusing.folders import FolderOptions, fuse_folder
 from tdfusion_jax.fusing.huge import USUAL_MEGAPIXELS, huge_pairs
+from tdfusion_jax.fusing.jobs import FORMATS
 from tdfusion_jax.fusing.outcome import summary, troubles
 from tdfusion_jax.fusing.reading import Reading
 from tdfusion_jax.images.reading import ImageError, parse_scale
 from tdfusion_jax.images.registration import aligner, doubt
 
-ABOUT = "Fuses infrared and visible images of equal names, gray or colour, of any size."
+ABOUT = """Fuses infrared and visible images of equal names, or one pair of files: gray or colour,
+of any size."""
 EXAMPLE = "tdfusion fuse --ir photos/ir --vi photos/vi --out fused --run runs/first"
 INTERRUPTED = "--skip-existing goes on from here"
 
@@ -25,9 +27,17 @@ INTERRUPTED = "--skip-existing goes on from here"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """The options of `tdfusion fuse`."""
   add = parser.add_argument
-  add("--ir", required=True, metavar="DIR", help="infrared images")
-  add("--vi", required=True, metavar="DIR", help="visible images of the same names and sizes")
-  add("--out", required=True, metavar="DIR", help="where the PNG files go")
+  add("--ir", required=True, metavar="PATH", help="infrared images: a folder, or one file")
+  add("--vi", required=True, metavar="PATH", help="visible ones of the same names and sizes")
+  add("--out", required=True, metavar="PATH", help="where the results go: a folder, or one file")
+  add(
+    "--format",
+    choices=FORMATS,
+    default="",
+    help="png and jpg have 8 bits, png16 has 16; tif has 8, or 16 where an image has more, or "
+    "floats where the visible one has. Default: PNG of 8 bits, or of 16 where an image has more; "
+    "TIFF where the visible image is a GeoTIFF. All keep its EXIF and colour profile",
+  )
   shared.add_network(parser)
   add("--stretch", action="store_true", help="stretch each fused image to the full range")
   add("--skip-existing", action="store_true", help="keep outputs that are there already")
@@ -87,7 +97,9 @@ def run(options: argparse.Namespace) -> int:
   )
   fuse_batch = make_fuse_fn(fuse_fn, params, **how) if options.batch > 1 else None
   reading = Reading(scale, vi_scale, align, check)
-  how_folder = FolderOptions(options.skip_existing, reading, options.batch, fuse_batch, huge)
+  how_folder = FolderOptions(
+    options.skip_existing, reading, options.batch, fuse_batch, huge, options.format
+  )
   began = time.monotonic()
   report = fuse_folder(fuser, options.ir, options.vi, options.out, how_folder, track=_track)
   print("\n".join(summary(report, options.out, fuser, time.monotonic() - began)))

@@ -1,4 +1,4 @@
-"""Fusing folders: reading, computing and writing overlap; a broken file does not stop the rest."""
+"""Fusing files: reading, computing and writing overlap; a broken file does not stop the rest."""
 
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
@@ -10,10 +10,11 @@ from typing import NamedTuple
 import numpy as np
 
 from tdfusion_jax.fusing.huge import HugePairs
+from tdfusion_jax.fusing.jobs import Job, list_jobs
 from tdfusion_jax.fusing.outcome import Report
 from tdfusion_jax.fusing.pairs import PairFuser
 from tdfusion_jax.fusing.reading import Reading, read_whole
-from tdfusion_jax.images.listing import list_pairs
+from tdfusion_jax.images.origin import origin_of
 from tdfusion_jax.images.reading import ImageError, image_size
 from tdfusion_jax.images.writing import write_image
 
@@ -23,7 +24,7 @@ _PLANNED = 2000  # files whose sizes are looked up before the first is fused
 
 
 class FolderOptions(NamedTuple):
-  """How a folder is fused."""
+  """How files are fused."""
 
   skip_existing: bool = False
   """Keep outputs that are there."""
@@ -35,43 +36,39 @@ class FolderOptions(NamedTuple):
   """From `fusing.make_fuse_fn`."""
   huge: HugePairs | None = None
   """For pairs of very many pixels, which the fuser of single pairs then does not get."""
-
-
-class _Job(NamedTuple):
-  """Files of a pair, and of its result."""
-
-  ir: Path
-  vi: Path
-  out: Path
+  form: str = ""
+  """Of the results, see `fusing.jobs.list_jobs`."""
 
 
 class Pair(NamedTuple):
   """A pair that was read."""
 
-  job: _Job
+  job: Job
   ir: np.ndarray
   vi: np.ndarray
   warning: str
+  dtype: type
+  """What the result is stored in."""
 
 
 class Huge(NamedTuple):
   """A pair whose files are read when its turn comes."""
 
-  job: _Job
+  job: Job
   fuse: Callable[[], np.ndarray]
 
 
 class Failed(NamedTuple):
   """A pair that cannot be fused."""
 
-  job: _Job
+  job: Job
   error: ImageError
 
 
 class _Outcome(NamedTuple):
   """A job that has ended."""
 
-  job: _Job
+  job: Job
   warning: str = ""
   error: ImageError | None = None
 
@@ -85,35 +82,26 @@ def fuse_folder(
   *,
   track: Callable[[Iterable, int], Iterable] = lambda outs, total: outs,
 ) -> Report:
-  """Fuses all pairs of two folders into PNG files of the same names.
+  """Fuses all pairs of two folders into files of the same names, or one pair of files.
 
   Args:
     fuser: from `fusing.make_pair_fuser`.
-    ir_dir: infrared images.
-    vi_dir: visible images of the same names.
-    out_dir: made if needed.
-    options: reading, batches, huge pairs.
+    ir_dir: infrared images, or one file.
+    vi_dir: visible images of the same names, or one file.
+    out_dir: made if needed; of one pair also a file.
+    options: reading, batches, huge pairs, the results' form.
     track: wraps the outputs, as they are finished, for a progress display.
 
   Raises:
-    ImageError: folders that cannot be paired, or `out_dir` is one of them.
+    ImageError: files that cannot be paired, or results in the place of inputs.
   """
-  if Path(out_dir).resolve() in (Path(ir_dir).resolve(), Path(vi_dir).resolve()):
-    raise ImageError(
-      f"{out_dir} holds inputs, which the results would replace; name another folder."
-    )
-  try:
-    Path(out_dir).mkdir(parents=True, exist_ok=True)
-  except OSError as error:
-    raise ImageError(f"{out_dir} cannot be made: {error.strerror}.") from error
   report = Report([], [], [], [])
   jobs = []
-  for name, ir, vi in list_pairs(ir_dir, vi_dir):
-    out = Path(out_dir) / f"{name}.png"
-    if options.skip_existing and out.is_file():
-      report.skipped.append(out)
+  for job in list_jobs(ir_dir, vi_dir, out_dir, options.form):
+    if options.skip_existing and job.out.is_file():
+      report.skipped.append(job.out)
     else:
-      jobs.append(_Job(ir, vi, out))
+      jobs.append(job)
   with ThreadPoolExecutor(2) as readers, ThreadPoolExecutor(2) as writers:
     groups = _groups(jobs, readers, fuser, options)
     finished = _Work(fuser, options, readers, writers).run(groups)
@@ -136,8 +124,8 @@ def _note(report: Report, outcome: _Outcome) -> None:
 
 
 def _groups(
-  jobs: list[_Job], pool: ThreadPoolExecutor, fuser: PairFuser, options: FolderOptions
-) -> list[list[_Job]]:
+  jobs: list[Job], pool: ThreadPoolExecutor, fuser: PairFuser, options: FolderOptions
+) -> list[list[Job]]:
   """Jobs in the order of work: one by one, or `batch` of one size together."""
   batch = options.batch if options.fuse_batch else 1
   known = jobs if batch > 1 else jobs[:_PLANNED]
@@ -160,12 +148,13 @@ def _is_huge(size: tuple[int, int] | None, huge: HugePairs | None) -> bool:
   return huge is not None and size is not None and size[0] * size[1] >= huge.pixels
 
 
-def _read(job: _Job, options: FolderOptions) -> Pair | Huge | Failed:
+def _read(job: Job, options: FolderOptions) -> Pair | Huge | Failed:
   huge = options.huge
   if huge is not None and _is_huge(image_size(job.vi), huge):
-    return Huge(job, partial(huge.fuse, job.ir, job.vi, options.reading))
+    return Huge(job, partial(huge.fuse, job.ir, job.vi, options.reading, job.dtype))
   try:
-    return Pair(job, *read_whole(job.ir, job.vi, options.reading))
+    ir, vi, warning, stored = read_whole(job.ir, job.vi, options.reading)
+    return Pair(job, ir, vi, warning, job.dtype(*stored))
   except ImageError as error:
     return Failed(job, error)
 
@@ -182,14 +171,14 @@ class _Work:
   ):
     self._fuser, self._options = fuser, options
     self._readers, self._writers = readers, writers
-    self._writing: deque[tuple[_Job, str, Future]] = deque()
+    self._writing: deque[tuple[Job, str, Future]] = deque()
 
-  def run(self, groups: Iterable[list[_Job]]) -> Iterator[_Outcome]:
+  def run(self, groups: Iterable[list[Job]]) -> Iterator[_Outcome]:
     """The jobs as their outputs are written, or fail."""
     for group in self._decoded(groups):
       pairs = [found for found in group if isinstance(found, Pair)]
       for pair, result in zip(pairs, self._start(pairs), strict=True):
-        self._write(pair.job, pair.warning, result)
+        self._write(pair.job, pair.warning, result, pair.dtype)
       for found in group:
         if isinstance(found, Failed):
           yield _Outcome(found.job, error=found.error)
@@ -200,7 +189,7 @@ class _Work:
       yield from self._settled(_BEHIND)
     yield from self._settled(0)
 
-  def _decoded(self, groups: Iterable[list[_Job]]) -> Iterator[list[Pair | Huge | Failed]]:
+  def _decoded(self, groups: Iterable[list[Job]]) -> Iterator[list[Pair | Huge | Failed]]:
     """What was read of each group in order, a few pairs ahead."""
     running: deque[list[Future]] = deque()
     waiting = iter(groups)
@@ -224,19 +213,21 @@ class _Work:
     fused = fuse_batch(ir, vi)
     return [partial(_row, fused, i) for i in range(len(pairs))]
 
-  def _write(self, job: _Job, warning: str, result: Callable[[], np.ndarray]) -> None:
-    self._writing.append((job, warning, self._writers.submit(_write, job, result)))
+  def _write(
+    self, job: Job, warning: str, result: Callable[[], np.ndarray], dtype: type | None = None
+  ) -> None:
+    self._writing.append((job, warning, self._writers.submit(_write, job, result, dtype)))
 
   def _settled(self, most: int) -> Iterator[_Outcome]:
     """Waits until at most so many outputs are being written."""
     while len(self._writing) > most:
       job, warning, future = self._writing.popleft()
       try:
-        future.result()
+        lost = future.result()
       except ImageError as error:
         yield _Outcome(job, warning, error)
       else:
-        yield _Outcome(job, warning)
+        yield _Outcome(job, "; ".join(filter(None, (warning, lost))))
 
 
 def _row(fused, i: int) -> np.ndarray:
@@ -256,7 +247,8 @@ def _start(fuser: PairFuser, pair: Pair) -> Callable[[], np.ndarray]:
     return fail
 
 
-def _write(job: _Job, result: Callable[[], np.ndarray]) -> None:
+def _write(job: Job, result: Callable[[], np.ndarray], dtype: type | None) -> str:
+  """Writes a result, in its own type without a `dtype`; returns what could not be kept."""
   out = job.out
   try:
     fused = result()
@@ -265,6 +257,10 @@ def _write(job: _Job, result: Callable[[], np.ndarray]) -> None:
   except (MemoryError, RuntimeError) as error:
     reason = str(error).strip().partition("\n")[0] or "out of memory"
     raise ImageError(f"{job.ir} and {job.vi} could not be fused: {reason}") from error
-  if fused.dtype != np.uint8 and not np.isfinite(fused).all():
+  if fused.dtype.kind == "f" and not np.isfinite(fused).all():
     raise ImageError(f"{out.name}: the fused image is not finite.")
-  write_image(out, fused)
+  origin = origin_of(job.vi)
+  write_image(out, fused, dtype=dtype or fused.dtype.type, origin=origin)
+  if origin.position and out.suffix.lower() not in (".tif", ".tiff"):
+    return f"{out.suffix} has no place for the position on Earth of {job.vi}; --format=tif has"
+  return origin.lost

@@ -23,9 +23,9 @@ class HugePairs(NamedTuple):
 
   pixels: int
   """From how many pixels on."""
-  fuse: Callable[[Path, Path, Reading], np.ndarray]
-  """(infrared file, visible file, reading) -> [H, W, 1 or 3] uint8; raises ImageError. One pair at
-  a time."""
+  fuse: Callable[[Path, Path, Reading, Callable[[np.dtype, np.dtype], type]], np.ndarray]
+  """(infrared file, visible file, reading, types of both -> type of the result) -> [H, W, 1 or 3]
+  of that type; raises ImageError. One pair at a time."""
 
 
 def huge_pairs(
@@ -71,9 +71,10 @@ def huge_pairs(
   if scratch and not Path(scratch).is_dir():
     raise ImageError(f"--scratch {scratch} is not a folder.")
 
-  def fuse(ir: Path, vi: Path, reading: Reading) -> np.ndarray:
+  def fuse(ir: Path, vi: Path, reading: Reading, dtype_of: Callable) -> np.ndarray:
     a, b = read_as_stored(ir, vi, reading)
+    stored = dtype_of(a.array.dtype, b.array.dtype)
     fused = fuse_streamed(params, a, b, folder=scratch, told=lambda done: told(vi.stem, done))
-    return finish(fused, a, b, stretch=stretch)
+    return finish(fused, a, b, stretch=stretch, dtype=stored)
 
   return HugePairs(int(min(megapixels, 1e6) * 1e6), fuse)

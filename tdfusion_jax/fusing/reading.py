@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tdfusion_jax.images.reading import LINEAR, ImageError, Pixels, Scale, read_image, read_pixels
+from tdfusion_jax.images.reading import LINEAR, ImageError, Pixels, Scale, read_pixels
 
 
 class Reading(NamedTuple):
@@ -21,15 +21,29 @@ class Reading(NamedTuple):
   """(ir, vi) -> what looks wrong with the pair, or an empty string."""
 
 
-def read_whole(ir: Path, vi: Path, reading: Reading) -> tuple[np.ndarray, np.ndarray, str]:
-  """Both images, [H, W, 1 or 3] float32 in [0, 1], and what looks wrong with them.
+class Read(NamedTuple):
+  """A pair that was read."""
+
+  ir: np.ndarray
+  """[H, W, 1 or 3] float32 in [0, 1]."""
+  vi: np.ndarray
+  warning: str
+  """What looks wrong with the pair, or nothing."""
+  stored: tuple[np.dtype, np.dtype]
+  """The types of the numbers in both files."""
+
+
+def read_whole(ir: Path, vi: Path, reading: Reading) -> Read:
+  """Both images, and what looks wrong with them.
 
   Raises:
     ImageError: a file that cannot be read, sizes that differ, or not enough memory; it names the
       files.
   """
   try:
-    a, b = read_image(ir, reading.scale), read_image(vi, reading.vi_scale)
+    a, b = read_pixels(ir, reading.scale), read_pixels(vi, reading.vi_scale)
+    stored = a.array.dtype, b.array.dtype
+    a, b = a.whole(), b.whole()
     if reading.align is not None:
       a, b = reading.align(a, b)
   except (ImageError, MemoryError) as error:
@@ -37,7 +51,7 @@ def read_whole(ir: Path, vi: Path, reading: Reading) -> tuple[np.ndarray, np.nda
       raise
     raise ImageError(f"{ir} and {vi}: {error or 'out of memory'}") from error
   _require_equal(ir, vi, a.shape, b.shape)
-  return a, b, reading.check(a, b) if reading.check else ""
+  return Read(a, b, reading.check(a, b) if reading.check else "", stored)
 
 
 def read_as_stored(ir: Path, vi: Path, reading: Reading) -> tuple[Pixels, Pixels]:

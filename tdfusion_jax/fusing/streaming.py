@@ -24,7 +24,7 @@ import numpy as np
 from tdfusion_jax.engines.tiles import BORDER, FEATURES, make_stages
 from tdfusion_jax.fusing.finish import coloured
 from tdfusion_jax.images.reading import ImageError, Pixels
-from tdfusion_jax.images.writing import to_bytes
+from tdfusion_jax.images.writing import quantised
 from tdfusion_jax.ops.image import luminance
 from tdfusion_jax.ops.image import stretch as stretched
 
@@ -106,7 +106,13 @@ def fuse_streamed(
 
 
 def finish(
-  fused: np.ndarray, ir: Pixels, vi: Pixels, *, stretch: bool = False, rows: int = 64
+  fused: np.ndarray,
+  ir: Pixels,
+  vi: Pixels,
+  *,
+  stretch: bool = False,
+  rows: int = 64,
+  dtype: type = np.uint8,
 ) -> np.ndarray:
   """`fusing.finish` in little memory.
 
@@ -116,19 +122,21 @@ def finish(
     vi: likewise.
     stretch: stretch the image to [0, 1].
     rows: finished at a time.
+    dtype: uint8, uint16 or float32.
 
   Returns:
-    [H, W, 1 or 3] uint8.
+    [H, W, 1 or 3] of `dtype`: whole numbers of all its bits, or [0, 1].
   """
   low, high = fused.min(), fused.max()
   channels = max(ir.array.shape[-1], vi.array.shape[-1])
-  out = np.empty((*fused.shape[:2], channels), np.uint8)
+  out = np.empty((*fused.shape[:2], channels), dtype)
   for start in range(0, fused.shape[0], rows):
     stop = min(start + rows, fused.shape[0])
     part = fused[start:stop]
     if stretch:
       part = stretched(part, low, high)
-    out[start:stop] = to_bytes(coloured(part, ir.rows(start, stop), vi.rows(start, stop)))
+    finished = coloured(part, ir.rows(start, stop), vi.rows(start, stop))
+    out[start:stop] = quantised(finished, dtype)
   return out
 
 

@@ -1,0 +1,91 @@
+"""Which files are fused into which: two folders, or one pair of files; the form of the results."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from tdfusion_jax.images.listing import list_pairs
+from tdfusion_jax.images.origin import is_placed
+from tdfusion_jax.images.reading import ImageError
+
+_ENDINGS = {"png": ".png", "png16": ".png", "tif": ".tif", "jpg": ".jpg"}
+FORMATS = tuple(_ENDINGS)
+_OF_FILES = {".png": "png", ".tif": "tif", ".tiff": "tif", ".jpg": "jpg", ".jpeg": "jpg"}
+
+
+class Job(NamedTuple):
+  """Files of a pair, and of its result."""
+
+  ir: Path
+  vi: Path
+  out: Path
+  form: str = ""
+  """One of `FORMATS`; "" is PNG of as many bits as the pair has."""
+
+  def dtype(self, ir: np.dtype, vi: np.dtype) -> type:
+    """What the result is stored in, for a pair that is stored in these."""
+    deep = any(side != np.uint8 for side in (ir, vi))
+    if self.form == "tif" and np.dtype(vi).kind == "f":
+      return np.float32
+    return np.uint16 if self.form == "png16" or (deep and self.form in ("", "tif")) else np.uint8
+
+
+def list_jobs(ir: str | Path, vi: str | Path, out: str | Path, form: str = "") -> list[Job]:
+  """The pairs of two folders, or of two files.
+
+  Args:
+    ir: infrared, a folder or a file.
+    vi: visible, likewise.
+    out: a folder, which is made; of two files also a file, whose ending is its format.
+    form: one of `FORMATS`. "": PNG of 8 bits, or of 16 where an image has more than 8; TIFF where
+      the visible image is a GeoTIFF, whose position PNG could not hold.
+
+  Raises:
+    ImageError: folders that cannot be paired, a folder and a file, an ending that is not written,
+      or results in the place of inputs.
+  """
+  sides = Path(ir), Path(vi)
+  for side in sides:
+    if not side.exists():
+      raise ImageError(f"{side} does not exist; give two folders of images, or two image files.")
+  folders = [side for side in sides if side.is_dir()]
+  if len(folders) == 1:
+    other = sides[1 - sides.index(folders[0])]
+    raise ImageError(f"{folders[0]} is a folder, {other} a file: give two folders, or two files.")
+  if not folders:
+    return [_single(*sides, Path(out), form)]
+  if Path(out).resolve() in (sides[0].resolve(), sides[1].resolve()):
+    raise ImageError(f"{out} holds inputs, which the results would replace; name another folder.")
+  pairs = list_pairs(ir, vi)
+  _make(Path(out))
+  return [_into(Path(out), name, a, b, form) for name, a, b in pairs]
+
+
+def _single(ir: Path, vi: Path, out: Path, form: str) -> Job:
+  ending = out.suffix.lower()
+  if out.is_dir() or not ending:
+    _make(out)
+    job = _into(out, vi.stem, ir, vi, form)
+  elif ending not in _OF_FILES:
+    raise ImageError(f"{out}: name a folder, or a file in {', '.join(_OF_FILES)}.")
+  elif form and _OF_FILES[ending] != _OF_FILES[_ENDINGS[form]]:
+    raise ImageError(f"{out} is not of the form {form}: change its ending or --format.")
+  else:
+    _make(out.parent)
+    job = Job(ir, vi, out, form or ("" if ending == ".png" else _OF_FILES[ending]))
+  if job.out.resolve() in (ir.resolve(), vi.resolve()):
+    raise ImageError(f"{job.out} is an input, which the result would replace; name another file.")
+  return job
+
+
+def _into(folder: Path, name: str, ir: Path, vi: Path, form: str) -> Job:
+  form = form or ("tif" if is_placed(vi) else "")
+  return Job(ir, vi, folder / f"{name}{_ENDINGS[form or 'png']}", form)
+
+
+def _make(folder: Path) -> None:
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise ImageError(f"{folder} cannot be made: {error.strerror}.") from error
