@@ -36,6 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     choices=_NAMES,
     help="whose names FILE uses, if that cannot be recognised",
   )
+  add(
+    "--key",
+    metavar="NAME",
+    default="",
+    help="which weights, if FILE holds several sets (such as model and ema)",
+  )
   add("--arch", choices=sorted(STYLES), help="which network it has to be")
   add(
     "--in-channels",
@@ -73,7 +79,7 @@ def run(options: argparse.Namespace) -> int:
   from tdfusion_jax.convert.adopt import Changes
 
   if options.inspect:
-    print("\n".join(files.inspect(options.file)))
+    print("\n".join(files.inspect(options.file, options.key)))
     return 0
   if not options.out:
     raise UsageError("--out is missing: the file to write (--inspect writes nothing).")
@@ -83,7 +89,7 @@ def run(options: argparse.Namespace) -> int:
     options.in_channels, options.num_classes, options.backbone_only, options.fold_imagenet
   )
   lines = files.convert(
-    options.file,
+    files.Part(options.file, options.key),
     options.out,
     to=options.to,
     arch=options.arch,

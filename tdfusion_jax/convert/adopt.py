@@ -9,8 +9,8 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from tdfusion_jax.batch import LUMA
-from tdfusion_jax.convert import naming, restormer, rules, segformer, yolov8
-from tdfusion_jax.convert.recognise import recognise, strip_prefix
+from tdfusion_jax.convert import choose, naming, restormer, rules, search, segformer, yolov8
+from tdfusion_jax.convert.recognise import recognise
 from tdfusion_jax.networks.fusion import FusionNet
 from tdfusion_jax.networks.lossgen import LossNet
 from tdfusion_jax.tensorfiles import not_finite, shown
@@ -60,7 +60,7 @@ def port(
   """Recognises a state_dict and turns it into variables of NumPy arrays of its own dtypes.
 
   Args:
-    arrays: {key: array} in anybody's names; a `module.` prefix is dropped.
+    arrays: {key: array} in anybody's names; what wrappers put before them is dropped.
     arch: which architecture it has to be; None recognises it.
     style: whose names they are; None recognises it.
     changes: see `Changes`.
@@ -70,8 +70,12 @@ def port(
     ValueError: unknown or ambiguous names, keys missing or left over, wrong shapes, values that are
       not finite.
   """
-  arrays = strip_prefix({key: np.asarray(value) for key, value in arrays.items()})
+  given = {key: np.asarray(value) for key, value in arrays.items()}
+  sets = search.find(given, arch, style)
+  found = choose.choose(sets, "this state_dict") if sets else search.Found("", given, ())
+  arrays = found.tensors
   origin = recognise(arrays, arch=arch, style=style)
+  left_out = [f"left out: {choose.summary(found.left_out)}"] if found.left_out else []
   _check_finite(arrays)
   upstream = naming.to_upstream(arrays, origin)
   changes = changes or Changes()
@@ -82,8 +86,9 @@ def port(
       )
     shapes = _shapes(FUSION_NETWORKS[origin.arch](), restormer.sample_inputs())
     flat = rules.to_ours(restormer.untie(upstream), shapes, restormer.torch_key)
-    return Ported(unflatten_dict(flat), origin, {}, {}, [])
-  return _port_task(upstream, origin, changes, options or {})
+    return Ported(unflatten_dict(flat), origin, {}, {}, left_out)
+  ported = _port_task(upstream, origin, changes, options or {})
+  return ported._replace(notes=left_out + ported.notes)
 
 
 def unport(

@@ -10,71 +10,25 @@ from typing import Any, NamedTuple
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from tdfusion_jax.convert import adopt, naming
+from tdfusion_jax.convert import adopt, choose, naming
 from tdfusion_jax.convert.adopt import Changes, Ported
 from tdfusion_jax.convert.naming import Origin
-from tdfusion_jax.convert.pth import WeightFileError, read_pth
 from tdfusion_jax.convert.pth_write import write_pth
-from tdfusion_jax.convert.recognise import recognise, strip_prefix
+from tdfusion_jax.convert.reading import Loaded, load
+from tdfusion_jax.convert.recognise import recognise
 from tdfusion_jax.files import UsageError
-from tdfusion_jax.tensorfiles import not_finite, read_safetensors, shown, write_safetensors
+from tdfusion_jax.tensorfiles import not_finite, shown, write_safetensors
 from tdfusion_jax.weightfiles import CheckpointError, load_weights, save_weights
 
-# What a training run writes as `arch` of its files.
-_OURS = {name: name for name in naming.STYLES} | {
-  "average": "lossgen",
-  "segmentation": "segformer",
-  "detection": "yolov8",
-}
 _OPTIONS = {"head_eps", "align_corners", "gelu", "norm_eps"}  # what names and shapes do not reveal
 
 
-class Loaded(NamedTuple):
-  """What a weight file holds."""
+class Part(NamedTuple):
+  """One set of tensors of a file that holds several."""
 
-  arrays: dict[str, np.ndarray]
-  """In the names of the file; a file of this package is given upstream's names."""
-  format: str
-  metadata: dict[str, Any] | None
-  """Of a file of this package, else None."""
-
-
-def load(path: str | Path) -> Loaded:
-  """Reads a weight file of any format that `tdfusion convert` knows.
-
-  Nothing that the file asks for is run.
-
-  Raises:
-    CheckpointError: missing, truncated, another kind of file, or one that needs code to run.
-  """
-  path = Path(path)
-  if path.is_dir():
-    raise CheckpointError(f"{path} is a folder; name the weight file in it.")
-  if not path.is_file():
-    raise CheckpointError(f"weights file {path} does not exist.")
-  if path.suffix != ".safetensors" and not _looks_like_safetensors(path):
-    try:
-      return Loaded(read_pth(path), "PyTorch", None)
-    except WeightFileError as error:
-      raise CheckpointError(str(error)) from error
-  arrays, about = read_safetensors(path)
-  if "arch" not in about:
-    return Loaded(arrays, "safetensors", None)
-  variables, metadata = load_weights(path)
-  arch = _OURS.get(metadata["arch"])
-  if arch is None:
-    what = shown(repr(metadata["arch"]))
-    raise CheckpointError(f"{path} holds {what}, which has no other format.")
-  try:
-    arrays = adopt.unport(variables, arch, "upstream", {})
-    if metadata.get("part") == "backbone":
-      arrays = {f"backbone.{key}": value for key, value in arrays.items()}
-    metadata = {**metadata, "arch": arch, "passengers": _unpack(metadata.get("passengers", {}))}
-  except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-    raise CheckpointError(
-      f"{path} does not hold what its metadata states ({arch}): {error}"
-    ) from error
-  return Loaded(arrays, "tdfusion_jax", metadata)
+  file: str | Path
+  key: str
+  """Where it is in the file, such as "ema"."""
 
 
 def understand(
@@ -115,7 +69,7 @@ def understand(
 
 
 def convert(
-  source: str | Path,
+  source: str | Path | Part,
   out: str | Path,
   *,
   to: str | None = None,
@@ -127,7 +81,7 @@ def convert(
   """Converts the weight file `source` to `out`.
 
   Args:
-    source: file of any known format.
+    source: file of any known format; a `Part` names one set of tensors among several.
     out: file to write: `.safetensors` of this package, or with `to` a PyTorch state_dict
       (`.safetensors`, or else what `torch.load` reads).
     to: whose names the state_dict gets; None writes this package's file.
@@ -143,6 +97,7 @@ def convert(
     UsageError: `out` is `source`, or has another ending than this package's files.
     CheckpointError: see `load` and `understand`; values that `dtype` cannot hold.
   """
+  source, key = source if isinstance(source, Part) else (source, "")
   source, out = Path(source), Path(out)
   if out.exists() and source.exists() and out.samefile(source):
     raise UsageError(f"{out} is the file that is read; give another name.")
@@ -150,7 +105,7 @@ def convert(
     raise UsageError(
       f"{out}: this package's weights are .safetensors files; --to writes PyTorch's."
     )
-  loaded = load(source)
+  loaded = load(source, key, arch, style)
   ported = understand(loaded, source, arch=arch, style=style, changes=changes)
   variables = _cast(ported.variables, dtype)
   if to is None:
@@ -158,16 +113,26 @@ def convert(
   else:
     _write_theirs(out, variables, ported, to)
   what = f"{source}: {loaded.format} format, {_describe(ported)}"
-  return [what, *ported.notes, *_advice(ported, out, to)]
+  return [what, *_aside(loaded), *ported.notes, *_advice(ported, out, to)]
 
 
-def inspect(path: str | Path) -> list[str]:
+def _aside(loaded: Loaded) -> list[str]:
+  """Lines about where in the file the weights are, and what else is there."""
+  lines = [f"read from: {shown(loaded.key)}"] if loaded.key else []
+  return lines + ([f"left out: {choose.summary(loaded.left_out)}"] if loaded.left_out else [])
+
+
+def inspect(path: str | Path, key: str = "") -> list[str]:
   """Lines about what a weight file holds: format, architecture, tensors, sizes, dtypes.
+
+  Args:
+    path: the file.
+    key: which set of tensors, of a file that holds several.
 
   Raises:
     CheckpointError: see `load`.
   """
-  loaded = load(path)
+  loaded = load(path, key)
   arrays = loaded.arrays
   if loaded.metadata is not None:
     flat: Any = flatten_dict(load_weights(path)[0])
@@ -182,28 +147,22 @@ def inspect(path: str | Path) -> list[str]:
     lines.append("holds " + _describe(understand(loaded, path, arch=None, style=None)))
   except CheckpointError as error:
     lines.append(f"cannot be converted as it is: {_guess(loaded)}{error}")
-  lines += [f"not finite: {name}" for name in not_finite(arrays)]
+  lines += _aside(loaded)
+  lines += [f"not finite: {shown(name)}" for name in not_finite(arrays)]
   for key, value in (loaded.metadata or {}).items():
     if key != "passengers":
-      lines.append(f"metadata {key}: {json.dumps(value)}")
+      lines.append(f"metadata {shown(key)}: {json.dumps(value)}")
   return lines + [
-    f"  {name}  {tuple(array.shape)}  {array.dtype}" for name, array in arrays.items()
+    f"  {shown(name)}  {tuple(array.shape)}  {array.dtype}" for name, array in arrays.items()
   ]
 
 
 def _guess(loaded: Loaded) -> str:
   try:
-    origin = recognise(strip_prefix(loaded.arrays))
+    origin = recognise(loaded.arrays)
   except ValueError:
     return ""
   return f"it looks like {origin.arch} ({origin.style}), but "
-
-
-def _looks_like_safetensors(path: Path) -> bool:
-  with path.open("rb") as file:
-    start = file.read(9)
-  head = int.from_bytes(start[:8], "little")  # the format: the size of its JSON, then the JSON
-  return len(start) == 9 and start[8:] == b"{" and head < path.stat().st_size
 
 
 def _cast(variables: dict, dtype: str) -> dict:
@@ -240,13 +199,6 @@ def _pack(arrays: Mapping[str, np.ndarray]) -> dict[str, list]:
     data = base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()
     packed[key] = [str(array.dtype), list(array.shape), data]
   return packed
-
-
-def _unpack(packed: Mapping[str, list]) -> dict[str, np.ndarray]:
-  return {
-    key: np.frombuffer(base64.b64decode(data), np.dtype(dtype)).reshape(shape)
-    for key, (dtype, shape, data) in packed.items()
-  }
 
 
 def _write_theirs(out: Path, variables: dict, ported: Ported, to: str) -> None:

@@ -1,5 +1,9 @@
 """Reads PyTorch weight files without PyTorch, and without running anything a file asks for."""
 
+import io
+import itertools
+import math
+import os
 import pickle
 import struct
 import zipfile
@@ -9,49 +13,63 @@ from typing import Any
 
 import numpy as np
 
-from tdfusion_jax.convert.unpickle import Storage, Stub, Tensor, Unpickler
-from tdfusion_jax.files import UsageError
+from tdfusion_jax.convert.choose import choose
+from tdfusion_jax.convert.search import Found, TooManyPartsError, find
+from tdfusion_jax.convert.unpickle import Storage, Tensor, Unpickler
+from tdfusion_jax.convert.values import WeightFileError
+from tdfusion_jax.tensorfiles import shown
+
+__all__ = ["WeightFileError", "read_pth", "read_sets"]
 
 _MAX_BYTES = 4 << 30
-_MAX_MODULES = 100_000
 # Tensors may share stored values, as upstream's convolutions do, but not make much of nothing.
 _MAX_SHARING = 16
 _ALWAYS_FITS = 64 << 20
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
-# Where the weights may be: Ultralytics prefers its moving average, and writes None for what is not
-# there.
-_WRAPPERS = ("ema", "state_dict", "model", "model_state_dict")
 
 
-class WeightFileError(UsageError):
-  """A weight file that cannot be read safely, with the reason."""
-
-
-def read_pth(path: str | Path) -> dict[str, np.ndarray]:
+def read_pth(path: str | Path, key: str = "") -> dict[str, np.ndarray]:
   """The state_dict of a file made by `torch.save`, of any PyTorch since 0.4.
+
+  Args:
+    path: a `.pth`, `.pt`, `.ckpt` or `.bin` file.
+    key: which set of tensors to take, where several are weights of our networks.
+
+  Returns:
+    {name: array} in the file's order. Where no set belongs to a network, the largest.
+
+  Raises:
+    WeightFileError: see `read_sets`; several sets that fit, which are listed.
+  """
+  return choose(read_sets(path), path, key).tensors
+
+
+def read_sets(path: str | Path, arch: str | None = None, style: str | None = None) -> list[Found]:
+  """The sets of tensors of a file made by `torch.save` that our networks know by their names.
 
   Nothing is imported or called on the file's behalf. Objects of unknown classes become empty stubs;
   where such a stub is a pickled module, its tensors are collected under the names that its
   `state_dict()` would have.
 
   Args:
-    path: a `.pth`, `.pt` or `.bin` file holding {key: tensor} or a module, bare or under "ema",
-      "state_dict", "model" or "model_state_dict".
+    path: the file.
+    arch: only of this architecture; None for any.
+    style: only in these names; None for any.
 
   Returns:
-    {key: array} in the file's order.
+    Sets with arrays as tensors, in the file's order; if no network knows any, the largest set.
 
   Raises:
-    WeightFileError: not such a file, truncated, or it asks for a function to be called, which is
-      named.
+    WeightFileError: not such a file, truncated, no tensors, or it asks for a function to be called,
+      which is named.
   """
   path = Path(path)
   try:
     if zipfile.is_zipfile(path):
       with zipfile.ZipFile(path) as archive:
-        return _collect(*_open_zip(archive, path), path)
+        return _collect(*_open_zip(archive, path), path, (arch, style))
     with path.open("rb") as file:
-      return _collect(*_open_legacy(file, path), path)
+      return _collect(*_open_legacy(file), path, (arch, style))
   except WeightFileError:
     raise
   except Exception as error:  # a hostile pickle can raise anything
@@ -95,6 +113,7 @@ def _one_line(error: Exception) -> str:
 
 
 ReadStorage = Callable[[Storage], bytes]
+Wanted = tuple[str | None, str | None]
 
 
 def _open_zip(archive: zipfile.ZipFile, path: Path) -> tuple[Any, ReadStorage]:
@@ -114,14 +133,28 @@ def _open_zip(archive: zipfile.ZipFile, path: Path) -> tuple[Any, ReadStorage]:
   root = pickles[0].removesuffix("data.pkl")
   if root + "byteorder" in archive.namelist() and archive.read(root + "byteorder") != b"little":
     raise WeightFileError(f"{path} is big-endian, which is not supported.")
-  with archive.open(pickles[0]) as file:
-    loaded = Unpickler(file).load()
+  loaded = Unpickler(io.BytesIO(archive.read(pickles[0]))).load()
   return loaded, lambda storage: archive.read(f"{root}data/{storage.key}")
 
 
-def _open_legacy(file, path: Path) -> tuple[Any, ReadStorage]:
+class _Bounded:
+  """A file that makes no room for more than it holds, whatever the number of bytes asked for."""
+
+  def __init__(self, file):
+    self._file = file
+    self._size = os.fstat(file.fileno()).st_size
+    self.readline = file.readline
+
+  def read(self, size: int) -> bytes:
+    """At most `size` bytes."""
+    return self._file.read(max(0, min(size, self._size - self._file.tell())))
+
+
+def _open_legacy(file) -> tuple[Any, ReadStorage]:
   """The same of older files: four pickles, a list of storage keys, then the storages themselves."""
-  if Unpickler(file).load() != _LEGACY_MAGIC:
+  file = _Bounded(file)
+  magic = Unpickler(file).load()
+  if type(magic) is not int or magic != _LEGACY_MAGIC:
     raise pickle.UnpicklingError("no PyTorch header")
   Unpickler(file).load()  # protocol version
   system = Unpickler(file).load()
@@ -134,12 +167,17 @@ def _open_legacy(file, path: Path) -> tuple[Any, ReadStorage]:
 
     def persistent_load(self, pid):
       storage = super().persistent_load(pid)
+      if not isinstance(storage, Storage):
+        raise pickle.UnpicklingError("stored blocks of a kind that cannot be read")
       storages[storage.key] = storage
       return storage
 
   loaded = Noting(file).load()
   blocks = {}
-  for key in Unpickler(file).load():
+  keys = Unpickler(file).load()
+  if not isinstance(keys, list) or not all(type(key) in (str, int) for key in keys):
+    raise pickle.UnpicklingError("no list of stored blocks")
+  for key in keys:
     (count,) = struct.unpack("<q", file.read(8))
     storage = storages[str(key)]
     size = storage.count * np.dtype(storage.dtype).itemsize
@@ -147,80 +185,47 @@ def _open_legacy(file, path: Path) -> tuple[Any, ReadStorage]:
       raise pickle.UnpicklingError(
         f"stored block {key} has {count} values by its own head, its tensor {storage.count}"
       )
-    if size > path.stat().st_size - file.tell():
-      raise pickle.UnpicklingError(f"cut short: stored block {key} reaches beyond the end")
     blocks[storage.key] = file.read(size)
+    if len(blocks[storage.key]) != size:
+      raise pickle.UnpicklingError(f"cut short: stored block {key} reaches beyond the end")
   return loaded, lambda storage: blocks[storage.key]
 
 
-def _collect(loaded: Any, read: ReadStorage, path: Path) -> dict[str, np.ndarray]:
-  tensors = _tensors_of(loaded)
-  if not tensors:
+def _collect(loaded: Any, read: ReadStorage, path: Path, wanted: Wanted) -> list[Found]:
+  try:
+    sets = find(loaded, *wanted)
+  except TooManyPartsError as error:
+    raise WeightFileError(f"{path} holds {error}") from error
+  if not sets:
     raise WeightFileError(f"{path} does not hold a state_dict (names to tensors).")
   total = 0
-  for tensor in tensors.values():
+  for tensor in itertools.chain.from_iterable(found.tensors.values() for found in sets):
     # Python's numbers: those of NumPy would overflow where a file lies.
-    count = int(np.prod(tensor.size, dtype=object))
-    total += count * np.dtype(tensor.storage.dtype).itemsize
+    total += math.prod(tensor.size) * np.dtype(tensor.storage.dtype).itemsize
   if total > _MAX_BYTES:
     raise WeightFileError(f"{path} holds tensors of more than {_MAX_BYTES >> 30} GiB; refused.")
   if total > max(_ALWAYS_FITS, _MAX_SHARING * path.stat().st_size):
     raise WeightFileError(
       f"{path} holds tensors of {total} bytes, far more than the file itself; refused."
     )
-  return {name: _array(name, tensor, read) for name, tensor in tensors.items()}
-
-
-def _tensors_of(loaded: Any) -> dict[str, Tensor] | None:
-  """Names to tensors, from a state_dict, a module, or a dict around one; None if it is neither."""
-  if isinstance(loaded, Stub):
-    return _walk(loaded)
-  if not isinstance(loaded, dict) or not loaded:
-    return None
-  if all(isinstance(k, str) and isinstance(v, Tensor) for k, v in loaded.items()):
-    return dict(loaded)
-  for wrapper in _WRAPPERS:
-    inner = loaded.get(wrapper)
-    if isinstance(inner, dict | Stub):
-      return _tensors_of(inner)
-  return None
-
-
-def _walk(module: Stub) -> dict[str, Tensor]:
-  """The tensors of a pickled `torch.nn.Module` and its children, named as in its state_dict."""
-  tensors: dict[str, Tensor] = {}
-  seen = 0
-  # A stack with a limit: a hostile file may nest modules in a circle.
-  waiting: list[tuple[str, Any]] = [("", module)]
-  while waiting:
-    prefix, part = waiting.pop()
-    seen += 1
-    if seen > _MAX_MODULES:
-      raise WeightFileError(f"a model of more than {_MAX_MODULES} modules; refused.")
-    state = part.state if isinstance(part, Stub) else None
-    if not isinstance(state, dict):
-      continue
-    hidden = state.get("_non_persistent_buffers_set") or ()
-    own = {**(state.get("_parameters") or {}), **(state.get("_buffers") or {})}
-    for name, value in own.items():
-      if isinstance(value, Tensor) and name not in hidden:
-        tensors[f"{prefix}{name}"] = value
-    children = list((state.get("_modules") or {}).items())
-    waiting += [(f"{prefix}{name}.", child) for name, child in reversed(children)]
-  return tensors
+  whole = []
+  for found in sets:
+    arrays = {name: _array(name, tensor, read) for name, tensor in found.tensors.items()}
+    whole.append(found._replace(tensors=arrays))
+  return whole
 
 
 def _array(name: str, tensor: Tensor, read: ReadStorage) -> np.ndarray:
   storage, offset, size, stride = tensor
   data = np.frombuffer(read(storage), storage.dtype)
   if len(size) != len(stride) or min((offset, *stride, *size), default=0) < 0:
-    raise pickle.UnpicklingError(f"{name} has no valid size")
+    raise pickle.UnpicklingError(f"{shown(name)} has no valid size")
   if 0 in size:
     return np.zeros(size, storage.dtype)
   last = offset + sum((n - 1) * s for n, s in zip(size, stride, strict=True))
   if last >= data.size:
     raise pickle.UnpicklingError(
-      f"{name} of size {size} reaches beyond its {data.size} stored values"
+      f"{shown(name)} of size {size} reaches beyond its {data.size} stored values"
     )
   strides = [s * data.itemsize for s in stride]
   return np.lib.stride_tricks.as_strided(data[offset:], size, strides, writeable=False).copy()

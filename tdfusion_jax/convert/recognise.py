@@ -1,10 +1,9 @@
 """Which network a state_dict belongs to, and whose names it uses."""
 
-from collections.abc import Collection, Mapping
-
-import numpy as np
+from collections.abc import Collection
 
 from tdfusion_jax.convert.naming import CONV_SEG, STYLES, Origin
+from tdfusion_jax.tensorfiles import shown
 
 _HEAD = ("head.weight", "head.bias")
 _CLASSIFIER = ("classifier.weight", "classifier.bias")
@@ -15,20 +14,13 @@ _HUGGING_FACE = (
 )
 
 
-def strip_prefix(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-  """Drops the `module.` of DataParallel where every key has it."""
-  if arrays and all(key.startswith("module.") for key in arrays):
-    return {key.removeprefix("module."): value for key, value in arrays.items()}
-  return dict(arrays)
-
-
 def recognise(
   keys: Collection[str], *, arch: str | None = None, style: str | None = None
 ) -> Origin:
   """What the keys of a state_dict belong to.
 
   Args:
-    keys: names without `module.`.
+    keys: names without what wrappers put before them.
     arch: only this architecture.
     style: only this naming.
 
@@ -40,18 +32,26 @@ def recognise(
   styles = STYLES[arch] if arch else sorted({name for names in STYLES.values() for name in names})
   if style is not None and style not in styles:
     raise ValueError(f"naming {style!r} is not known here; there are: {', '.join(styles)}.")
-  candidates = []
-  for candidate in _candidates(set(keys)):
-    if arch in (None, candidate.arch) and style in (None, candidate.style):
-      candidates.append(candidate)
+  candidates = fitting(keys, arch, style)
   if len(candidates) == 1:
     return candidates[0]
   if not candidates:
-    some = ", ".join(sorted(keys)[:5])
+    some = ", ".join(shown(key) for key in sorted(keys)[:5])
     wish = " ".join(filter(None, [arch, style])) or "known network"
     raise ValueError(f"these names belong to no {wish}; the first are: {some}.")
   listed = ", ".join(f"{each.arch} ({each.style})" for each in candidates)
   raise ValueError(f"these names fit several sources: {listed}. Choose one with --arch and --from.")
+
+
+def fitting(
+  keys: Collection[str], arch: str | None = None, style: str | None = None
+) -> list[Origin]:
+  """What the keys may belong to, of the architecture and in the naming that is asked for."""
+  return [
+    candidate
+    for candidate in _candidates(set(keys))
+    if arch in (None, candidate.arch) and style in (None, candidate.style)
+  ]
 
 
 def _candidates(keys: set[str]) -> list[Origin]:

@@ -1,10 +1,13 @@
 """Unpickling without importing or calling anything that a file names."""
 
 import pickle
+import struct
 from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
+
+from tdfusion_jax.convert.values import STANDARD, VALUES
 
 _DTYPES = {
   "DoubleStorage": np.float64,
@@ -20,30 +23,8 @@ _DTYPES = {
 }
 STORAGES = {np.dtype(dtype): name for name, dtype in _DTYPES.items()}
 
-# Constructors of plain values that real checkpoints hold beside their tensors. None is run: a call
-# gives an empty object, because nothing here needs the values.
-_VALUES = {
-  "_codecs.encode",
-  "collections.defaultdict",
-  "datetime.date",
-  "datetime.datetime",
-  "datetime.timedelta",
-  "numpy.core.multiarray._reconstruct",
-  "numpy.core.multiarray.scalar",
-  "numpy._core.multiarray._reconstruct",
-  "numpy._core.multiarray.scalar",
-  "numpy.dtype",
-  "pathlib.Path",
-  "pathlib.PosixPath",
-  "pathlib.PurePosixPath",
-  "pathlib.WindowsPath",
-  "pathlib.PureWindowsPath",
-  "pathlib._local.PosixPath",
-  "pathlib._local.WindowsPath",
-  "torch.device",
-  "copyreg._reconstructor",
-  "copy_reg._reconstructor",
-}
+_MAX_AXES = 32
+_MAX_SIZE = 1 << 62
 
 
 class Storage(NamedTuple):
@@ -64,20 +45,44 @@ class Tensor(NamedTuple):
 
 
 class _Inert(type):
-  """Classes of stubs. Making an empty instance is harmless; a call by the file is refused."""
+  """Classes of stubs. Making an empty instance is harmless; a call by the file mostly refused."""
 
-  origin = ""
+  module = ""
+  path = ""
 
   def __call__(cls, *_):
-    if cls.origin in _VALUES:
-      return object.__new__(cls)
-    raise pickle.UnpicklingError(f"refused: the file asks for {cls.origin} to be called")
+    if not cls.is_value():
+      raise pickle.UnpicklingError(f"refused: the file asks for {cls.origin()} to be called")
+    return object.__new__(cls)
+
+  def origin(cls) -> str:
+    """Whose place it takes, `module.name`."""
+    return f"{cls.module}.{cls.path}"
+
+  def is_value(cls) -> bool:
+    """Whether a call makes a value, rather than something happen, by its name.
+
+    Either way nothing is run; but a file that asks for a function is refused by its name.
+    """
+    if cls.path in VALUES.get(cls.module, ()):
+      return True
+    if cls.module == "torch._utils" and cls.path.startswith("_rebuild_"):
+      return True  # a tensor of a kind that no network here has
+    return cls.is_of_others() and cls.path.rpartition(".")[2][:1].isupper()
+
+  def is_of_others(cls) -> bool:
+    """Whether it is no part of Python: a class of a project, such as an enumeration."""
+    return cls.module.partition(".")[0] not in STANDARD
 
 
 class Stub(metaclass=_Inert):
-  """In place of an object of an unknown class: its pickled state and nothing else."""
+  """In place of an object of an unknown class: what the file puts into it, and nothing else."""
 
   state: Any = None
+  entries: dict | None = None
+  """Of pickled subclasses of dict."""
+  members: list | None = None
+  """Of pickled subclasses of list."""
 
   def __new__(cls, *_, **__):
     """An empty one, whatever the file passes."""
@@ -86,29 +91,61 @@ class Stub(metaclass=_Inert):
   def __setstate__(self, state):
     self.state = state
 
-  def __setitem__(self, key, value):  # of pickled dict subclasses
-    """Forgets the value."""
+  def __setitem__(self, key, value):
+    self.entries = self.entries or {}
+    self.entries[key] = value
 
-  def append(self, value):  # of pickled list subclasses
-    """Forgets the value."""
+  def append(self, value):
+    """As of a list."""
+    self.extend([value])
 
-  def extend(self, values):  # likewise
-    """Forgets the values."""
+  def extend(self, values):
+    """As of a list."""
+    self.members = self.members or []
+    self.members.extend(values)
+
+
+def _stub_class(module: str, path: str) -> _Inert:
+  return _Inert("Stub", (Stub,), {"module": module, "path": path})
 
 
 class _Dict(dict):
   __slots__ = ()
+
+  def __init__(self, items=()):
+    super().__init__()
+    for key, value in items.items() if isinstance(items, dict) else items:
+      self[_key(key)] = value
 
   def __setstate__(self, state):  # state_dicts carry `_metadata`, which nothing reads
     del state
 
 
 def _rebuild_tensor(storage, offset, size, stride, *_):
-  if not isinstance(storage, Storage) or not all(
-    isinstance(n, int) for n in (offset, *size, *stride)
-  ):
+  if isinstance(storage, Stub):  # numbers of a kind that no network here has
+    return storage
+  numbers = (offset, *size, *stride)
+  if not isinstance(storage, Storage) or not all(type(n) is int for n in numbers):
     raise pickle.UnpicklingError("a tensor that is not made of numbers")
+  if len(numbers) > 1 + 2 * _MAX_AXES or any(abs(n) > _MAX_SIZE for n in numbers):
+    raise pickle.UnpicklingError("a tensor beyond all sizes")
   return Tensor(storage, offset, tuple(size), tuple(stride))
+
+
+def _rebuild_from_type(rebuild, kind, arguments, *_):
+  """Of a subclass of Tensor, or one with attributes of its own."""
+  del kind
+  if rebuild in (_rebuild_tensor, _rebuild_parameter):
+    return rebuild(*arguments)
+  return object.__new__(Stub)
+
+
+def _get_attribute(*arguments):
+  """What stands for a member of somebody's class, such as an enumeration, and for nothing else."""
+  owner, name = (*arguments, None, None)[:2]
+  if isinstance(owner, _Inert) and owner.is_of_others() and isinstance(name, str):
+    return _stub_class(owner.module, f"{owner.path}.{name}")
+  raise pickle.UnpicklingError("refused: the file asks for builtins.getattr to be called")
 
 
 def _rebuild_parameter(data, *_):
@@ -141,7 +178,10 @@ _KNOWN = {
   "torch._utils._rebuild_tensor": _rebuild_tensor,
   "torch._utils._rebuild_parameter": _rebuild_parameter,
   "torch._utils._rebuild_parameter_with_state": _rebuild_parameter,
+  "torch._tensor._rebuild_from_type_v2": _rebuild_from_type,
   "torch.Size": tuple,
+  "builtins.getattr": _get_attribute,
+  "__builtin__.getattr": _get_attribute,
   "builtins.set": _make_set,
   "__builtin__.set": _make_set,
   "builtins.frozenset": _make_frozenset,
@@ -162,6 +202,7 @@ class Unpickler(pickle._Unpickler):
   dispatch: Any = dict(pickle._Unpickler.dispatch)
   stack: Any  # of the base class, which type checkers do not know; so are these
   append: Any
+  read: Any
   pop_mark: Any
 
   def _dict(self):
@@ -193,6 +234,13 @@ class Unpickler(pickle._Unpickler):
       raise pickle.UnpicklingError("refused: state for what has none")
     self.stack[-1].__setstate__(state)
 
+  def _byte_array(self):
+    (size,) = struct.unpack("<Q", self.read(8))
+    data = self.read(size)  # what is there; Python's own makes room for `size` first
+    if len(data) != size:
+      raise pickle.UnpicklingError("pickle data was truncated")
+    self.append(bytearray(data))
+
   dispatch |= {
     pickle.DICT[0]: _dict,
     pickle.SETITEM[0]: _set_item,
@@ -200,6 +248,7 @@ class Unpickler(pickle._Unpickler):
     pickle.ADDITEMS[0]: _add_items,
     pickle.FROZENSET[0]: _frozen_set,
     pickle.BUILD[0]: _build,
+    pickle.BYTEARRAY8[0]: _byte_array,
   }
 
   def find_class(self, module: str, name: str):
@@ -209,15 +258,21 @@ class Unpickler(pickle._Unpickler):
       return _KNOWN[origin]
     if module == "torch" and name in _DTYPES:
       return Storage(_DTYPES[name], "", 0)
-    return _Inert("Stub", (Stub,), {"origin": origin})
+    return _stub_class(module, name)
 
   def persistent_load(self, pid):
     """The `Storage` that a tensor refers to."""
     if not isinstance(pid, tuple) or len(pid) < 5:
       raise pickle.UnpicklingError("refused: an unknown kind of stored object")
     kind, storage, key, _, count = pid[:5]
-    if kind != "storage" or not isinstance(storage, Storage) or not str(key).isalnum():
+    # Of these types exactly: making text of anything else, such as tuples of tuples, may never end.
+    known = isinstance(kind, str) and type(key) in (str, int) and type(count) is int
+    if not known or kind != "storage" or not str(key).isalnum() or not 0 <= count <= _MAX_SIZE:
+      raise pickle.UnpicklingError("refused: an unknown kind of stored object")
+    if isinstance(storage, _Inert) and storage.path.endswith("Storage"):
+      return object.__new__(storage)  # complex, quantised: a tensor of it is none here
+    if not isinstance(storage, Storage):
       raise pickle.UnpicklingError("refused: an unknown kind of stored object")
     if len(pid) > 5 and pid[5] is not None:
       raise pickle.UnpicklingError("refused: a view of a stored block, as PyTorch before 0.4 wrote")
-    return Storage(storage.dtype, str(key), int(count))
+    return Storage(storage.dtype, str(key), count)
