@@ -1,4 +1,4 @@
-"""Fusing videos: two files, two folders of frames, or two cameras into one file.
+"""Fusing videos: two files, stacks, folders of frames, cameras or addresses into one file.
 
 Needs PyAV (FFmpeg).
 
@@ -9,7 +9,6 @@ the scene slowly (`SteadyRange`).
 
 import contextlib
 import itertools
-import os
 import time
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,11 +17,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tdfusion_jax.fusing.footage.pairing import check_names, pairs
+from tdfusion_jax.files import atomic_write, in_words
+from tdfusion_jax.fusing.footage.frames import Frame
+from tdfusion_jax.fusing.footage.pairing import Pair, Pairing, check_names
 from tdfusion_jax.fusing.footage.pyav import VideoError
 from tdfusion_jax.fusing.footage.sources import Footage
-from tdfusion_jax.fusing.footage.writer import CODECS, Writer
-from tdfusion_jax.images.reading import ImageError, Pixels, Scale, pixels
+from tdfusion_jax.fusing.footage.writer import CODECS, Place, Writer, check_playable
+from tdfusion_jax.images.reading import LINEAR, ImageError, Pixels, Scale
 from tdfusion_jax.images.writing import to_bytes
 
 _SECONDS = 2.0  # after which a range has followed a sudden change by two thirds
@@ -63,6 +64,8 @@ class VideoOptions(NamedTuple):
   """(ir, vi) -> the same in equal size."""
   frames: int | None = None
   """Stop after so many."""
+  shift: float = 0.0
+  """Seconds that infrared's clock is behind; added to its times."""
 
 
 class Done(NamedTuple):
@@ -72,6 +75,8 @@ class Done(NamedTuple):
   seconds: float
   """That it took, compilation left out."""
   notes: list[str]
+  rate: float
+  """Frames per second of the result, the mean."""
 
 
 def fuse_video(
@@ -85,15 +90,16 @@ def fuse_video(
 ) -> Done:
   """Fuses two videos frame by frame into one.
 
-  The result has the frame times and the sound of the visible one, else infrared's sound. A frame of
-  the visible video meets the infrared frame nearest to it in time. Colour as in
-  `fusing.make_fuse_fn`.
+  The result has the frame times, the shape of pixels, the colours and the sound of the visible one,
+  else infrared's sound. A frame of the visible video meets the infrared frame nearest to it in
+  time. Colour as in `fusing.make_fuse_fn`.
 
   Args:
     fuse: from `fusing.make_fuse_fn`, without stretch.
     ir: infrared; closed when done.
     vi: visible; closed when done.
-    out: .mp4, .mkv, .mov, .avi or .webm; complete when it appears under this name.
+    out: .mp4, .mkv, .mov, .avi, .webm or .ts; complete when it appears under this name. What stood
+      there before stays until a frame of the result can be played.
     options: scaling, stretching, aligning, length.
     told: called with the number of finished frames.
 
@@ -101,31 +107,39 @@ def fuse_video(
     VideoError: `out` is a source; frames that cannot be read, written, or differ in size. What was
       fused before that is in `out`.
   """
-  out = Path(out)
-  _check_out(out, ir, vi)
-  check_names(ir, vi)
-  output = _Output(out, ir, vi, options.stretch)
+  out, notes = Path(out), []
+  broken: KeyboardInterrupt | ImageError | None = None
   try:
-    with contextlib.closing(_fused(fuse, ir, vi, options)) as frames:
-      for fused, seconds in frames:
-        output.add(fused, seconds)
-        told(output.count)
-    if output.count == 0:
-      raise VideoError(f"{ir.name} and {vi.name} have no frames in common.")
-    output.finish()
-  except (KeyboardInterrupt, ImageError) as error:
-    if not output.salvage() or isinstance(error, KeyboardInterrupt):
-      raise
-    raise VideoError(f"{error} (The {output.count} frames before it are in {out}.)") from error
+    _check_out(out, ir, vi)
+    check_names(ir, vi)
+    pairing = Pairing(ir, vi, options.shift)
+    with atomic_write(out) as temporary:
+      output = _Output(temporary, Place(ir, vi, pairing, out), notes)
+      try:
+        with contextlib.closing(_fused(fuse, ir, vi, pairing, options)) as frames:
+          for fused, seconds in frames:
+            output.add(_bytes(fused, output.bright if options.stretch else None), seconds)
+            told(output.count)
+        output.finish()
+      except (KeyboardInterrupt, ImageError) as error:
+        if not output.salvage():
+          raise
+        broken = error
+  except OSError as error:
+    raise VideoError(f"{out} cannot be written: {in_words(error)}") from error
   finally:
-    output.discard()
     ir.close()
     vi.close()
-  return Done(output.count, time.monotonic() - output.began, output.notes)
+  if isinstance(broken, KeyboardInterrupt):
+    raise broken
+  if broken is not None:
+    raise VideoError(f"{broken} (The {output.count} frames before it are in {out}.)") from broken
+  notes += [*pairing.notes(), *ir.remarks, *vi.remarks]
+  return Done(output.count, time.monotonic() - output.began, notes, float(pairing.rate))
 
 
 def _check_out(out: Path, ir: Footage, vi: Footage) -> None:
-  """A name that can be written and is no source; its folder is made."""
+  """A name that can be written and is no source."""
   if out.suffix.lower() not in CODECS:
     raise VideoError(f"{out} should end in one of {', '.join(CODECS)}.")
   for source in (ir, vi):
@@ -133,38 +147,34 @@ def _check_out(out: Path, ir: Footage, vi: Footage) -> None:
       raise VideoError(
         f"{out} is part of {source.name}, which the result would replace; name another file."
       )
-  try:
-    out.parent.mkdir(parents=True, exist_ok=True)
-  except OSError as error:
-    raise VideoError(f"{out.parent} cannot be made: {error.strerror}.") from error
 
 
 def _fused(
-  fuse: Callable, ir: Footage, vi: Footage, options: VideoOptions
+  fuse: Callable, ir: Footage, vi: Footage, pairing: Pairing, options: VideoOptions
 ) -> Generator[tuple[np.ndarray, float], None, None]:
   """(fused frame [H, W, 1 or 3] in [0, 1], its time in seconds).
 
   While one frame is computed, the next one is decoded and the one before it is handed on. A frame
   that cannot be read raises its error when all frames before it have been handed on.
   """
-  unit = _Units(options.scale, float(vi.rate))
+  unit = _Units(options.scale, float(pairing.rate))
   first: tuple[int, ...] | None = None
   waiting: tuple[Any, float] | None = None
   broken: ImageError | None = None
   with ThreadPoolExecutor(1) as decoder:
-    both = itertools.islice(pairs(ir, vi), options.frames)
-    following = decoder.submit(next, both, None)
+    pairs = itertools.islice(pairing, options.frames)
+    following = decoder.submit(next, pairs, None)
     for number in itertools.count(1):
       started = None
       try:
         pair = following.result()
         if pair is not None:
-          following = decoder.submit(next, both, None)
+          following = decoder.submit(next, pairs, None)
           a, b = _prepared(pair, unit, ir, vi, options.align)
           first = first or b.shape[:2]
           if b.shape[:2] != first:
             raise VideoError(f"{vi.name}: frame {number} has another size than the first.")
-          started = fuse(a[None], b[None]), pair[2]
+          started = fuse(a[None], b[None]), pair.seconds
       except ImageError as error:
         broken = error
       if waiting is not None:
@@ -177,14 +187,10 @@ def _fused(
 
 
 def _prepared(
-  pair: tuple[np.ndarray, np.ndarray, float],
-  unit: "_Units",
-  ir: Footage,
-  vi: Footage,
-  align: Callable | None,
+  pair: Pair, unit: "_Units", ir: Footage, vi: Footage, align: Callable | None
 ) -> tuple[np.ndarray, np.ndarray]:
   """Both frames in [0, 1] and of equal size."""
-  a, b = unit(pair[0]), pixels(pair[1], vi.name).whole()
+  a, b = unit(pair.ir, ir.name), pair.vi.pixels(vi.name, LINEAR).whole()
   if align is not None:
     a, b = align(a, b)
   if a.shape[:2] != b.shape[:2]:
@@ -198,45 +204,46 @@ def _prepared(
 class _Output:
   """The file that is written, under another name until it is complete."""
 
-  def __init__(self, out: Path, ir: Footage, vi: Footage, stretch: bool):
-    self._out, self._ir, self._vi = out, ir, vi
-    self._temporary = out.with_name(f".{os.getpid()}.tmp{out.suffix}")
-    self._bright = SteadyRange(float(vi.rate)) if stretch else None
+  def __init__(self, temporary: Path, place: Place, notes: list[str]):
+    self._temporary, self._place, self._notes = temporary, place, notes
     self._writer: Writer | None = None
-    self.notes: list[str] = []
+    self.bright = SteadyRange(float(place.pairing.rate))
+    """Of the result."""
     self.count = 0
     self.began = time.monotonic()
     """When the first frame was fused, so that compilation does not count."""
 
-  def add(self, fused: np.ndarray, seconds: float) -> None:
-    """The next frame, [H, W, 1 or 3] in [0, 1], shown from `seconds` on."""
-    image = _bytes(fused, self._bright)
+  def add(self, image: np.ndarray, seconds: float) -> None:
+    """The next frame, [H, W, 1 or 3] uint8, shown from `seconds` on."""
     if self._writer is None:
-      self._writer = Writer(self._temporary, image.shape[:2], self._vi, self._ir, self.notes)
+      self._writer = Writer(self._temporary, image.shape[:2], self._place, self._notes)
       self.began = time.monotonic()
     self._writer.add(image, seconds)
     self.count += 1
 
   def finish(self) -> None:
-    """Puts the complete file in its place."""
-    assert self._writer is not None, "add first"
+    """Completes the file.
+
+    Raises:
+      VideoError: it has no frame, or cannot be played.
+    """
+    if self._writer is None:
+      names = f"{self._place.ir.name} and {self._place.vi.name}"
+      raise VideoError(f"{names} have no frames in common; --shift moves infrared in time.")
     self._writer.close()
-    os.replace(self._temporary, self._out)
+    check_playable(self._temporary)
 
   def salvage(self) -> bool:
-    """Whether the frames so far could be put in place, to be looked at."""
-    if self._writer is None:
+    """Whether the frames so far can be played, and should be put in place."""
+    if self._writer is None or self.count == 0:
       return False
     try:
-      self.finish()
+      with contextlib.suppress(VideoError):  # a full disk; what is there may be played still
+        self._writer.close()
+      check_playable(self._temporary)
     except (VideoError, OSError):
       return False
     return True
-
-  def discard(self) -> None:
-    """Removes what is not in its place."""
-    with contextlib.suppress(OSError):
-      self._temporary.unlink(missing_ok=True)
 
 
 class _Units:
@@ -245,10 +252,10 @@ class _Units:
   def __init__(self, scale: Scale, rate: float):
     self._scale, self._steady = scale, SteadyRange(rate)
 
-  def __call__(self, array: np.ndarray) -> np.ndarray:
-    found = pixels(array, "an infrared frame", self._scale)
+  def __call__(self, frame: Frame, name: str) -> np.ndarray:
+    found = frame.pixels(name, self._scale)
     if self._scale.kind == "percentile":
-      found = Pixels(array, *self._steady.follow(found.bottom, found.top))
+      found = Pixels(found.array, *self._steady.follow(found.bottom, found.top))
     return found.whole()
 
 

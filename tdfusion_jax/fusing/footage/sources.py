@@ -1,39 +1,40 @@
-"""Video files, folders of frames and cameras, to be read.
+"""Videos to be read: files, stacks, folders of frames, cameras, addresses.
 
-Needs PyAV (FFmpeg).
+Needs PyAV (FFmpeg) for all but folders and stacks.
 """
 
+import os
 import re
+import stat
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, NamedTuple
 
-import numpy as np
+from tdfusion_jax.fusing.footage.clock import Ascending
+from tdfusion_jax.fusing.footage.decoding import DEFAULT_RATE, Stream
+from tdfusion_jax.fusing.footage.frames import Frame
+from tdfusion_jax.fusing.footage.pyav import (
+  VideoError,
+  open_address,
+  open_camera,
+  open_file,
+  scheme,
+)
+from tdfusion_jax.images.listing import EXTENSIONS, list_images
+from tdfusion_jax.images.pages import count_pages, kind_of, read_pages
+from tdfusion_jax.images.reading import ImageError, Scale, read_pixels
 
-from tdfusion_jax.fusing.footage.pyav import VideoError, pyav
-from tdfusion_jax.images.listing import EXTENSIONS
-from tdfusion_jax.images.reading import Scale, read_pixels
-
-_DEFAULT_RATE = Fraction(25)
 _AS_STORED = Scale("range", 0, 1)  # the numbers are not looked at yet
 
 
-class Frame(NamedTuple):
-  """One image of a video."""
-
-  seconds: float
-  """From the start."""
-  array: np.ndarray
-  """[H, W, 1 or 3] uint8 or uint16."""
-
-
 class Footage:
-  """Frames of a video file, of a camera, or of a folder of images by names and numbers in them.
+  """Frames of a video file, a stack, an address, a camera, or a folder of images.
+
+  Images in a folder come by their names and the numbers in them.
 
   Args:
-    source: a file, a folder, or a camera's number (as text).
-    rate: frames per second of a folder; None: 25.
+    source: a file, a folder, an address such as rtsp://..., a camera's number (as text) or path.
+    rate: frames per second of a folder or stack.
 
   Raises:
     VideoError: it cannot be opened, or PyAV is missing.
@@ -41,84 +42,153 @@ class Footage:
 
   def __init__(self, source: str | Path, rate: float | None = None):
     self.name = str(source)
-    self._container: Any = None
-    self._files: list[Path] = []
     self.total: int | None = None
     """Frames, where known."""
-    path = Path(source)
-    if path.is_dir():
-      found = [
-        p for p in path.iterdir() if p.suffix.lower() in EXTENSIONS and not p.name.startswith(".")
-      ]
-      self._files = sorted(found, key=_by_number)
-      if not self._files:
-        raise VideoError(f"{path} holds no image ({', '.join(EXTENSIONS)}).")
-      if rate is not None and not 0.01 <= rate <= 1000:
-        raise VideoError(f"{rate:g} frames per second: from 0.01 to 1000.")
-      self.rate = _DEFAULT_RATE if rate is None else Fraction(rate).limit_denominator(1001)
-      self.total = len(self._files)
-      return
-    camera = self.name.isdecimal() and not path.exists()
-    if not camera and not path.is_file():
-      raise VideoError(f"{path} does not exist.")
-    av = pyav()
+    self.rate: Fraction | None = None
+    """Frames per second, the mean; None of images without a rate, which are paired by number."""
+    self.stream: Stream | None = None
+    """What FFmpeg decodes; None of folders and stacks."""
+    self._path = Path(source)
+    self._files: list[Path] = []
+    self._pages = ""
+    if scheme(self.name):
+      self._open(Stream(open_address(self.name), self.name, live=True))
+    elif self.name.isdecimal() and not self._path.exists():
+      device = f"/dev/video{self.name}"
+      if not os.path.exists(device):
+        raise VideoError(f"{self.name} is no file, and there is no camera {device}.")
+      self._open(Stream(open_camera(device), self.name, live=True))
+    elif self._path.is_dir():
+      self._open_folder(rate)
+    else:
+      self._open_path(rate)
+
+  def _open_path(self, rate: float | None) -> None:
+    path = self._path
     try:
-      self._container = (
-        av.open(f"/dev/video{source}", format="v4l2") if camera else av.open(str(path))
-      )
-      self._stream = self._container.streams.video[0]
-    except IndexError:
-      raise VideoError(f"{path} has no video stream.") from None
-    except (av.error.FFmpegError, OSError, ValueError) as error:
+      mode = os.stat(path).st_mode
+      regular = stat.S_ISREG(mode)
+      self._pages = kind_of(path) if regular else ""
+    except OSError as error:
+      missing = isinstance(error, FileNotFoundError)
+      what = "does not exist" if missing else f"cannot be opened: {error.strerror}"
+      camera = self.name.startswith("/dev/video")
+      hint = " `ls /dev/video*` lists this machine's cameras." if camera else ""
+      raise VideoError(f"{path} {what}.{hint}") from None
+    if stat.S_ISCHR(mode):
+      self._open(Stream(open_camera(self.name), self.name, live=True))
+    elif not regular:
+      raise VideoError(f"{path} is a pipe or socket; name a file, a folder or an address.")
+    elif self._pages:
+      self._open_pages(rate)
+    else:
+      self._open_file()
+
+  def _open_folder(self, rate: float | None) -> None:
+    try:
+      files = list_images(self._path)
+    except ImageError as error:
+      raise VideoError(str(error)) from None
+    self._files = sorted(files.values(), key=_by_number)
+    self.total, self.rate = len(self._files), _given(rate)
+
+  def _open_pages(self, rate: float | None) -> None:
+    self.total, self.rate = count_pages(self._path), _given(rate)
+    if self.total < 2:
+      raise VideoError(f"{self._path} is a single image, no video; tdfusion fuse takes images.")
+    times = self._page_times()
+    if times is not None and self.rate is None:
+      self.rate = Fraction((self.total - 1) / max(times[-1], 0.01)).limit_denominator(1001)
+
+  def _open_file(self) -> None:
+    image = self._path.suffix.lower() in EXTENSIONS
+    try:
+      if image and self._path.suffix.lower() != ".png":  # animated ones are videos to FFmpeg
+        raise VideoError("no video")
+      self._open(Stream(open_file(self._path), self.name, live=False))
+    except VideoError:
+      if not image:
+        raise
       raise VideoError(
-        f"{source} cannot be opened as {'a camera' if camera else 'a video'}: {error}"
-      ) from error
-    self._stream.thread_type = "AUTO"
-    self.rate = self._stream.average_rate or self._stream.guessed_rate or _DEFAULT_RATE
-    self.total = self._stream.frames or None
+        f"{self._path} is no video and no stack of images; tdfusion fuse takes single images."
+      ) from None
+
+  def _open(self, stream: Stream) -> None:
+    self.stream, self.rate, self.total = stream, stream.rate, stream.total
 
   @property
   def names(self) -> list[str]:
     """Of the frames in a folder, without endings; of a file or camera, none."""
     return [file.stem for file in self._files]
 
+  @property
+  def live(self) -> bool:
+    """A camera or address: nothing can be read twice."""
+    return self.stream is not None and self.stream.live
+
+  @property
+  def remarks(self) -> list[str]:
+    """What the user should know, of the frames that were read."""
+    return [] if self.stream is None else list(self.stream.remarks.values())
+
   def holds(self, path: Path) -> bool:
     """Whether `path` is this file, or lies in this folder."""
-    own, path = Path(self.name).resolve(), path.resolve()
+    own, path = self._path.resolve(), path.resolve()
     return own in (path, path.parent) or (path.exists() and own.exists() and own.samefile(path))
 
   def __iter__(self) -> Iterator[Frame]:
-    """Frames in order; VideoError at the first that is damaged, naming its number."""
-    if self._container is None:
+    """Frames in order; an ImageError at the first that is damaged names its number or file."""
+    if self.stream is not None:
+      yield from self.stream
+    elif self._pages:
+      clock = Ascending(self.rate or DEFAULT_RATE)
+      for page in read_pages(self._path):
+        yield Frame(clock(page.seconds), page.array)
+    else:
       for number, file in enumerate(self._files):
-        yield Frame(float(number / self.rate), read_pixels(file, _AS_STORED).array)
-      return
-    av, number = pyav(), 0
-    try:
-      for frame in self._container.decode(self._stream):
-        yield Frame(
-          frame.time if frame.time is not None else float(number / self.rate), _array(frame)
-        )
-        number += 1
-    except (av.error.FFmpegError, OSError, ValueError) as error:
-      raise VideoError(f"{self.name}, frame {number}: {error}") from error
-    if number == 0:
-      raise VideoError(f"{self.name} has no frame.")
+        yield Frame(self._seconds(number), read_pixels(file, _AS_STORED).array)
+
+  def _seconds(self, number: int) -> float:
+    return float(number / (self.rate or DEFAULT_RATE))
+
+  def _page_times(self) -> list[float] | None:
+    if self._pages != "webp":
+      return None
+    return [page.seconds or 0.0 for page in read_pages(self._path)]
+
+  def times(self) -> list[float] | None:
+    """When each frame is shown, in order, from the first on; no frame of a video is decoded.
+
+    None where that is not known beforehand.
+    """
+    if self.stream is not None:
+      return self.stream.times(self._path)
+    if self.rate is None:
+      return None
+    return self._page_times() or [self._seconds(number) for number in range(self.total or 0)]
+
+  def count(self) -> int | None:
+    """Frames, counted without decoding any; None where that is not possible."""
+    if self.stream is None:
+      return self.total
+    times = self.stream.times(self._path)
+    return None if times is None else len(times)
 
   def close(self) -> None:
     """Lets go of the file or camera."""
-    if self._container is not None:
-      self._container.close()
+    if self.stream is not None:
+      self.stream.container.close()
+
+
+def _given(rate: float | None) -> Fraction | None:
+  if rate is None:
+    return None
+  if not 0.01 <= rate <= 1000:
+    raise VideoError(f"{rate:g} frames per second: from 0.01 to 1000.")
+  return Fraction(rate).limit_denominator(1001)
 
 
 def _by_number(file: Path) -> list:
   """frame2 before frame10."""
   parts = re.split(r"(\d+)", file.name)
   return [int(part) if part.isdecimal() else part for part in parts]
-
-
-def _array(frame: Any) -> np.ndarray:
-  deep = frame.format.components and frame.format.components[0].bits > 8
-  if frame.format.name.startswith("gray"):
-    return frame.to_ndarray(format="gray16le" if deep else "gray")[..., None]
-  return frame.to_ndarray(format="rgb24")

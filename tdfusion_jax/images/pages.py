@@ -1,0 +1,104 @@
+"""Files that hold several images: stacks (TIFF) and animations (WebP), page by page.
+
+Scientific and thermal cameras record TIFF stacks, of 16 bits mostly, one page an image.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import tifffile
+
+from tdfusion_jax.images.reading import MAX_PIXELS, ImageError, open_image
+
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+class Page(NamedTuple):
+  """One image of several."""
+
+  array: np.ndarray
+  """[H, W, 1 or 3] as stored."""
+  seconds: float | None
+  """When it is shown, from the first on; None where the file does not say."""
+
+
+def kind_of(path: Path) -> str:
+  """`tiff`, `webp`, or an empty text of any other file, by its first bytes.
+
+  Raises:
+    OSError: it cannot be read.
+  """
+  with path.open("rb") as file:
+    head = file.read(12)
+  if head[:4] in _TIFF:
+    return "tiff"
+  return "webp" if head[:4] == b"RIFF" and head[8:] == b"WEBP" else ""
+
+
+def count_pages(path: Path) -> int:
+  """The number of images in a TIFF or WebP file.
+
+  Raises:
+    ImageError: it cannot be read.
+  """
+  try:
+    if kind_of(path) == "tiff":
+      with tifffile.TiffFile(path) as file:
+        return sum(1 for _ in _images(file))
+    with open_image(path) as image:
+      return getattr(image, "n_frames", 1)
+  except ImageError:
+    raise
+  except Exception as error:  # readers of damaged files raise nearly anything
+    raise ImageError(f"{path}: cannot be read as an image ({error})") from error
+
+
+def read_pages(path: Path) -> Iterator[Page]:
+  """The images in a TIFF or WebP file, in order.
+
+  Raises:
+    ImageError: one cannot be read; its number is named.
+  """
+  number = 0
+  try:
+    for page in _tiff(path) if kind_of(path) == "tiff" else _webp(path):
+      yield page
+      number += 1
+  except ImageError:
+    raise
+  except Exception as error:
+    raise ImageError(f"{path}, image {number + 1}: cannot be read ({error})") from error
+
+
+def _webp(path: Path) -> Iterator[Page]:
+  with open_image(path) as image:
+    seconds = 0.0
+    for number in range(getattr(image, "n_frames", 1)):
+      image.seek(number)
+      yield Page(np.asarray(image.convert("RGB")), seconds)
+      seconds += image.info.get("duration", 0) / 1000
+
+
+def _tiff(path: Path) -> Iterator[Page]:
+  with tifffile.TiffFile(path) as file:
+    for page in _images(file):
+      yield Page(_array(page, path), None)
+
+
+def _images(file: tifffile.TiffFile) -> Iterator[Any]:
+  """The pages that are images of their own: no previews, no smaller copies."""
+  for page in file.pages:
+    page = page.aspage()
+    if not page.is_reduced:
+      yield page
+
+
+def _array(page: Any, path: Path) -> np.ndarray:
+  if page.imagewidth * page.imagelength > MAX_PIXELS:
+    raise ImageError(
+      f"{path}: {page.imagewidth}x{page.imagelength} pixels, more than the limit of "
+      f"{MAX_PIXELS // 10**6} million"
+    )
+  return page.asarray(maxworkers=1)[..., None]
