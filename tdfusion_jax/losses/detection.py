@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float
 
 from tdfusion_jax.batch import DetTarget
 from tdfusion_jax.networks.yolov8 import BINS, Detections, decode_boxes
@@ -32,10 +32,9 @@ def assign(
   scores: Float[Array, "b a classes"],
   boxes: Float[Array, "b a 4"],
   points: Float[Array, "a 2"],
-  true_boxes: Float[Array, "b m 4"],
-  true_classes: Int[Array, "b m"],
-  valid: Bool[Array, "b m"],
+  target: DetTarget,
   eps: float = 1e-9,
+  least_side: float = 0.0,
 ) -> Assignment:
   """Task-aligned assignment (TOOD, ICCV 2021, in YOLOv8's form), without gradient.
 
@@ -48,18 +47,20 @@ def assign(
     scores: predicted class probabilities.
     boxes: predicted boxes, xyxy pixels.
     points: anchor centres (x, y) in pixels.
-    true_boxes: as in `DetTarget`. Overlaps are computed in their dtype, as the reference does: a
-      float64 network with float32 boxes still assigns in float32.
-    true_classes: as in `DetTarget`.
-    valid: as in `DetTarget`.
+    target: the true boxes. Overlaps are computed in their dtype, as the reference does: a float64
+      network with float32 boxes still assigns in float32.
     eps: added to a box's best metric before it divides. The metric of a box that is overlapped
       little is far smaller than 1e-9 (an overlap of 0.01 to the sixth power is 1e-12), so the box
       then teaches next to nothing.
+    least_side: pixels; candidates are chosen by boxes whose shorter sides are enlarged to this,
+      about their centres. 0 is YOLOv8 as published, 16 the current Ultralytics package. A box
+      under 8 pixels may lie between all centres, and without this it then teaches nothing.
 
   Returns:
     The targets of each anchor.
   """
-  low, high = true_boxes[:, :, None, :2], true_boxes[:, :, None, 2:]
+  true_boxes, true_classes, valid = target
+  low, high = _enlarged(true_boxes, least_side)
   centre = points[None, None]
   inside = jnp.all((centre > low) & (centre < high), axis=-1) & valid[:, :, None]
   # [B, M, A, 4] each: every true box beside every prediction.
@@ -87,8 +88,21 @@ def assign(
   return Assignment(target, jnp.take_along_axis(true_boxes, owner[..., None], axis=1))
 
 
+def _enlarged(boxes: jax.Array, least_side: float) -> tuple[jax.Array, jax.Array]:
+  """(low, high) corners [B, M, 1, 2] of boxes none of whose sides is shorter than `least_side`."""
+  low, high = boxes[:, :, None, :2], boxes[:, :, None, 2:]
+  if not least_side:  # exactly the corners that are given
+    return low, high
+  middle, half = (low + high) / 2, jnp.maximum(high - low, least_side) / 2
+  return middle - half, middle + half
+
+
 def yolo_loss(
-  outputs: Detections, target: DetTarget, *, assigner_eps: float = 1e-9
+  outputs: Detections,
+  target: DetTarget,
+  *,
+  assigner_eps: float = 1e-9,
+  assigner_least_side: float = 0.0,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
   """YOLOv8's loss. Images without a box, and batches without any, contribute their class term only.
 
@@ -96,6 +110,7 @@ def yolo_loss(
     outputs: of the network, for a batch of B images.
     target: padded boxes in pixels of those images.
     assigner_eps: `eps` of `assign`; the default is the reference's.
+    assigner_least_side: `least_side` of `assign`.
 
   Returns:
     (box + class + dfl, {"box", "class", "dfl"}), scalars with their gains (7.5, 0.5, 1.5), each
@@ -109,7 +124,14 @@ def yolo_loss(
   dtype = outputs.box_logits.dtype
   predicted = decode_boxes(outputs)
   probabilities = jax.nn.sigmoid(outputs.class_logits)
-  assigned = assign(probabilities, predicted, outputs.points, *target, assigner_eps)
+  assigned = assign(
+    probabilities,
+    predicted,
+    outputs.points,
+    target,
+    eps=assigner_eps,
+    least_side=assigner_least_side,
+  )
   assigned = jax.lax.stop_gradient(assigned)
   num_classes = outputs.class_logits.shape[-1]
   known = ~target.valid | ((target.classes >= 0) & (target.classes < num_classes))

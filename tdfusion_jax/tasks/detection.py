@@ -14,7 +14,7 @@ from tdfusion_jax.tasks import Task
 _CANDIDATES = 1000  # best-scoring anchors that enter non-maximum suppression
 
 
-def detection(
+def detection(  # noqa: PLR0913  one argument for each of `config.task.options`
   num_classes: int,
   variant: str = "n",
   in_channels: int = 1,
@@ -23,6 +23,7 @@ def detection(
   iou_threshold: float = 0.7,
   max_detections: int = 100,
   assigner_eps: float = 1e-9,
+  assigner_least_side: float | int = 0.0,
 ) -> Task:
   """A `Task` with YOLOv8 as network and its loss.
 
@@ -37,6 +38,8 @@ def detection(
       If objects are much smaller, 1e-9 (the reference's) lets the class scores die out before a box
       has been learned: the loss falls to nearly zero and nothing is ever detected. 1e-30 prevents
       that.
+    assigner_least_side: see `losses.detection.assign`: 0 is YOLOv8 as published, 16 the current
+      Ultralytics package, which gives boxes under 16 pixels more candidates.
 
   Returns:
     Task; `outputs` are `Detections`, `predict` gives {"boxes" [B, K, 4] xyxy pixels, "scores" [B,
@@ -88,4 +91,7 @@ def detection(
     outputs, _ = apply(params, stats, images, train=False)
     return jax.vmap(select)(decode_boxes(outputs), jax.nn.sigmoid(outputs.class_logits))
 
-  return Task(init, apply, partial(yolo_loss, assigner_eps=assigner_eps), predict)
+  loss = partial(
+    yolo_loss, assigner_eps=assigner_eps, assigner_least_side=float(assigner_least_side)
+  )
+  return Task(init, apply, loss, predict)

@@ -22,15 +22,14 @@ def grid(count, stride=8.0):
   return jnp.asarray(np.stack(np.meshgrid(along, along), axis=-1).reshape(-1, 2))
 
 
-def assigned(scores, predicted, points, true, classes=None, valid=None):
+def assigned(scores, predicted, points, true, classes=None, valid=None, **options):
   """`assign` for one image."""
   classes = [0] * len(true) if classes is None else classes
   valid = [True] * len(true) if valid is None else valid
   arrays = [jnp.asarray(x, jnp.result_type(float)) for x in (scores, predicted, points, true)]
   scores, predicted, points, true = arrays
-  out = assign(
-    scores[None], predicted[None], points, true[None], jnp.asarray([classes]), jnp.asarray([valid])
-  )
+  target = DetTarget(true[None], jnp.asarray([classes]), jnp.asarray([valid]))
+  out = assign(scores[None], predicted[None], points, target, **options)
   return out.scores[0], out.boxes[0]
 
 
@@ -62,8 +61,10 @@ def test_eps_decides_whether_a_hardly_overlapped_box_teaches():
   / (m + eps)`."""
   args = jnp.asarray([[[0.25]]]), jnp.asarray([[[0.0, 0, 100, 100]]]), jnp.asarray([[50.0, 50]])
   true = jnp.asarray([[[45.0, 45, 55, 55]]]), jnp.asarray([[0]]), jnp.asarray([[True]])
-  np.testing.assert_allclose(assign(*args, *true).scores, 0.01 * 5e-13 / (5e-13 + 1e-9), rtol=1e-4)
-  np.testing.assert_allclose(assign(*args, *true, eps=1e-30).scores, 0.01, rtol=1e-4)
+  np.testing.assert_allclose(
+    assign(*args, DetTarget(*true)).scores, 0.01 * 5e-13 / (5e-13 + 1e-9), rtol=1e-4
+  )
+  np.testing.assert_allclose(assign(*args, DetTarget(*true), eps=1e-30).scores, 0.01, rtol=1e-4)
   outputs = Detections(
     jnp.zeros((1, 1, 4 * BINS)), jnp.zeros((1, 1, 1)), args[2], jnp.asarray([8.0])
   )
@@ -123,6 +124,19 @@ def test_losing_an_anchor_changes_what_the_loser_is_scaled_by():
   )
   np.testing.assert_array_equal(boxes, [true[1], true[0]])
   np.testing.assert_allclose(scores[:, 0], [1, small], rtol=1e-5)
+
+
+def test_a_box_between_all_centres_teaches_only_where_it_is_enlarged():
+  """A box of 4 pixels about (8, 8), where four cells of stride 8 meet: no centre lies in it.
+
+  With sides of 16 the centres 4 away do, and the best overlap, 16 / 64, is the target of all.
+  """
+  box = [6, 6, 10, 10]
+  near = [[4, 4, 12, 12]] * 4
+  args = [[0.5]] * 4, near, grid(2), [box]
+  assert not np.any(assigned(*args)[0])
+  scores, _ = assigned(*args, least_side=16.0)
+  np.testing.assert_allclose(scores, 0.25, rtol=1e-4)
 
 
 def test_padding_takes_no_part():
@@ -282,11 +296,11 @@ def test_derivatives_with_the_assignment_held(x64, monkeypatch, part, field):
   outputs, seen = outputs_of(1, 2, (32, 32), dtype=jnp.float64), []
   target = target_of([(2, 3, 30, 30, 1)], rows=2)
   module = "tdfusion_jax.losses.detection.assign"
-  monkeypatch.setattr(module, lambda *args: seen.append(assign(*args)) or seen[0])
+  monkeypatch.setattr(module, lambda *args, **how: seen.append(assign(*args, **how)) or seen[0])
   detection.yolo_loss(outputs, target)
   held = seen[0]
   assert held.scores.max() > 0
-  monkeypatch.setattr(module, lambda *_: held)
+  monkeypatch.setattr(module, lambda *_, **__: held)
   loss = jax.jit(lambda x: yolo_loss(outputs._replace(**{field: x}), target)[1][part])
   check_grads(loss, (getattr(outputs, field),), order=2)
   assert jnp.abs(jax.grad(loss)(getattr(outputs, field))).max() > 1e-6

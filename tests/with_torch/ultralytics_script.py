@@ -7,6 +7,10 @@ writes a checkpoint (pickled model) of random weights, and its answers.
   python ultralytics_script.py load VARIANT FILE
 
 loads a state_dict strictly into a model and prints its digest.
+
+  python ultralytics_script.py assign CLASSES FILE.npz
+
+assigns the true boxes of FILE to its predictions and adds the package's answers, in float64.
 """
 
 import hashlib
@@ -19,8 +23,32 @@ os.environ["YOLO_OFFLINE"] = "true"
 import numpy as np
 import torch
 from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils.tal import TaskAlignedAssigner
 
 how, variant, where = sys.argv[1:]
+
+
+def assign(classes: int, file: Path):
+  with np.load(file) as given:
+    inputs = {key: torch.from_numpy(given[key]) for key in given.files}
+  assigner = TaskAlignedAssigner(
+    topk=10, num_classes=classes, alpha=0.5, beta=6.0, stride=[8, 16, 32]
+  )
+  _, boxes, scores, *_ = assigner(
+    inputs["scores"],
+    inputs["boxes"],
+    inputs["points"],
+    inputs["true_classes"][..., None],
+    inputs["true_boxes"],
+    inputs["valid"][..., None].double(),
+  )
+  np.savez(file.with_name("assigned.npz"), boxes=boxes.numpy(), scores=scores.numpy())
+  print("digest none")
+
+
+if how == "assign":
+  assign(int(variant), Path(where))
+  sys.exit()
 torch.manual_seed(0)
 model = DetectionModel(f"yolov8{variant}.yaml", ch=3, nc=80, verbose=False).eval()
 
