@@ -52,6 +52,8 @@ class Pair(NamedTuple):
   """[B] bool, False for rows that only fill up the last batch; None means all are real."""
   weights: Array | None = None
   """[B, H, W, 2] float32, the (w_a, w_b) of the fusion loss where they are known; None asks G."""
+  exchanged: Array | None = None
+  """[B] bool, rows whose `ir` is the visible image and whose `vi` the infrared; None means none."""
 
 
 class Views(NamedTuple):

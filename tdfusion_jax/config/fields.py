@@ -50,7 +50,7 @@ def base() -> Config:
         "crop_size": (256, 256),  # fusion terms: random crops at full resolution
         "task_size": (256, 320),  # task terms: the whole pair, resized
         "max_boxes": 64,
-        "swap": "half",  # rows with ir and vi exchanged: half, copy (upstream), none
+        "swap": "none",  # rows with ir and vi exchanged: none (the paper), half, copy (upstream)
         "flip": False,
         # or task: random scale and place, mosaics for detection (the task stage's default)
         "augment": "none",

@@ -26,7 +26,7 @@ from tdfusion_jax.data.transforms import (
 
 log = logging.getLogger(__name__)
 
-SWAPS = ("half", "copy", "none")
+SWAPS = ("none", "half", "copy")
 AUGMENTS = ("none", "task")
 _MOSAICS_UNTIL = 0.9  # of all steps; the last ones see whole scenes, as YOLOv8 is trained
 _FTR, _MTR, _MTS = range(3)
@@ -105,11 +105,11 @@ class StepOptions(NamedTuple):
   """(h, w) of the whole view."""
   max_boxes: int = 64
   """Rows per image in `DetTarget`."""
-  swap: str = "half"
+  swap: str = "none"
   """Which rows have infrared and visible exchanged, in both views.
 
-  "half" the last `batch_size // 2` (the paper), "copy" every second row, a copy of the row before
-  it (upstream), "none"."""
+  "none" (the paper), "half" the last `batch_size // 2`, "copy" every second row, a copy of the row
+  before it (upstream)."""
   flip: bool = False
   """Mirrors each row left to right with probability 1/2."""
   seed: int = 0
@@ -251,15 +251,18 @@ class StepSource:
     seeds = ([options.seed, step, row, stream] for row in range(len(indices)))
     generators = map(np.random.default_rng, seeds)
     rows = [self._row(int(i), step, rng) for i, rng in zip(indices, generators, strict=True)]
+    exchanged = None
     if options.swap == "copy":
       rows = [both for row in rows for both in (row, row.exchanged())]
+      exchanged = np.arange(len(rows)) % 2 == 1
     elif options.swap == "half":
       start = len(rows) - len(rows) // 2
       rows = rows[:start] + [row.exchanged() for row in rows[start:]]
+      exchanged = np.arange(len(rows)) >= start
     targets, names = [row.target for row in rows], [row.name for row in rows]
     target = stack_targets(targets, names, self.source.kind, options.max_boxes, options.num_classes)
     crop, whole = _stacked([row.crop for row in rows]), _stacked([row.whole for row in rows])
-    return Views(crop, whole._replace(target=target))
+    return Views(crop, whole._replace(target=target, exchanged=exchanged))
 
 
 class _Row(NamedTuple):

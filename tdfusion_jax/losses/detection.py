@@ -84,8 +84,8 @@ def assign(
   level = (metric * best_overlap / (best_metric + eps)).max(axis=1)
   owner = jnp.argmax(claimed, axis=1)
   classes = jnp.take_along_axis(true_classes, owner, axis=1)
-  target = jax.nn.one_hot(classes, scores.shape[-1], dtype=scores.dtype) * level[..., None]
-  return Assignment(target, jnp.take_along_axis(true_boxes, owner[..., None], axis=1))
+  wanted = jax.nn.one_hot(classes, scores.shape[-1], dtype=scores.dtype) * level[..., None]
+  return Assignment(wanted, jnp.take_along_axis(true_boxes, owner[..., None], axis=1))
 
 
 def _enlarged(boxes: jax.Array, least_side: float) -> tuple[jax.Array, jax.Array]:

@@ -73,7 +73,10 @@ def direct() -> Teacher:
 
 
 def _rest(method: Method, g_params, pair: Pair) -> tuple[jax.Array, jax.Array]:
-  """The image [B, H, W, 1] at which L_f's intensity term rests, and the mean w_a."""
+  """The image [B, H, W, 1] at which L_f's intensity term rests, and infrared's mean weight."""
   weights = method.weigh(g_params, pair.ir, pair.vi)
   images = jnp.concatenate([pair.ir, pair.vi], axis=-1)
-  return jnp.sum(weights * images, axis=-1, keepdims=True), weights[..., 0].mean()
+  w_a = weights[..., 0].mean(axis=(1, 2))
+  if pair.exchanged is not None:
+    w_a = jnp.where(pair.exchanged, weights[..., 1].mean(axis=(1, 2)), w_a)
+  return jnp.sum(weights * images, axis=-1, keepdims=True), w_a.mean()

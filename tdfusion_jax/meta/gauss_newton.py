@@ -100,6 +100,7 @@ def curvature_of(
   fused, pull_back = jax.vjp(fuse, f_params)
 
   def loss(image):
+    assert method.fusion_loss is not None
     return method.fusion_loss(image, crop.ir, crop.vi, weights)[0]
 
   def product(v):

@@ -242,6 +242,8 @@ def test_swap_half():
           np.testing.assert_array_equal(y.ir[row], ir[row])
           np.testing.assert_array_equal(y.vi[row], vi[row])
       np.testing.assert_array_equal(a.whole.target.boxes, b.whole.target.boxes)
+  assert plain[0]["mtr"].whole.exchanged is None
+  assert half[0]["mtr"].whole.exchanged.tolist() == [False, False, True, True]
   single = steps(swap="half", batch_size=1)[0]["mtr"]
   assert (single.whole.vi > single.whole.ir).all()  # one pair stays as it is
 
@@ -255,6 +257,7 @@ def test_swap_copy():
     np.testing.assert_array_equal(pair.vi[0::2], pair.ir[1::2])
     assert (pair.vi[0::2] > pair.ir[0::2]).all() and (pair.ir[0] != pair.ir[2]).any()
   np.testing.assert_array_equal(views.whole.target.classes[0::2], views.whole.target.classes[1::2])
+  assert views.whole.exchanged.tolist() == [False, True, False, True]
   with pytest.raises(ValueError, match="even batch_size"):
     steps(swap="copy", batch_size=3)
   with pytest.raises(ValueError, match="swap"):

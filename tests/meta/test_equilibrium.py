@@ -70,6 +70,18 @@ def test_g_steps_by_this_rule_lower_the_judged_loss_and_move_g_only():
   assert all(float(now.f[k]) == float(then.f[k]) for k in then.f)
 
 
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("teacher", [equilibrium(), direct()])
+def test_the_mean_weight_is_infrareds_in_exchanged_rows_too(teacher):
+  state, views = toy.state(toy.adams()), toy.views(2)
+  views = views._replace(whole=views.whole._replace(exchanged=jnp.array([False, True])))
+  weights = toy.weigh(state.params.g, views.whole.ir, views.whole.vi)
+  expected = np.mean([weights[0, ..., 0].mean(), weights[1, ..., 1].mean()])
+  _, outer = meta.teach(teacher, toy.method(), state, toy.views(1), views, jax.random.key(0))
+  np.testing.assert_allclose(outer.measured["w_a"], expected, rtol=1e-12)
+  assert abs(expected - weights[..., 0].mean()) > 1e-3
+
+
 @pytest.mark.parametrize("to", [0.5, 0.7])
 def test_a_strong_anchor_holds(to):
   """The departure is zero at the anchor, and only there; a strong one leaves G nothing else."""
