@@ -13,7 +13,7 @@ import jax
 from tdfusion_jax import stopping, weightfiles
 from tdfusion_jax.batch import Views
 from tdfusion_jax.config import Config
-from tdfusion_jax.data import Source, make_dataset, skipping
+from tdfusion_jax.data import Source, census, make_dataset, skipping
 from tdfusion_jax.files import UsageError
 from tdfusion_jax.fusers import Fuser, Weigher
 from tdfusion_jax.images import pictures
@@ -77,6 +77,9 @@ def train(
   """
   compiling.use_cache(config.train.compile_cache)
   experiment = build.experiment(config, task, pairs, fuser=fuser, weigher=weigher)
+  if experiment.method.task is not None:  # labels matter
+    for line in census.first_look(experiment.steps.source):
+      log.warning("data: %s", line)
   # A wrong init.* ends here, before it can mark the folder.
   shapes = jax.eval_shape(experiment.init)
   folder = RunFolder(workdir, with_names(build.config_to_json(config), fuser, weigher))

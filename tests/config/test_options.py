@@ -13,8 +13,9 @@ from tdfusion_jax.config.file import read_config
 from tdfusion_jax.train import build, checks
 
 
-def test_the_six_configs_are_there():
-  assert NAMES == ["fmb_seg", "llvip_det", "m3fd_det", "msrs_seg", "synthetic_det", "synthetic_seg"]
+def test_the_eight_configs_are_there():
+  own, official = ["folder_det", "folder_seg"], ["fmb_seg", "llvip_det", "m3fd_det", "msrs_seg"]
+  assert sorted([*own, *official, "synthetic_det", "synthetic_seg"]) == NAMES
 
 
 @pytest.mark.parametrize("options", ["", "runlocal"])

@@ -2,16 +2,19 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from tdfusion_jax.batch import IGNORE_LABEL
 
 LARGE_SHARE = 0.1
 """Of all pixels; where more are ignored, this is said."""
 BINARY_REMEDY = (
-  "store the class index in place of 255, for two classes "
-  "Image.fromarray((np.asarray(mask) == 255).astype(np.uint8))"
+  "store the class index in place of 255, for two classes by "
+  "Image.fromarray((np.asarray(mask) == 255).astype(np.uint8)).save(...)"
 )
+"""What to do about masks of 0 and 255."""
 
 
 class Look(NamedTuple):
@@ -72,3 +75,17 @@ def _summed(counts: Iterable[Mapping[int, int]]) -> Counter[int]:
   for each in counts:
     total.update(each)
   return total
+
+
+def look_at(target: Any, kind: str | None) -> Look | None:
+  """What a decoded label holds; None without one.
+
+  Args:
+    target: `Sample.target`.
+    kind: of the source.
+  """
+  if target is None or kind is None:
+    return None
+  if kind == "segmentation":
+    return Look(dict(enumerate(np.bincount(target.ravel(), minlength=256).tolist())))
+  return Look(Counter(target.classes.tolist()))

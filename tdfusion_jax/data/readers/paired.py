@@ -4,8 +4,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from tdfusion_jax.batch import Sample
 from tdfusion_jax.data.images import (
   files_by_stem,
@@ -13,7 +11,7 @@ from tdfusion_jax.data.images import (
   read_visible,
   require_equal_size,
 )
-from tdfusion_jax.data.labels.census import Look
+from tdfusion_jax.data.labels.census import Look, look_at
 from tdfusion_jax.data.labels.masks import read_labels
 from tdfusion_jax.data.source import DatasetError, Kind, Layout, checked_index, describe_source
 
@@ -92,8 +90,7 @@ class MaskSource(PairedSource):
     label = self.pairs[index].label
     if label is None:
       return None
-    values = read_labels(label, len(self.classes), self.unlabelled)
-    return Look(dict(enumerate(np.bincount(values.ravel(), minlength=256).tolist())))
+    return look_at(read_labels(label, len(self.classes), self.unlabelled), self.kind)
 
 
 def require_root(root: str | Path | None, layout: Layout) -> Path:

@@ -14,6 +14,7 @@ import numpy as np
 
 from tdfusion_jax.batch import Boxes, Sample
 from tdfusion_jax.data.images import read_gray, read_visible, require_equal_size
+from tdfusion_jax.data.labels.census import Look, look_at
 from tdfusion_jax.data.labels.masks import read_labels
 from tdfusion_jax.data.source import DatasetError, Kind, checked_index, describe_source
 
@@ -145,6 +146,12 @@ class RecordSource:
     objects = record["objects"]
     boxes = np.asarray(objects["xyxy"], np.float32).reshape(-1, 4)
     return Boxes(boxes, np.asarray(objects["label"], np.int32).reshape(-1))
+
+  def look(self, index: int) -> Look | None:
+    """What the label of a pair holds; None without one."""
+    record = self._read(index)
+    origin = Path(f"{self.folder} ({self.split} {self.names[index]})")
+    return look_at(self._target(record, origin), self.kind) if record["labelled"] else None
 
   def describe(self) -> str:
     """Folder, split, number of pairs, labels."""

@@ -9,6 +9,7 @@ import numpy as np
 from tdfusion_jax.batch import IGNORE_LABEL
 from tdfusion_jax.data.images import open_image
 from tdfusion_jax.data.labels.annotations import Annotation, OnFault
+from tdfusion_jax.data.labels.census import BINARY_REMEDY
 from tdfusion_jax.data.labels.masks import one_channel
 from tdfusion_jax.data.labels.voc import read_voc
 from tdfusion_jax.data.labels.yolo import read_yolo
@@ -37,10 +38,7 @@ HINTS = {
   ),
   "swapped": "exchange the two files (or the two folders, where it happens to all pairs)",
   "constant-image": "the image shows nothing: copy the file again or leave the pair out",
-  "binary-mask": (
-    "store the class index in place of 255, for two classes "
-    "Image.fromarray((np.asarray(mask) == 255).astype(np.uint8)).save(...); 255 means unknown"
-  ),
+  "binary-mask": BINARY_REMEDY,
   "label-value": "map the values to class indices, 255 where unknown; or give the right --classes",
   "label-mode": (
     "store class indices as 8-bit gray: Image.fromarray(np.asarray(image)).save(...) keeps a "

@@ -1,0 +1,46 @@
+"""What the labels of a source show before training: a look at some of them, or at all if few."""
+
+from typing import Any
+
+import numpy as np
+
+from tdfusion_jax.data.labels.census import BINARY_REMEDY, Look, remarks
+from tdfusion_jax.data.labels.notes import told
+from tdfusion_jax.data.source import DatasetError, find
+
+MASKS = 64
+"""Masks looked at; each is a whole image."""
+BOXES = 1000
+"""Label files of boxes looked at."""
+
+
+def first_look(source: Any) -> list[str]:
+  """Lines about absent classes, ignored pixels and what is read otherwise than it stands.
+
+  Labels that cannot be read are left to the training, which stops at them or skips them. Sources
+  that cannot show a label without its images, such as a reader of the user's own, give no lines.
+
+  Args:
+    source: of training pairs, cached or not.
+  """
+  look, count = find(source, "look"), len(source)
+  if look is None or source.kind is None or not count:
+    return []
+  most = MASKS if source.kind == "segmentation" else BOXES
+  chosen = np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int)).tolist()
+  looks = [seen for index in chosen if (seen := _look(look, index)) is not None]
+  unit, what = ("pixel", "masks") if source.kind == "segmentation" else ("box", "labels of boxes")
+  said = []
+  for remark in remarks([seen.counts for seen in looks], source.classes, unit):
+    remedy = f"; {BINARY_REMEDY}" if remark.kind == "binary-mask" else ""
+    said.append(remark.text + remedy)
+  said += told(note for seen in looks for note in seen.notes)
+  whole = f"all {count}" if len(chosen) == count else f"{len(chosen)} of {count}"
+  return [f"{whole} {what} looked at: {text}" for text in said]
+
+
+def _look(look: Any, index: int) -> Look | None:
+  try:
+    return look(index)
+  except DatasetError:
+    return None
