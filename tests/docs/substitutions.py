@@ -32,7 +32,7 @@ RUNS = {
   "runs/second": "--config=configs/synthetic_det.py:runlocal --config.seed=1",
   "runs/llvip": "--config=configs/llvip_det.py --config.data.root=LLVIP",
   "runs/mine": (
-    "--config=configs/m3fd_det.py:runlocal --config.data.name=folder --config.data.root=mine"
+    "--config=configs/folder_det.py:runlocal --config.data.root=mine"
   ),
 }
 """Run folders that a page names without training them: the arguments of the page that does."""
