@@ -8,26 +8,29 @@ the next.
 """
 
 import contextlib
-import hashlib
 import io
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
-from PIL import Image
 
-from tdfusion_jax.batch import Sample
-from tdfusion_jax.data.images import open_image
-from tdfusion_jax.data.readers import DATASETS, check_reader_options, get_source
+from tdfusion_jax.data.readers import DATASETS, get_source
 from tdfusion_jax.data.readers.paired import require_root
+from tdfusion_jax.data.records.examples import example, label_names
 from tdfusion_jax.data.records.source import ABOUT, VERSION, plain_options, read_about
+from tdfusion_jax.data.records.splits import (
+  Options,
+  files_digest,
+  of_split,
+  open_splits,
+  require_same,
+  splits_of,
+)
 from tdfusion_jax.data.source import DataSet, DatasetError, Kind, Source
-
-Options = Mapping[str, Mapping[str, Any]]
 
 
 class PairBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -56,11 +59,11 @@ class PairBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     super().__init__(**kwargs)
 
   def _source(self, split: str, root: Any) -> Source:
-    return get_source(self.name, root=root, split=split, **_of_split(self._options, split))
+    return get_source(self.name, root=root, split=split, **of_split(self._options, split))
 
   def _splits(self, root: Path | None) -> list[str]:
     """All splits that are prepared if none are asked for."""
-    return _splits_of(self.name, root)
+    return splits_of(self.name, root)
 
   def _has_splits(self, root: Path | None) -> bool:
     """False for a folder of pairs that are the same in every split."""
@@ -83,7 +86,7 @@ class PairBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     }
     if kind == "segmentation":
       features["labels"] = tfds.features.LabeledImage(
-        labels=_label_names(classes), shape=(None, None, 1)
+        labels=label_names(classes), shape=(None, None, 1)
       )
     elif kind == "detection":
       features["objects"] = tfds.features.Sequence(
@@ -123,8 +126,8 @@ class PairBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
       "classes": first.classes,
       "names": {split: source.names for split, source in sources.items()},
       "has_splits": self._has_splits(root),
-      "files": {split: _files_digest(source) for split, source in sources.items()},
-      "options": {split: plain_options(_of_split(self._options, split)) for split in sources},
+      "files": {split: files_digest(source) for split, source in sources.items()},
+      "options": {split: plain_options(of_split(self._options, split)) for split in sources},
     }
     self.info.metadata[ABOUT] = json.loads(json.dumps(about))  # type: ignore[index]
     return {split: self._generate_examples(source) for split, source in sources.items()}
@@ -133,82 +136,7 @@ class PairBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     for index in range(len(source)):
       sample = source[index]
       files = getattr(source, "pairs", [None] * len(source))[index]
-      yield index, _example(sample, files, source.kind)
-
-
-def _splits_of(name: str, root: Path | None) -> list[str]:
-  if name != "folder":
-    return ["train", "test"]
-  found = [p.name for p in sorted(root.iterdir()) if (p / "ir").is_dir()] if root else []
-  return found or ["train"]  # one set of pairs, whatever split is asked for
-
-
-def _files_digest(source: Source) -> str:
-  """Equal for equal files: names, sizes of the images, contents of the labels."""
-  digest = hashlib.sha256()
-  labels: dict[Path, str] = {}  # one COCO file belongs to every pair
-  for name, ir, vi, label in getattr(source, "pairs", ()):
-    if label is not None and label not in labels:
-      labels[label] = hashlib.sha256(label.read_bytes()).hexdigest()
-    digest.update(
-      f"{name!r} {ir.stat().st_size} {vi.stat().st_size} {label and labels[label]}\n".encode()
-    )
-  return digest.hexdigest()
-
-
-def _of_split(options: Options, split: str) -> dict[str, Any]:
-  return {**options.get("", {}), **options.get(split, {})}
-
-
-def _example(sample: Sample, files: Any, kind: Kind | None) -> dict[str, Any]:
-  vi = sample.vi if sample.vi.ndim == 3 else np.repeat(sample.vi[..., None], 3, axis=-1)
-  example = {
-    "name": sample.name,
-    "ir": _jpeg(files and files.ir, "L") or _png(sample.ir),
-    "vi": _jpeg(files and files.vi, "RGB") or _png(vi),
-    "vi_gray": sample.vi.ndim == 2,
-    "labelled": sample.target is not None,
-  }
-  if kind == "segmentation":
-    unknown = np.full(sample.ir.shape, 255, np.uint8)
-    example["labels"] = _png(unknown if sample.target is None else sample.target)
-  elif kind == "detection":
-    boxes, classes = sample.target if sample.target is not None else ((), ())
-    height, width = sample.ir.shape
-    example["objects"] = [
-      {
-        "bbox": tfds.features.BBox(
-          ymin=float(box[1] / height),
-          xmin=float(box[0] / width),
-          ymax=float(box[3] / height),
-          xmax=float(box[2] / width),
-        ),
-        "label": int(index),
-        "xyxy": box,
-      }
-      for box, index in zip(boxes, classes, strict=True)
-    ]
-  return example
-
-
-def _png(pixels: np.ndarray) -> bytes:
-  buffer = io.BytesIO()
-  Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
-  return buffer.getvalue()
-
-
-def _jpeg(path: Path | None, mode: str) -> bytes | None:
-  """The file itself if it is a JPEG of this mode: decoded pixels would take ten times its space."""
-  if path is None or path.suffix.lower() not in (".jpg", ".jpeg"):
-    return None
-  with open_image(path) as image:
-    fits = image.format == "JPEG" and image.mode == mode and image.getexif().get(0x0112, 1) == 1
-  return path.read_bytes() if fits else None
-
-
-def _label_names(classes: Sequence[str]) -> list[str]:
-  """256 names, so that 255 (unknown) is a valid value too."""
-  return [*classes, *(f"value {i}" for i in range(len(classes), 255)), "ignored"]
+      yield index, example(sample, files, source.kind)
 
 
 class _FolderBuilder(PairBuilder, skip_registration=True):
@@ -274,10 +202,10 @@ def build(
   here = Path(data_dir).expanduser()
   layout = DATASETS[name].layout
   folder = None if layout is None else require_root(root, layout)
-  sources = _sources(name, folder, options or {}, splits)
+  sources = open_splits(name, folder, options or {}, splits)
   made = read_about(here, name)
   if made is not None:
-    _require_same(here / name, made, sources, options or {})
+    require_same(here / name, made, sources, options or {})
     return here / name / VERSION
   place = None if folder is None else str(folder)
   if not sys.stderr.isatty():
@@ -295,56 +223,3 @@ def build(
       with contextlib.suppress(OSError):  # not empty, or not there
         empty.rmdir()
   return Path(str(builder.data_dir))
-
-
-def _sources(
-  name: str, root: Path | None, options: Options, splits: Sequence[str] | None
-) -> dict[str, Source]:
-  """The source of every split to prepare: faults are found before anything is written."""
-  wanted = list(splits or _splits_of(name, root))
-  if name == "folder" and root is not None and (root / "ir").is_dir() and wanted != ["train"]:
-    raise DatasetError(
-      f"{root} holds one set of pairs, not splits; leave out --splits={','.join(wanted)}"
-    )
-  unknown = sorted(options.keys() - {"", *wanted})
-  if unknown:
-    raise DatasetError(
-      f"options are given for {', '.join(unknown)}, but the splits are {', '.join(wanted)}"
-    )
-  for split in wanted:
-    check_reader_options(name, _of_split(options, split))
-  sources = {
-    split: get_source(name, root=root, split=split, **_of_split(options, split)) for split in wanted
-  }
-  first = sources[wanted[0]]
-  for split, source in sources.items():
-    if (source.kind, source.classes) != (first.kind, first.classes):
-      raise DatasetError(
-        f"{root}: split {split!r} holds {_labels_of(source)}, but {wanted[0]!r} "
-        f"{_labels_of(first)}; build them in places of their own"
-      )
-    for stem in source.names:
-      if stem != stem.encode("utf-8", "replace").decode():
-        raise DatasetError(f"{root}: the file name {stem!r} is not UTF-8; rename it")
-  return sources
-
-
-def _labels_of(source: Source) -> str:
-  return f"{source.kind or 'no labels'} ({', '.join(source.classes)})"
-
-
-def _require_same(
-  folder: Path, made: Mapping[str, Any], sources: Mapping[str, Source], options: Options
-) -> None:
-  """Raises unless the records in `folder` are those that would be built now."""
-  wanted = {split: plain_options(_of_split(options, split)) for split in sources}
-  if wanted != made["options"]:
-    raise DatasetError(
-      f"{folder}: holds records of other splits or options; remove them or use another data_dir"
-    )
-  for split, digest in made.get("files", {}).items():
-    if digest != _files_digest(sources[split]):
-      raise DatasetError(
-        f"{folder}: its split {split!r} was built from other files; remove the records, "
-        "to build them anew, or use another data_dir"
-      )
