@@ -10,7 +10,9 @@ the next.
 import contextlib
 import io
 import json
+import logging
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,6 +20,7 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 
+from tdfusion_jax.data.labels.notes import told
 from tdfusion_jax.data.readers import DATASETS, get_source
 from tdfusion_jax.data.readers.paired import require_root
 from tdfusion_jax.data.records.examples import example, label_names
@@ -31,6 +34,8 @@ from tdfusion_jax.data.records.splits import (
   splits_of,
 )
 from tdfusion_jax.data.source import DataSet, DatasetError, Kind, Source
+
+log = logging.getLogger(__name__)
 
 
 class PairBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -137,6 +142,9 @@ class PairBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
       sample = source[index]
       files = getattr(source, "pairs", [None] * len(source))[index]
       yield index, example(sample, files, source.kind)
+    notes = getattr(source, "notes", None) or Counter()
+    for line in told(notes.elements()):
+      log.info("%s: %s", source.describe(), line)
 
 
 class _FolderBuilder(PairBuilder, skip_registration=True):

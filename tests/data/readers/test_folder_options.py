@@ -127,9 +127,11 @@ def test_colours_are_named(root):
 
 
 def test_the_commands_take_the_options(root, tmp_path, capsys):
-  boxes(root)
+  boxes(root, line="1 .1 .1 .5 .1 .3 .5")
   common = ["--dataset=folder", f"--root={root}", "--option=unlabelled_images=background"]
   assert cli.main(["data", "verify", "--no-html", *common]) == 0
   assert "2 of 3 pairs have no label file: images with nothing in them" in capsys.readouterr().out
   assert cli.main(["data", "build", f"--data_dir={tmp_path / 'rec'}", *common]) == 0
-  assert "train: 3 pairs" in capsys.readouterr().out
+  printed = capsys.readouterr()
+  assert "train: 3 pairs" in printed.out
+  assert "detection, 2 classes (person, car): 1 polygon(s), each read as the box" in printed.err
