@@ -101,4 +101,9 @@ def _array(page: Any, path: Path) -> np.ndarray:
       f"{path}: {page.imagewidth}x{page.imagelength} pixels, more than the limit of "
       f"{MAX_PIXELS // 10**6} million"
     )
-  return page.asarray(maxworkers=1)[..., None]
+  array = page.asarray(maxworkers=1)
+  if page.photometric == 1 and array.ndim == 2:
+    return array[..., None]
+  if page.photometric == 2 and array.ndim == 3 and array.shape[-1] in (3, 4):
+    return array[..., :3]
+  raise ImageError(f"{path}: pages of the form {array.shape} are not read, only gray and RGB.")
