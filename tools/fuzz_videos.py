@@ -14,6 +14,7 @@ import collections
 import io
 import itertools
 import json
+import os
 import random
 import shutil
 import signal
@@ -140,6 +141,25 @@ def damaged(rng: random.Random, content: bytes) -> bytes:
   return rng.choice(LISTS) + content if rng.random() < 0.02 else content
 
 
+def read(case: fuzzing.Case, rng: random.Random, out: Path) -> None:
+  """What `tdfusion video` does with a source before it is fused."""
+  del out
+  footage = Footage(case.path)
+  try:
+    last = -1.0
+    for frame in itertools.islice(footage, MOST):
+      height, width, channels = frame.array.shape
+      if channels not in (1, 3) or not height * width:
+        raise AssertionError(f"no picture: {frame.array.shape}")
+      if not last < frame.seconds < 1e12:
+        raise AssertionError(f"no time: {frame.seconds} after {last}")
+      last = frame.seconds
+    if rng.random() < 0.3:
+      footage.count()
+  finally:
+    footage.close()
+
+
 def target() -> fuzzing.Target:
   """The reader, with a damaged video at a time."""
   files = whole()
@@ -164,24 +184,7 @@ def target() -> fuzzing.Target:
       (folder / "case" / f"{number}.png").write_bytes(content)
     return fuzzing.Case(kind, folder / "case")
 
-  def attempt(case: fuzzing.Case, rng: random.Random, out: Path) -> None:
-    del out
-    footage = Footage(case.path)
-    try:
-      last = -1.0
-      for frame in itertools.islice(footage, MOST):
-        height, width, channels = frame.array.shape
-        if channels not in (1, 3) or not height * width:
-          raise AssertionError(f"no picture: {frame.array.shape}")
-        if not last < frame.seconds < 1e12:
-          raise AssertionError(f"no time: {frame.seconds} after {last}")
-        last = frame.seconds
-      if rng.random() < 0.3:
-        footage.count()
-    finally:
-      footage.close()
-
-  return fuzzing.Target(make, attempt, refusal=ImageError)
+  return fuzzing.Target(make, read, refusal=ImageError)
 
 
 def work(count: int, seed: int, limit: float, keep: Path | None) -> None:
@@ -229,8 +232,6 @@ def in_processes(
 
 
 def _environment(scratch: str) -> dict[str, str]:
-  import os
-
   root = str(Path(__file__).resolve().parents[1])
   return {**os.environ, "TMPDIR": scratch, "PYTHONPATH": root}
 

@@ -253,7 +253,8 @@ def report(outcome: Outcome, count: int, seconds: float) -> str:
     f"{kind:{width}} read {counts[kind, 'read']:6} refused {counts[kind, 'refused']:6}"
     for kind in kinds
   ]
-  memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+  whose = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+  memory = max(resource.getrusage(who).ru_maxrss for who in whose) / 1024
   lines.append(
     f"{count} files in {seconds:.0f} s, longest {outcome.longest * 1000:.0f} ms, "
     f"peak memory {memory:.0f} MiB, {len(outcome.failures)} failure(s)"

@@ -5,15 +5,17 @@ each frame is shown when it was, counted from the first; the numbers are those t
 written by.
 """
 
+import itertools
 from fractions import Fraction
 
 import numpy as np
 import pytest
 
-pytest.importorskip("av", reason="PyAV is not installed")
+av = pytest.importorskip("av", reason="PyAV is not installed")
 
 from films import Film, even, flat, heard, seen, shoot  # noqa: E402
 
+from tdfusion_jax.fusing.footage import sound  # noqa: E402
 from tdfusion_jax.fusing.footage.clock import avi_rate, fitted  # noqa: E402
 from tdfusion_jax.fusing.footage.sources import Footage  # noqa: E402
 from tdfusion_jax.fusing.video import fuse_video  # noqa: E402
@@ -47,6 +49,8 @@ CLOCKS = {
   "mp4, uneven, to avi": ("mp4", "avi", UNEVEN, FINE, 0, 0, "libmp3lame"),
   "mkv to avi, picture late": ("mkv", "avi", UNEVEN, MILLI, 1, 0.5, "pcm_s16le"),
   "NTSC to avi": ("mp4", "avi", NTSC_TIMES, NTSC, 0, 0, "libmp3lame"),
+  "ts to mkv": ("ts", "mkv", even(COUNT), FINE, 2, 0, "aac"),
+  "mp4 to ts": ("mp4", "ts", UNEVEN, FINE, 0, 0.3, "aac"),
   "nut": ("nut", "mkv", UNEVEN, MILLI, 1.5, 0, "pcm_s16le"),
   "flv": ("flv", "ts", even(COUNT), MILLI, 0, 0, "aac"),
 }
@@ -85,6 +89,38 @@ def test_sound_that_a_container_cannot_place_is_left_out_with_a_note(tmp_path):
   done = fuse_video(lambda ir, vi: vi, *sources, tmp_path / "out.avi")
   assert any("s after the pictures, which .avi cannot" in note for note in done.notes), done.notes
   assert len(seen(tmp_path / "out.avi")) == COUNT
+
+
+def test_damaged_sound_ends_and_the_pictures_go_on(tmp_path, monkeypatch):
+  film = Film(even(COUNT), 0, 0, FINE, "mp2", 0.1)
+  shoot(tmp_path / "vi.ts", flat([40] * COUNT), film)
+  shoot(tmp_path / "ir.mp4", flat([10] * COUNT), Film(even(COUNT)))
+  read = sound.open_file
+
+  class Damaged:
+    """A container whose sound cannot be read beyond its tenth packet."""
+
+    def __init__(self, path):
+      self._file = read(path)
+
+    def __getattr__(self, name):
+      return getattr(self._file, name)
+
+    def demux(self, stream):
+      yield from itertools.islice(self._file.demux(stream), 10)
+      raise av.error.InvalidDataError(1, "Invalid data")
+
+    def __enter__(self):
+      return self
+
+    def __exit__(self, *_):
+      self._file.close()
+
+  monkeypatch.setattr(sound, "open_file", Damaged)
+  sources = Footage(tmp_path / "ir.mp4"), Footage(tmp_path / "vi.ts")
+  done = fuse_video(lambda ir, vi: vi, *sources, tmp_path / "out.mp4")
+  assert done.frames == COUNT and "vi.ts ends early: Invalid data" in done.notes[0]
+  assert heard(tmp_path / "out.mp4")[0] == pytest.approx(0.1, abs=PACKET)
 
 
 def test_only_infrared_has_sound(tmp_path):

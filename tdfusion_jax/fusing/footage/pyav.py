@@ -23,7 +23,7 @@ _PROTOCOLS = {  # of an address: what it is carried by
   "rtsp": "rtsp,rtp,udp,tcp",
   "rtsps": "rtsps,rtsp,rtp,udp,tcp,tls",
   "rtmp": "rtmp,tcp",
-  "http": "http,httpproxy,tcp",
+  "http": "http,https,httpproxy,tcp,tls",  # a server may send on to its secure address
   "https": "https,http,httpproxy,tcp,tls",
   "udp": "udp",
   "rtp": "rtp,udp",
@@ -53,6 +53,11 @@ def scheme(source: str) -> str | None:
   return found[1].lower() if found else None
 
 
+def without_secrets(source: str) -> str:
+  """An address as it may be shown, without name and password."""
+  return re.sub(r"(?<=://)[^/@]+@", "***@", source)
+
+
 def open_file(path: Path) -> Any:
   """A container of FFmpeg's, opened for reading.
 
@@ -71,10 +76,12 @@ def open_address(source: str) -> Any:
   """
   kind = scheme(source) or ""
   if kind not in _PROTOCOLS:
-    raise VideoError(f"{source}: addresses start with one of {', '.join(SCHEMES)}.")
+    raise VideoError(
+      f"{without_secrets(source)}: addresses start with one of {', '.join(SCHEMES)}."
+    )
   return _open(
     source,
-    source,
+    without_secrets(source),
     "a video",
     timeout=WAIT,
     formats=f"{_FORMATS},rtsp,rtp",

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tdfusion_jax.fusing.footage.pyav import VideoError, open_file, pyav
+from tdfusion_jax.fusing.footage.pyav import VideoError, open_file, pyav, reason
 from tdfusion_jax.fusing.footage.sources import Footage
 
 # Containers that can say that sound starts before the pictures or after them.
@@ -26,7 +26,8 @@ class Sound:
   """
 
   def __init__(self, out: Any, source: Footage, zero: float, ending: str, notes: list[str]):
-    self._out, self._placed = out, ending in _PLACED
+    self._out, self._placed, self._notes = out, ending in _PLACED, notes
+    self._name = source.name
     self._stream: Any = None
     self._waiting: Any = None
     self._last: int | None = None
@@ -54,11 +55,19 @@ class Sound:
     if len(self._file.streams.audio) > 1:
       notes.append(f"of {len(self._file.streams.audio)} sounds in {source.name} the first is kept")
 
+  def _read(self, stream: Any) -> Iterator[Any]:
+    """The packets, up to where the file is damaged."""
+    av = pyav()
+    try:
+      for packet in self._file.demux(stream):
+        if packet.dts is not None and packet.pts is not None and packet.size:
+          yield packet
+    except (av.error.FFmpegError, OSError) as error:
+      self._notes.append(f"the sound of {self._name} ends early: {reason(error)}")
+
   def _placed_packets(self, stream: Any, zero: float) -> Iterator[Any]:
     """Those heard from second 0 on, at their new times."""
-    for packet in self._file.demux(stream):
-      if packet.dts is None or packet.pts is None or not packet.size:
-        continue
+    for packet in self._read(stream):
       shift = round(zero / packet.time_base)
       packet.pts -= shift
       packet.dts -= shift

@@ -19,6 +19,7 @@ from tdfusion_jax.fusing.footage.pyav import (
   open_camera,
   open_file,
   scheme,
+  without_secrets,
 )
 from tdfusion_jax.images.listing import EXTENSIONS, list_images
 from tdfusion_jax.images.pages import count_pages, kind_of, read_pages
@@ -41,7 +42,8 @@ class Footage:
   """
 
   def __init__(self, source: str | Path, rate: float | None = None):
-    self.name = str(source)
+    self.name = without_secrets(str(source))
+    """For messages."""
     self.total: int | None = None
     """Frames, where known."""
     self.rate: Fraction | None = None
@@ -51,8 +53,8 @@ class Footage:
     self._path = Path(source)
     self._files: list[Path] = []
     self._pages = ""
-    if scheme(self.name):
-      self._open(Stream(open_address(self.name), self.name, live=True))
+    if scheme(str(source)):
+      self._open(Stream(open_address(str(source)), self.name, live=True))
     elif self.name.isdecimal() and not self._path.exists():
       device = f"/dev/video{self.name}"
       if not os.path.exists(device):

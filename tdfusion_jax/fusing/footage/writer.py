@@ -24,7 +24,14 @@ CODECS = {
   ".webm": ("libvpx-vp9", {"crf": "24", "b": "0", "deadline": "realtime"}),
   ".ts": ("libx264", {"crf": "18"}),
 }
-_NOT_COPIED = ("encoder", "major_brand", "minor_version", "compatible_brands", "duration")
+_NOT_COPIED = (
+  "encoder",
+  "major_brand",
+  "minor_version",
+  "compatible_brands",
+  "duration",
+  "timecode",
+)
 
 
 class Place(NamedTuple):
