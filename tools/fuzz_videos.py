@@ -24,13 +24,14 @@ import tempfile
 import time
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
-import av
 import fuzzing
 import numpy as np
 import tifffile
 from PIL import Image
 
+from tdfusion_jax.fusing.footage.pyav import pyav
 from tdfusion_jax.fusing.footage.sources import Footage
 from tdfusion_jax.images.reading import ImageError
 
@@ -68,6 +69,7 @@ def pictures() -> list[np.ndarray]:
 def coded(ending: str, codec: str, form: str, sound: str, folder: Path) -> bytes:
   """The content of a valid video."""
   path = folder / f"whole.{ending}"
+  av = pyav()
   with av.open(str(path), "w") as out:
     stream = out.add_stream(codec, rate=25)
     stream.height, stream.width, stream.pix_fmt = *SIZE, form
@@ -79,18 +81,24 @@ def coded(ending: str, codec: str, form: str, sound: str, folder: Path) -> bytes
       out.mux(stream.encode(frame))
     out.mux(stream.encode(None))
     if voice is not None:
-      form = voice.codec_context.format.name
-      kind = np.float32 if form.startswith("flt") else np.int16
-      layout = voice.codec_context.layout.name
-      channels = voice.codec_context.layout.nb_channels
-      planar = form.endswith("p")
-      shape = (channels, 1152) if planar else (1, 1152 * channels)
-      for number in range(8):
-        block = av.AudioFrame.from_ndarray(np.zeros(shape, kind), form, layout)
-        block.sample_rate, block.pts, block.time_base = 48000, 1152 * number, Fraction(1, 48000)
+      for block in silence(voice.codec_context):
         out.mux(voice.encode(block))
       out.mux(voice.encode(None))
   return path.read_bytes()
+
+
+def silence(context: Any) -> list[Any]:
+  """Blocks of sound for a coder."""
+  form, layout = context.format.name, context.layout
+  kind = np.float32 if form.startswith("flt") else np.int16
+  channels = layout.nb_channels
+  shape = (channels, 1152) if form.endswith("p") else (1, 1152 * channels)
+  found = []
+  for number in range(8):
+    block = pyav().AudioFrame.from_ndarray(np.zeros(shape, kind), form, layout.name)
+    block.sample_rate, block.pts, block.time_base = 48000, 1152 * number, Fraction(1, 48000)
+    found.append(block)
+  return found
 
 
 def stacks() -> list[tuple[str, bytes]]:
@@ -98,16 +106,15 @@ def stacks() -> list[tuple[str, bytes]]:
   colour = pictures()
   gray = np.stack([image[..., 0] for image in colour])
   found = []
-  for array, how in (
+  forms: list[tuple[np.ndarray, dict[str, Any]]] = [
     (gray, {}),
     (gray.astype(np.uint16) * 200, {"compression": "zlib"}),
     (gray.astype(np.float32), {"bigtiff": True}),
     (gray.astype(np.uint16), {"imagej": True}),
-  ):
+  ]
+  for array, how in forms:
     buffer = io.BytesIO()
-    top = {key: how[key] for key in ("bigtiff", "imagej") if key in how}
-    rest = {key: value for key, value in how.items() if key not in top}
-    tifffile.imwrite(buffer, array, photometric="minisblack", **top, **rest)
+    tifffile.imwrite(buffer, array, photometric="minisblack", **how)
     found.append(("tif", buffer.getvalue()))
   for ending in ("gif", "webp", "png"):
     buffer = io.BytesIO()
@@ -122,8 +129,8 @@ def whole() -> dict[str, list[bytes]]:
   found: dict[str, list[bytes]] = collections.defaultdict(list)
   with tempfile.TemporaryDirectory() as folder:
     for ending, forms in CODED.items():
-      for form in forms:
-        found[ending].append(coded(ending, *form, Path(folder)))
+      for codec, form, sound in forms:
+        found[ending].append(coded(ending, codec, form, sound, Path(folder)))
   for ending, content in stacks():
     found[ending].append(content)
   return dict(found)
@@ -189,7 +196,7 @@ def target() -> fuzzing.Target:
 
 def work(count: int, seed: int, limit: float, keep: Path | None) -> None:
   """A process of its own: reads `count` files, and prints what came of them."""
-  av.logging.set_level(None)
+  pyav().logging.set_level(None)
   outcome = fuzzing.fuzz(target(), count, seed, limit, keep)
   counts = [[*key, number] for key, number in outcome.counts.items()]
   print(json.dumps([counts, outcome.failures, outcome.longest]))
