@@ -2,10 +2,10 @@
 
   python tools/fuzz_readers.py --count=10000 --seed=0
 
-Valid images, Pascal VOC, YOLO, COCO and split files are made on the spot, damaged at random (bits,
-cut, spliced or repeated pieces, numbers and names replaced by hostile ones) and read. Ends with
-status 1 if anything but DatasetError came out, or one file took longer than --limit seconds, ran
-code, or had something written. --keep=DIR keeps what failed.
+Valid images, Pascal VOC, YOLO, COCO and split files and lists of classes are made on the spot,
+damaged at random (bits, cut, spliced or repeated pieces, numbers and names replaced by hostile
+ones) and read. Ends with status 1 if anything but DatasetError came out, or one file took longer
+than --limit seconds, ran code, or had something written. --keep=DIR keeps what failed.
 """
 
 import io
@@ -22,6 +22,7 @@ from PIL import Image
 
 from tdfusion_jax.data.images import read_gray, read_visible
 from tdfusion_jax.data.labels.annotations import clip_boxes, stop
+from tdfusion_jax.data.labels.classes import read_classes
 from tdfusion_jax.data.labels.coco import read_coco
 from tdfusion_jax.data.labels.masks import read_labels
 from tdfusion_jax.data.labels.splitlist import read_split_file
@@ -64,11 +65,42 @@ def images() -> list[tuple[str, bytes]]:
   return [*found, ("png", buffer.getvalue())]
 
 
-def texts() -> dict[str, tuple[str, bytes]]:
-  """(extension, content) of a valid file of each form of labels."""
+def texts() -> list[tuple[str, str, bytes]]:
+  """(form, extension, content) of valid files of each form of labels, as several programs write."""
+  yolo = b"0 0.5 0.5 0.25 0.5\n1 0.25 0.4 0.1 0.2\n"
+  others = (
+    b"0 0.2 0.2 0.6 0.2 0.6 0.7 0.2 0.7\n1 0.5 0.5 0.2 0.2 0.93\n1 0.5 0.5 0.2 0.2 0.9 17\n"
+    b"0 0.5 0.5 0.5 0.25 0.4 0.45 2 0.6 0.5 1\n"
+  )
+  return [
+    *(("voc", "xml", content) for content in _voc()),
+    *(("coco", "json", json.dumps(content).encode()) for content in _coco()),
+    ("yolo", "txt", yolo),
+    ("yolo", "txt", others),
+    ("yolo", "txt", yolo.decode().encode("utf-16")),
+    ("split", "txt", b"a.png 1,2,10,12,0 3,4,9,9,1\nb.png\nc.png 0,0,5,5,1\n"),
+    ("names", "yaml", b"path: ..\ntrain: images/train\nnc: 2\nnames:\n  0: person\n  1: car\n"),
+    ("names", "txt", b"person\ncar\n"),
+  ]
+
+
+def _voc() -> list[bytes]:
+  size = "<size><width>30</width><height>24</height></size>"
   box = "<bndbox><xmin>2</xmin><ymin>3</ymin><xmax>12</xmax><ymax>20</ymax></bndbox>"
-  items = "".join(f"<object><name>{name}</name>{box}</object>" for name in CLASSES)
-  coco = {
+  points = "".join(f"<x{i}>{i * 3}</x{i}><y{i}>{i * 2}</y{i}>" for i in range(1, 5))
+  rotated = "<cx>9</cx><cy>9</cy><w>6</w><h>4</h><angle>0.5</angle>"
+  plain = "".join(f"<object><name>{name}</name>{box}</object>" for name in CLASSES)
+  other = "".join(
+    f"<object><name>person</name>{item}</object>"
+    for item in (f"<polygon>{points}</polygon>", f"<robndbox>{rotated}</robndbox>")
+  )
+  head = '<?xml version="1.0" encoding="gb2312"?>'
+  files = [f"<annotation>{size}{items}</annotation>" for items in (plain, other)]
+  return [*(file.encode() for file in files), f"{head}{files[0]}".encode()]
+
+
+def _coco() -> list[dict]:
+  plain = {
     "images": [
       {"id": i, "file_name": f"{n}.png", "width": 30, "height": 24} for i, n in enumerate("ab")
     ],
@@ -78,13 +110,22 @@ def texts() -> dict[str, tuple[str, bytes]]:
     ]
     * 2,
   }
-  voc = f"<annotation><size><width>30</width><height>24</height></size>{items}</annotation>"
-  return {
-    "voc": ("xml", voc.encode()),
-    "yolo": ("txt", b"0 0.5 0.5 0.25 0.5\n1 0.25 0.4 0.1 0.2\n"),
-    "coco": ("json", json.dumps(coco).encode()),
-    "split": ("txt", b"a.png 1,2,10,12,0 3,4,9,9,1\nb.png\nc.png 0,0,5,5,1\n"),
+  regions = ([[1, 2, 9, 3, 5, 12]], {"size": [24, 30], "counts": [30, 5, 685]})
+  runs = {"size": [24, 30], "counts": "n0500"}
+  other = {
+    "images": [
+      {"id": "a", "file_name": "D:\\x\\a%20b.png"},
+      {"id": 7, "file_name": "s3://c/d.png"},
+    ],
+    "categories": [
+      {"id": 0, "name": "all", "supercategory": "none"},
+      {"id": "1", "name": "person", "supercategory": "all"},
+    ],
+    "annotations": [
+      {"image_id": "a", "category_id": 1, "segmentation": region} for region in (*regions, runs)
+    ],
   }
+  return [plain, other]
 
 
 def damage_png(rng: random.Random, content: bytes) -> bytes:
@@ -117,6 +158,9 @@ def read(kind: str, path: Path, rng: random.Random) -> None:
   # As in training, where the first fault ends the reading, or as in `tdfusion data verify`, where
   # none does.
   report = rng.choice((stop, lambda kind, message: None))
+  if kind == "names":
+    read_classes(path)
+    return
   if kind == "voc":
     found = [read_voc(path, CLASSES, report)]
   elif kind == "yolo":
@@ -138,11 +182,12 @@ def read(kind: str, path: Path, rng: random.Random) -> None:
 
 def target() -> fuzzing.Target:
   """The readers, with a damaged file of one of their forms at a time."""
-  pictures, forms = images(), texts()
+  files = {"image": [("image", *picture) for picture in images()]}
+  for form, extension, content in texts():
+    files.setdefault(form, []).append((form, extension, content))
 
   def make(rng: random.Random, folder: Path) -> fuzzing.Case:
-    kind = rng.choice(("image", "image", *forms))
-    extension, content = rng.choice(pictures) if kind == "image" else forms[kind]
+    kind, extension, content = rng.choice(files[rng.choice(("image", *files))])
     inner = kind == "image" and extension == "png" and rng.random() < 0.6
     damaged = (
       fuzzing.damage(rng, content, kind != "image") if not inner else damage_png(rng, content)

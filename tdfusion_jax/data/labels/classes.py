@@ -23,7 +23,7 @@ CLASS_FILES = (
 NO_LABELS = frozenset({*CLASS_FILES, "labelmap.txt", "predefined_classes.txt", "notes.json"})
 """Files that may lie beside labels and are none."""
 YAML = (".yaml", ".yml")
-MAX_YAML_BYTES = 1 << 20
+MAX_YAML_BYTES = 256 << 10
 
 
 class ClassList(NamedTuple):
@@ -68,6 +68,15 @@ def read_classes(path: Path) -> tuple[str, ...]:
   return tuple(line.strip() for line in lines if line.strip())
 
 
+class _PlainLoader(yaml.SafeLoader):
+  """Plain values without aliases: a few lines of those can stand for more than fits in memory."""
+
+  def compose_node(self, parent: Any, index: Any) -> Any:
+    if self.check_event(yaml.events.AliasEvent):
+      raise yaml.YAMLError("it refers to a part of itself by *name, which is not followed")
+    return super().compose_node(parent, index)
+
+
 def read_yaml(path: Path) -> Mapping[Any, Any]:
   """The fields of a small YAML file; only plain values are read.
 
@@ -75,7 +84,7 @@ def read_yaml(path: Path) -> Mapping[Any, Any]:
     DatasetError: too large, no YAML, or no fields.
   """
   try:
-    content = yaml.safe_load(read_text(path, MAX_YAML_BYTES))
+    content = yaml.load(read_text(path, MAX_YAML_BYTES), _PlainLoader)
   except (yaml.YAMLError, ValueError, RecursionError) as error:
     if isinstance(error, DatasetError):
       raise
