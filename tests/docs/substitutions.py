@@ -31,9 +31,7 @@ RUNS = {
   "runs/first": "--config=configs/synthetic_det.py:runlocal",
   "runs/second": "--config=configs/synthetic_det.py:runlocal --config.seed=1",
   "runs/llvip": "--config=configs/llvip_det.py --config.data.root=LLVIP",
-  "runs/mine": (
-    "--config=configs/folder_det.py:runlocal --config.data.root=mine"
-  ),
+  "runs/mine": ("--config=configs/folder_det.py:runlocal --config.data.root=mine"),
 }
 """Run folders that a page names without training them: the arguments of the page that does."""
 

@@ -131,6 +131,16 @@ def test_two_files_that_start_anywhere_start_together(tmp_path):
   assert numbers == list(range(6))
 
 
+def test_two_cameras_have_one_clock(tmp_path):
+  """Files stand for them; the second was opened 0.3 s after the first."""
+  ir = Footage(film(tmp_path / "ir.mkv", 8, start=2.0))
+  vi = Footage(film(tmp_path / "vi.mkv", 5, start=2.3))
+  assert ir.stream is not None and vi.stream is not None
+  ir.stream.camera = vi.stream.camera = True
+  numbers, _ = met(ir, vi, tmp_path / "out.mp4")
+  assert numbers == [3, 4, 5, 6, 7] and seen(tmp_path / "out.mp4")[0][0] == 0
+
+
 def test_the_command_says_what_was_done(tmp_path, capsys, monkeypatch):
   monkeypatch.chdir(tmp_path)
   folder(tmp_path / "ir", 4), film(tmp_path / "vi.mp4", 6)

@@ -24,13 +24,14 @@ class Stream:
     container: FFmpeg's.
     name: for messages.
     live: a camera or address, of which nothing can be read twice.
+    camera: a camera of this machine, whose times are the machine's.
 
   Raises:
     VideoError: it has no pictures, or too large ones.
   """
 
-  def __init__(self, container: Any, name: str, live: bool):
-    self.container, self.live = container, live
+  def __init__(self, container: Any, name: str, *, live: bool = False, camera: bool = False):
+    self.container, self.live, self.camera = container, live or camera, camera
     self.start: float | None = None
     """The time of the file's own clock that counts as 0, known from the first frame on."""
     self.tags: colour.Tags | None = None
@@ -68,8 +69,9 @@ class Stream:
         now = clock(frame.time)
         if self.start is None:
           self.start = self._start(now)
-          self._look_at(frame)
         number += 1
+        if number == 1:
+          self._look_at(frame)
         self._watch(frame, number, clock)
         array, top = frames.array_of(frame)
         yield Frame(now - self.start, frames.upright(array, frame), top)

@@ -24,7 +24,7 @@ class Pairing:
   """The pairs of two videos, in order; ends with the shorter of the two.
 
   A visible frame meets the infrared frame nearest in time. Images without a rate of their own have
-  no time: they are paired by number, at the other's times.
+  no time: they are paired by number, at the other's times. Two cameras have the machine's clock.
 
   Args:
     ir: infrared.
@@ -40,6 +40,11 @@ class Pairing:
     self.zero: dict[str, float] = {}
     """When the first pair is shown, in seconds of each video's clock, by `ir` and `vi`; known from
     then on."""
+    streams = [source.stream for source in (ir, vi) if source.stream is not None]
+    if len(streams) == 2 and all(stream.camera for stream in streams):
+      # Opening the second takes a while, in which the first records already.
+      for stream in streams:
+        stream.start = 0.0
     self._ended = ""
     self._early = self._fused = self._met = self._taken = 0
     self._exhausted = False  # infrared

@@ -59,7 +59,7 @@ class Footage:
       device = f"/dev/video{self.name}"
       if not os.path.exists(device):
         raise VideoError(f"{self.name} is no file, and there is no camera {device}.")
-      self._open(Stream(open_camera(device), self.name, live=True))
+      self._open(Stream(open_camera(device), self.name, camera=True))
     elif self._path.is_dir():
       self._open_folder(rate)
     else:
@@ -78,7 +78,7 @@ class Footage:
       hint = " `ls /dev/video*` lists this machine's cameras." if camera else ""
       raise VideoError(f"{path} {what}.{hint}") from None
     if stat.S_ISCHR(mode):
-      self._open(Stream(open_camera(self.name), self.name, live=True))
+      self._open(Stream(open_camera(self.name), self.name, camera=True))
     elif not regular:
       raise VideoError(f"{path} is a pipe or socket; name a file, a folder or an address.")
     elif self._pages:
@@ -107,7 +107,7 @@ class Footage:
     try:
       if image and self._path.suffix.lower() != ".png":  # animated ones are videos to FFmpeg
         raise VideoError("no video")
-      self._open(Stream(open_file(self._path), self.name, live=False))
+      self._open(Stream(open_file(self._path), self.name))
     except VideoError:
       if not image:
         raise
