@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from tdfusion_jax.commands.options import add_vi_scale, make_parent, named
 from tdfusion_jax.data import SOURCES
+from tdfusion_jax.data.options import parse_options
 from tdfusion_jax.evaluate import measure, methods, tables
 from tdfusion_jax.files import UsageError
 from tdfusion_jax.images.reading import parse_scale
@@ -27,6 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   add("--root", metavar="DIR", help="where the data set is")
   add("--split", default="test", help="of the data set (default test)")
   several = {"action": "append", "default": []}
+  option = "of the data set, such as every=10 or split_file=FILE; may be repeated"
+  add("--option", metavar="NAME=VALUE", help=option, **several)
   add("--run", metavar="[NAME=]RUN", help="run folder of a training", **several)
   add("--weights", metavar="[NAME=]FILE", help=".safetensors file of F", **several)
   add("--fused", metavar="[NAME=]DIR", help="any method's fused images", **several)
@@ -52,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
   measure.check_profile(options.profile, "--profile")
   if options.out:  # before anything is measured, so that no work is lost
     make_parent(options.out, "--out")
-  pairs = _pairs(options)
+  pairs = pairs_of(options)
   scores = measure.measure(pairs, _methods(options, pairs), metrics, options.profile)
   lower = [metric.name for metric in metrics if not metric.higher_is_better]
   files = []
@@ -70,17 +73,23 @@ def run(options: argparse.Namespace) -> int:
   return 0
 
 
-def _pairs(options: argparse.Namespace) -> methods.Pairs:
+def pairs_of(options: argparse.Namespace) -> methods.Pairs:
+  """The pairs that the options name."""
   if not options.dataset:
     if not (options.ir and options.vi):
       raise UsageError("give --ir and --vi, or --dataset.")
+    if options.option:
+      raise UsageError("--option is for --dataset.")
     scales = parse_scale(options.scale), parse_scale(options.vi_scale)
     return methods.pairs_of_folders(options.ir, options.vi, *scales)
   if options.ir or options.vi:
     raise UsageError("give --dataset, or --ir and --vi, not both.")
   if (options.scale, options.vi_scale) != ("linear", "linear"):
     raise UsageError("--scale and --vi-scale are for --ir and --vi; a data set has its own.")
-  return methods.pairs_of_dataset(options.dataset, options.root, options.split, field="--dataset")
+  given = parse_options(options.option).get("", {})
+  return methods.pairs_of_dataset(
+    options.dataset, options.root, options.split, field="--dataset", options=given
+  )
 
 
 def _methods(options: argparse.Namespace, pairs: methods.Pairs) -> dict[str, methods.Method]:

@@ -1,5 +1,6 @@
 """What is measured: pairs, and the methods that fuse them."""
 
+import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -58,20 +59,31 @@ def pairs_of_folders(
   return Pairs(sizes, read)
 
 
-def pairs_of_dataset(name: str, root: str | None, split: str, *, field: str = "name") -> Pairs:
-  """The pairs of one split of a data set.
+def pairs_of_dataset(
+  name: str,
+  root: str | None,
+  split: str,
+  *,
+  field: str = "name",
+  options: Mapping[str, Any] | None = None,
+) -> Pairs:
+  """The pairs of one split of a data set, unlabelled ones too: fusion metrics need no labels.
 
   Args:
     name: a data set's name, or a reader of the user's own as `module:function`.
     root: where the data set is.
     split: such as "test".
     field: what named it, for messages.
+    options: of the reader, such as {"every": 10}.
 
   Raises:
-    UsageError, DatasetError: there is no such data set or split.
+    UsageError, DatasetError: there is no such data set, split or option.
   """
-  find_reader(name, field)
-  source = get_source(name, root=root, split=split)
+  reader = find_reader(name, field)
+  given = dict(options or {})
+  if "labelled_only" in inspect.signature(reader).parameters:
+    given.setdefault("labelled_only", False)
+  source = get_source(name, root=root, split=split, **given)
   index = {pair: i for i, pair in enumerate(source.names)}
 
   def read(pair: str) -> tuple[np.ndarray, np.ndarray]:

@@ -82,6 +82,18 @@ def m3fd(path: Path) -> None:
   _boxed(path, "Ir", "Vis", "Annotation", {"person": "People", "car": "Car"})
 
 
+def m3fd_fusion(path: Path) -> None:
+  for name, scene in _scenes("detection", "test", 3):
+    _save(path / "Ir" / f"{name}.png", scene["ir"])
+    _save(path / "Vis" / f"{name}.png", scene["vi"])
+
+
+def m3fd_list(path: Path) -> None:
+  split = path.stem.removeprefix("M3FD_")
+  names = [name for name, _ in _scenes("detection", split, COUNTS[split])]
+  path.write_text("".join(f"{name}.png\n" for name in names))
+
+
 def _masked(path: Path, infrared: str, visible: str, labels: str) -> None:
   for split in COUNTS:
     for name, scene in _scenes("segmentation", split, 4):
@@ -149,6 +161,9 @@ MAKERS = {
   "visible.mp4": lambda path: _video(path, "vi"),
   "LLVIP": llvip,
   "M3FD": m3fd,
+  "M3FD_Fusion": m3fd_fusion,
+  "M3FD_train.txt": m3fd_list,
+  "M3FD_test.txt": m3fd_list,
   "MSRS": msrs,
   "FMB": fmb,
   "mine": mine,
