@@ -79,6 +79,8 @@ def test_pictures_and_sound_keep_their_times(tmp_path, case):
   # Sound is there from the first picture on, where there was any.
   assert first - got[0] == pytest.approx(max(-lead, 0), abs=2.5 * PACKET)
   assert not [note for note in done.notes if note.startswith("no sound")]
+  uneven = result == "avi" and times is UNEVEN
+  assert any("an .avi file has one rate" in note for note in done.notes) == uneven
 
 
 def test_sound_that_a_container_cannot_place_is_left_out_with_a_note(tmp_path):
@@ -89,6 +91,25 @@ def test_sound_that_a_container_cannot_place_is_left_out_with_a_note(tmp_path):
   done = fuse_video(lambda ir, vi: vi, *sources, tmp_path / "out.avi")
   assert any("s after the pictures, which .avi cannot" in note for note in done.notes), done.notes
   assert len(seen(tmp_path / "out.avi")) == COUNT
+
+
+def test_a_pause_that_is_lost_is_said(tmp_path):
+  """Ten packets of 20 ms are taken out of the sound; an .avi file closes the gap."""
+  whole, cut = tmp_path / "whole.mkv", tmp_path / "vi.mkv"
+  shoot(whole, flat([40] * COUNT), Film(even(COUNT), 0, 0, MILLI, "pcm_s16le", 0.1))
+  with av.open(str(whole)) as source, av.open(str(cut), "w") as out:
+    copies = {s.index: out.add_stream_from_template(s) for s in source.streams}
+    for packet in source.demux():
+      spoken = packet.stream.type == "audio" and packet.pts is not None
+      if not packet.size or (spoken and 400 <= packet.pts * packet.time_base * 1000 < 600):
+        continue
+      packet.stream = copies[packet.stream.index]
+      out.mux(packet)
+  shoot(tmp_path / "ir.mp4", flat([10] * COUNT), Film(even(COUNT)))
+  for ending, said in (("avi", True), ("mkv", False)):
+    sources = Footage(tmp_path / "ir.mp4"), Footage(cut)
+    done = fuse_video(lambda ir, vi: vi, *sources, tmp_path / f"out.{ending}")
+    assert any("the sound pauses for 0.2" in note for note in done.notes) == said, done.notes
 
 
 def test_damaged_sound_ends_and_the_pictures_go_on(tmp_path, monkeypatch):

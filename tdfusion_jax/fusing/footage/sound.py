@@ -12,6 +12,7 @@ from tdfusion_jax.fusing.footage.sources import Footage
 _PLACED = (".mp4", ".mov", ".mkv", ".webm", ".ts")
 _EDGE = 0.001  # seconds by which a packet may end before the first picture: rounding
 _UNHEARD = 0.045  # seconds that sound may be off in a container without times
+_PAUSE = 0.1
 
 
 class Sound:
@@ -31,6 +32,7 @@ class Sound:
     self._stream: Any = None
     self._waiting: Any = None
     self._last: int | None = None
+    self._end: float | None = None
     # Opened once more: the packets of one container cannot be read at two places.
     self._file = open_file(Path(source.name))
     stream = self._file.streams.audio[0]
@@ -79,7 +81,20 @@ class Sound:
         packet.pts = packet.dts = 0
       if heard and (self._last is None or packet.dts > self._last):
         self._last = packet.dts
+        self._watch(start, length)
         yield packet
+
+  def _watch(self, start: float, length: float) -> None:
+    """Says of the first pause that it is lost in a container without times."""
+    pause = 0.0 if self._end is None else start - self._end
+    if not self._placed and pause > _PAUSE:
+      self._notes.append(
+        f"the sound pauses for {pause:.2f} s at {start:.2f} s, which the file cannot say: it is "
+        "early from there on; name an .mkv file"
+      )
+      self._end = float("inf")  # once is enough
+    else:
+      self._end = max(self._end or 0.0, start + length)
 
   def until(self, seconds: float) -> None:
     """Copies what is heard before this time.

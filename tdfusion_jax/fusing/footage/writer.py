@@ -74,6 +74,11 @@ class Writer:
     self._ticks = FINE
     if self._ending == ".avi":
       self._rate = avi_rate(rate, place.pairing.times())
+      if self._rate != fitted(rate):
+        notes.append(
+          "an .avi file has one rate: frames are shown to within 5 ms, at "
+          f"{float(self._rate):.4g} a second with empty ones between them"
+        )
       self._ticks = 1 / self._rate
     self._last, self._sound = -1, None
     try:
