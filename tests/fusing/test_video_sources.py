@@ -244,6 +244,30 @@ def test_a_good_file_is_not_replaced_by_a_broken_one(tmp_path, monkeypatch, faul
   assert sorted(p.name for p in tmp_path.iterdir()) == sorted(["ir.mp4", out.name, "vi.mp4"])
 
 
+@pytest.mark.parametrize("ending", writer.CODECS)
+def test_an_interrupted_recording_keeps_its_frames(tmp_path, ending):
+  """Ctrl-C after the fourth frame, before anything for the first."""
+  ir, vi, out = film(tmp_path / "ir.mp4"), film(tmp_path / "vi.mp4"), tmp_path / f"out{ending}"
+  out.write_bytes(GOOD)
+
+  def interrupt(count):
+    if count == 4:
+      raise KeyboardInterrupt
+
+  with pytest.raises(KeyboardInterrupt):
+    fuse_video(lambda ir, vi: vi, Footage(ir), Footage(vi), out, told=interrupt)
+  assert len(seen(out)) == 4
+
+  def at_once(ir, vi):
+    raise KeyboardInterrupt
+
+  out.write_bytes(GOOD)
+  with pytest.raises(KeyboardInterrupt):
+    fuse_video(at_once, Footage(ir), Footage(vi), out)
+  assert out.read_bytes() == GOOD
+  assert len([*tmp_path.iterdir()]) == 3
+
+
 def test_a_full_disk_is_told(tmp_path):
   """RLIMIT_FSIZE stands for it, in a process of its own."""
   ir, vi = film(tmp_path / "ir.mp4"), tmp_path / "vi.mkv"
