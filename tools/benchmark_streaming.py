@@ -41,7 +41,8 @@ def work(how: str, ir: str, vi: str, keep: str) -> None:
   from tdfusion_jax import fusers
   from tdfusion_jax.fusing.arrays import make_fuse_fn
   from tdfusion_jax.fusing.streaming import finish, fuse_streamed
-  from tdfusion_jax.images.reading import pixels, read_image, read_pixels
+  from tdfusion_jax.images.reading import read_image, read_pixels
+  from tdfusion_jax.images.scaling import pixels
   from tdfusion_jax.images.writing import to_bytes
 
   fuse_fn, params = fusers.load_fusion()

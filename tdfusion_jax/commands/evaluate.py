@@ -8,7 +8,7 @@ from tdfusion_jax.data import SOURCES
 from tdfusion_jax.data.options import parse_options
 from tdfusion_jax.evaluate import measure, methods, tables
 from tdfusion_jax.files import UsageError
-from tdfusion_jax.images.reading import parse_scale
+from tdfusion_jax.images.scaling import parse_scale
 from tdfusion_jax.metrics.fusion import PAPER, PROFILES
 
 ABOUT = """Measures fused images against their sources: a trained run, a weight file, the shipped

@@ -15,7 +15,8 @@ from tdfusion_jax.fusing.huge import USUAL_MEGAPIXELS, huge_pairs
 from tdfusion_jax.fusing.jobs import FORMATS
 from tdfusion_jax.fusing.outcome import summary, troubles
 from tdfusion_jax.fusing.reading import Reading
-from tdfusion_jax.images.reading import ImageError, parse_scale
+from tdfusion_jax.images.listing import passed_over
+from tdfusion_jax.images.opening import ImageError
 from tdfusion_jax.images.registration import aligner, doubt
 
 ABOUT = """Fuses infrared and visible images of equal names, or one pair of files: gray or colour,
@@ -82,7 +83,7 @@ def run(options: argparse.Namespace) -> int:
   if options.batch < 1:
     raise ImageError(f"--batch {options.batch}: at least 1.")
   align, check = aligner(options.align), None if options.no_check else doubt
-  scale, vi_scale = parse_scale(options.scale), parse_scale(options.vi_scale)
+  scale, vi_scale = shared.scales(options)
   shared.use_cache(options)
   fuse_fn, params = shared.load_network(options)
   how: dict[str, Any] = {"stretch": options.stretch, "dtype": shared.dtype(options)}
@@ -102,6 +103,8 @@ def run(options: argparse.Namespace) -> int:
   )
   began = time.monotonic()
   report = fuse_folder(fuser, options.ir, options.vi, options.out, how_folder, track=_track)
+  for line in passed_over(options.ir, options.vi):
+    print(f"note: {line}", file=sys.stderr)
   print("\n".join(summary(report, options.out, fuser, time.monotonic() - began)))
   print(*troubles(report), sep="", end="", file=sys.stderr)
   return 1 if report.failed else 0

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tdfusion_jax.files import UsageError, cache_folder
+from tdfusion_jax.images.scaling import Scale
 
 
 def add_network(parser: argparse.ArgumentParser) -> None:
@@ -38,22 +39,49 @@ def load_network(options: argparse.Namespace) -> tuple[Callable, Any]:
   return fusers.load_fusion(run=options.run, weights=options.weights, network=options.network)
 
 
+_CHANNEL = "take channel N of the {} files, counted from 1, of files with several"
+
+
 def add_scale(parser: argparse.ArgumentParser) -> None:
-  """`--scale`: the range of infrared values in files."""
-  parser.add_argument(
+  """`--scale`, `--ir-channel`, `--nodata`: what infrared files hold."""
+  add = parser.add_argument
+  add(
     "--scale",
     default="linear",
     metavar="HOW",
     help="range of infrared values: linear (of the file's type, the default), percentile (1 to "
-    "99), percentile:LOW:HIGH, or LOW:HIGH in the file's units, such as 29000:31500",
+    "99), percentile:LOW:HIGH, LOW:HIGH in the file's units, such as 29000:31500, or "
+    "celsius:LOW:HIGH of radiometric files",
+  )
+  add("--ir-channel", default="", metavar="N", help=_CHANNEL.format("infrared"))
+  add(
+    "--nodata",
+    default="",
+    metavar="HOW",
+    help="of both images: fill (NaN, and the value that a file declares as no data, become the "
+    "lowest other value), or a number to be filled likewise; by default such files are refused",
   )
 
 
 def add_vi_scale(parser: argparse.ArgumentParser) -> None:
-  """`--vi-scale`: the range of visible values in files."""
-  parser.add_argument(
-    "--vi-scale", default="linear", metavar="HOW", help="the same for visible values"
-  )
+  """`--vi-scale` and `--vi-channels`: what visible files hold."""
+  add = parser.add_argument
+  add("--vi-scale", default="linear", metavar="HOW", help="the same for visible values")
+  which = "the same for the visible files, of one or three channels: 1,2,3"
+  add("--vi-channels", default="", metavar="N,N,N", help=which)
+
+
+def scales(options: argparse.Namespace) -> tuple[Scale, Scale]:
+  """(of infrared files, of visible files), as `add_scale` and `add_vi_scale` have them.
+
+  Raises:
+    UsageError: one says nothing that is known.
+  """
+  from tdfusion_jax.images.scaling import parse_scale
+
+  ir = parse_scale(options.scale, options.ir_channel, options.nodata)
+  vi = getattr(options, "vi_scale", "linear")
+  return ir, parse_scale(vi, getattr(options, "vi_channels", ""), options.nodata)
 
 
 def add_computing(parser: argparse.ArgumentParser) -> None:

@@ -82,7 +82,7 @@ class CachedSource:
 
 log = logging.getLogger(__name__)
 
-_MAGIC = b"tdfusion pair 1\n"  # another number when a reader gives other pixels for the same file
+_MAGIC = b"tdfusion pair 2\n"  # another number when a reader gives other pixels for the same file
 _LEDGER = "sizes.txt"
 
 

@@ -1,4 +1,4 @@
-"""Reading the images and label images of data sets: 8 bits, as they are stored."""
+"""Reading the images and label images of data sets: 8 bits, upright, nothing cut or guessed."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,67 +8,129 @@ from PIL import Image
 
 from tdfusion_jax.data.fields import short
 from tdfusion_jax.data.source import DatasetError
-from tdfusion_jax.images import reading
+from tdfusion_jax.images import kinds, opening
 from tdfusion_jax.images.listing import EXTENSIONS, composed, list_files
-from tdfusion_jax.images.reading import ImageError
+from tdfusion_jax.images.opening import ImageError
+from tdfusion_jax.images.orientation import orientation_of, turn
+from tdfusion_jax.images.scaling import missing
+from tdfusion_jax.images.stored import Stored, picture
 
-FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
-"""The only ones tried, whatever a file is called: Pillow would run Ghostscript for PostScript."""
+_GUESSES = ("extra-images", "dropped-channel")
+"""Remarks on files of which a training would see a part that nobody chose."""
+
+
+class RefusedError(DatasetError):
+  """An image that a training must not use, and which kind of finding it is."""
+
+  def __init__(self, kind: str, text: str):
+    super().__init__(text)
+    self.kind = kind
 
 
 def open_image(path: Path) -> Image.Image:
-  """The image, not yet decoded; `DatasetError` if it claims to be too large."""
+  """The image, not yet decoded and not turned; `DatasetError` if it claims to be too large."""
   try:
-    return reading.open_image(path, formats=FORMATS)
+    return opening.open_image(path)
   except ImageError as error:
     raise DatasetError(str(error)) from None
 
 
 def decode(path: Path, convert: Callable, content: bytes | None = None) -> np.ndarray:
-  """`convert(image)` of `path` (or `content`) as an array; every failure names the file.
+  """`convert(image)` of `path` (or `content`) as an array, upright; every failure names the file."""
 
-  EXIF orientation is not applied, on purpose: it would turn one image of a registered pair only.
-  """
+  def work(image: Image.Image) -> np.ndarray:
+    orientation = 1 if image.format == "TIFF" else orientation_of(image)
+    return turn(np.array(convert(image)), orientation)
+
   try:
-    return reading.decode(path, lambda image: np.array(convert(image)), content, FORMATS)
+    return opening.decode(path, work, content)
   except ImageError as error:
     raise DatasetError(str(error)) from None
 
 
-def _check_8bit(path: Path, image: Image.Image) -> None:
-  if image.mode.startswith(("I", "F")):
-    raise DatasetError(
-      f"{path}: mode {image.mode} has more than 8 bits per channel; convert it to 8 bits first"
+def image_size(path: Path) -> tuple[int, int]:
+  """(height, width), upright, of the file's head; `DatasetError` if it cannot be read."""
+  size = kinds.image_size(path)
+  if size is None:
+    raise DatasetError(f"{path}: cannot be read as an image")
+  return size
+
+
+def read_stored(
+  path: Path, content: bytes | None = None, *, gray: bool = False, indices: bool = False
+) -> Stored:
+  """All that a file stores (`images.kinds.read_stored`); every failure is a `DatasetError`."""
+  try:
+    return kinds.read_stored(path, content=content, gray=gray, indices=indices)
+  except ImageError as error:
+    raise DatasetError(str(error)) from None
+
+
+def read_picture(
+  path: Path, content: bytes | None = None, *, gray: bool = False
+) -> tuple[np.ndarray, Stored]:
+  """([H, W, 1 or 3] uint8, all that the file stores, with remarks) of an image for training.
+
+  Args:
+    path: the file, also for messages.
+    content: its bytes where they were read already.
+    gray: luminance in place of colours, where that is cheaper.
+
+  Raises:
+    RefusedError: more than 8 bits, no-data values, or a picture that is one of several.
+    DatasetError: missing, damaged, too large, or of a kind that cannot be read in full.
+  """
+  stored = read_stored(path, content, gray=gray)
+  try:
+    shown = picture(stored, str(path))
+  except ImageError as error:
+    raise RefusedError("dropped-channel", str(error)) from None
+  for remark in shown.remarks:
+    if remark.kind in _GUESSES:
+      raise RefusedError(remark.kind, f"{remark.text}; store the one that is meant")
+  return _eight_bits(shown, path), stored._replace(remarks=shown.remarks)
+
+
+def _eight_bits(shown: Stored, path: Path) -> np.ndarray:
+  array = shown.array
+  if array.dtype != np.uint8:
+    if array.dtype.kind == "f" and np.isnan(array).any():
+      raise RefusedError("no-data", f"{path}: holds NaN; fill them and convert it to 8 bits first")
+    text = f"{path}: {array.dtype} has more than 8 bits per channel; convert it to 8 bits first"
+    raise RefusedError("bit-depth", text)
+  if missing(array, shown.nodata) is not None:
+    raise RefusedError(
+      "no-data", f"{path}: holds its no-data value {shown.nodata:g}; fill it first"
     )
+  if shown.most not in (None, 255):
+    array = np.round(array * (255 / shown.most)).astype(np.uint8)
+  return np.ascontiguousarray(array)
 
 
 def read_gray(path: Path, content: bytes | None = None) -> np.ndarray:
-  """[H, W] uint8. Colour files give their BT.601 luminance, three equal channels the channel.
+  """[H, W] uint8, upright. Colour files give their BT.601 luminance, gray ones are as they are.
 
   Raises:
-    DatasetError: missing, damaged, too large, or more than 8 bits per channel.
+    DatasetError: see `read_picture`.
   """
+  return luminance_of(read_picture(path, content, gray=True)[0])
 
-  def convert(image: Image.Image) -> Image.Image:
-    _check_8bit(path, image)
-    coloured = image.convert("RGB") if image.mode == "P" else image
-    return coloured.convert("L")
 
-  return decode(path, convert, content)
+def luminance_of(array: np.ndarray) -> np.ndarray:
+  """[H, W, 1 or 3] uint8 -> [H, W] uint8: BT.601 as Pillow rounds it."""
+  if array.shape[-1] == 1:
+    return array[..., 0]
+  return np.asarray(Image.fromarray(np.ascontiguousarray(array)).convert("L"))
 
 
 def read_visible(path: Path, content: bytes | None = None) -> np.ndarray:
-  """[H, W, 3] uint8 RGB, or [H, W] uint8 where the file has one channel. Transparency is dropped.
+  """[H, W, 3] uint8 RGB, or [H, W] uint8 where the file has one channel; upright.
 
   Raises:
-    DatasetError: see `read_gray`.
+    DatasetError: see `read_picture`.
   """
-
-  def convert(image: Image.Image) -> Image.Image:
-    _check_8bit(path, image)
-    return image.convert("L" if image.mode in ("L", "LA", "1") else "RGB")
-
-  return decode(path, convert, content)
+  array = read_picture(path, content)[0]
+  return array if array.shape[-1] == 3 else array[..., 0]
 
 
 def require_equal_size(first: Path, first_size: tuple, second: Path, second_size: tuple) -> None:

@@ -13,7 +13,9 @@ from tdfusion_jax.data import find_reader, get_source
 from tdfusion_jax.data.transforms import luminance
 from tdfusion_jax.fusing.arrays import make_fuse_fn
 from tdfusion_jax.images.listing import list_files, list_pairs
-from tdfusion_jax.images.reading import LINEAR, ImageError, Scale, image_size, read_image
+from tdfusion_jax.images.opening import ImageError
+from tdfusion_jax.images.reading import image_size, read_image
+from tdfusion_jax.images.scaling import LINEAR, Scale
 
 Method = Callable[[str, np.ndarray, np.ndarray], np.ndarray]
 """(name of a pair, infrared, visible) -> fused; luminances [H, W], uint8 or float32 in [0, 1]."""
@@ -156,7 +158,7 @@ def _files_of(folder: Path, pairs: Pairs) -> dict[str, Path]:
   """{name of a pair: its fused image}."""
   if not folder.is_dir():
     raise ImageError(f"{folder}: no such folder of fused images.")
-  files, clashes = list_files(folder)
+  files, clashes, _ = list_files(folder)
   for first, second in clashes:
     if first.stem in pairs.sizes:
       raise ImageError(f"{first} and {second} have the same name.")

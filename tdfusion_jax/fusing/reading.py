@@ -6,7 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tdfusion_jax.images.reading import LINEAR, ImageError, Pixels, Scale, read_pixels
+from tdfusion_jax.images.colour import false_colours, spread_of
+from tdfusion_jax.images.opening import ImageError
+from tdfusion_jax.images.reading import read_pixels
+from tdfusion_jax.images.scaling import LINEAR, Pixels, Scale
 
 
 class Reading(NamedTuple):
@@ -41,17 +44,33 @@ def read_whole(ir: Path, vi: Path, reading: Reading) -> Read:
       files.
   """
   try:
-    a, b = read_pixels(ir, reading.scale), read_pixels(vi, reading.vi_scale)
-    stored = a.array.dtype, b.array.dtype
-    a, b = a.whole(), b.whole()
+    ir_pixels, vi_pixels = _both(ir, vi, reading)
+    stored = ir_pixels.array.dtype, vi_pixels.array.dtype
+    a, b = ir_pixels.whole(), vi_pixels.whole()
     if reading.align is not None:
       a, b = reading.align(a, b)
   except (ImageError, MemoryError) as error:
     if isinstance(error, ImageError) and ir.stem in str(error):
       raise
-    raise ImageError(f"{ir} and {vi}: {error or 'out of memory'}") from error
+    reason = (
+      error if str(error) else "not enough memory; --stream-from computes large pairs tile by tile."
+    )
+    raise ImageError(f"{ir} and {vi}: {reason}") from error
   _require_equal(ir, vi, a.shape, b.shape)
-  return Read(a, b, reading.check(a, b) if reading.check else "", stored)
+  seen = [reading.check(a, b)] if reading.check else []
+  warning = "; ".join(filter(None, [*remarks_of(ir, ir_pixels, vi_pixels), *seen]))
+  return Read(a, b, warning, stored)
+
+
+def _both(ir: Path, vi: Path, reading: Reading) -> tuple[Pixels, Pixels]:
+  return read_pixels(ir, reading.scale), read_pixels(vi, reading.vi_scale)
+
+
+def remarks_of(ir: Path, ir_pixels: Pixels, vi_pixels: Pixels) -> list[str]:
+  """What was left out of the files of a pair, and false colours of its thermal image."""
+  remarks = dict.fromkeys((*ir_pixels.remarks, *vi_pixels.remarks))
+  wrong = false_colours(spread_of(ir_pixels), str(ir))
+  return [*remarks, *filter(None, [wrong])]
 
 
 def read_as_stored(ir: Path, vi: Path, reading: Reading) -> tuple[Pixels, Pixels]:
@@ -64,7 +83,7 @@ def read_as_stored(ir: Path, vi: Path, reading: Reading) -> tuple[Pixels, Pixels
     raise ImageError(
       f"{vi} is to be computed tile by tile, and such pairs cannot be aligned; see --stream-from."
     )
-  a, b = read_pixels(ir, reading.scale), read_pixels(vi, reading.vi_scale)
+  a, b = _both(ir, vi, reading)
   _require_equal(ir, vi, a.array.shape, b.array.shape)
   return a, b
 

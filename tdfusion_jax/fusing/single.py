@@ -10,15 +10,9 @@ from PIL import Image
 
 from tdfusion_jax import fusers
 from tdfusion_jax.fusing.pairs import PairFuser, make_pair_fuser
-from tdfusion_jax.images.reading import (
-  LINEAR,
-  ImageError,
-  Scale,
-  from_pil,
-  parse_scale,
-  read_image,
-  to_unit,
-)
+from tdfusion_jax.images.opening import ImageError
+from tdfusion_jax.images.reading import from_pil, read_image
+from tdfusion_jax.images.scaling import LINEAR, Scale, parse_scale, to_unit
 
 
 def fuse(

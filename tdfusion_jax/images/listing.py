@@ -1,14 +1,18 @@
 """Images of a folder, listed and paired by name."""
 
 import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tdfusion_jax.images.reading import ImageError
+from tdfusion_jax.images.opening import ImageError
 
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
-"""Of image files, in lower case; nothing else in a folder is looked at."""
+EXTENSIONS = (
+  *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".tif", ".tiff", ".webp", ".avif"),
+  *(".jp2", ".j2k", ".jpf", ".jpx", ".pgm", ".ppm", ".pnm", ".pbm", ".pfm"),
+)
+"""Of image files, in lower case; nothing else in a folder is looked at, but it is counted."""
 
 
 class Listing(NamedTuple):
@@ -18,6 +22,23 @@ class Listing(NamedTuple):
   """By `composed` stem, in name order."""
   clashes: list[tuple[Path, Path]]
   """(the file in `files`, a further file of the same stem)."""
+  others: list[Path]
+  """What has another extension, and pipes, sockets and devices whatever they are called."""
+
+  def passed_over(self, folder: str | Path) -> str:
+    """A line that counts `others` by their kind; empty if there are none."""
+    if not self.others:
+      return ""
+    kinds = Counter(_kind(path) for path in self.others)
+    counted = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+    return f"{folder}: {len(self.others)} not looked at ({counted})"
+
+
+def _kind(path: Path) -> str:
+  if not path.exists():
+    return "broken link"
+  special = path.suffix.lower() in EXTENSIONS or not path.is_file()
+  return "pipe, socket or device" if special else path.suffix.lower() or "without an extension"
 
 
 def composed(name: str) -> str:
@@ -30,14 +51,24 @@ def composed(name: str) -> str:
 
 def list_files(folder: Path, extensions: Sequence[str] = EXTENSIONS) -> Listing:
   """The files with one of `extensions` (lower case); hidden files are skipped."""
-  listing = Listing({}, [])
+  listing = Listing({}, [], [])
   for path in sorted(folder.iterdir()):
-    if path.name.startswith(".") or path.suffix.lower() not in extensions or not path.is_file():
+    if path.name.startswith(".") or path.is_dir():
+      continue
+    if path.suffix.lower() not in extensions or not path.is_file():
+      listing.others.append(path)
       continue
     first = listing.files.setdefault(composed(path.stem), path)
     if first is not path:
       listing.clashes.append((first, path))
   return listing
+
+
+def passed_over(*folders: str | Path) -> list[str]:
+  """A line for each folder, of those that are folders, that holds files not looked at."""
+  found = [folder for folder in dict.fromkeys(folders) if Path(folder).is_dir()]
+  lines = [list_files(Path(folder)).passed_over(folder) for folder in found]
+  return [line for line in lines if line]
 
 
 def list_images(folder: str | Path) -> dict[str, Path]:
@@ -46,15 +77,22 @@ def list_images(folder: str | Path) -> dict[str, Path]:
   Raises:
     ImageError: no such folder, no image in it, or two of one stem.
   """
+  return _folder(folder).files
+
+
+def _folder(folder: str | Path) -> Listing:
   folder = Path(folder)
   if not folder.is_dir():
     raise ImageError(f"{folder} is not a folder.")
-  files, clashes = list_files(folder)
-  for first, second in clashes:
+  listing = list_files(folder)
+  for first, second in listing.clashes:
     raise ImageError(f"{first} and {second} have the same name.")
-  if not files:
-    raise ImageError(f"{folder} holds no image ({', '.join(EXTENSIONS)}).")
-  return files
+  if not listing.files:
+    others = listing.passed_over(folder)
+    raise ImageError(
+      f"{folder} holds no image ({', '.join(EXTENSIONS)}).{others and f' {others}.'}"
+    )
+  return listing
 
 
 def list_pairs(ir_dir: str | Path, vi_dir: str | Path) -> list[tuple[str, Path, Path]]:
@@ -64,9 +102,14 @@ def list_pairs(ir_dir: str | Path, vi_dir: str | Path) -> list[tuple[str, Path, 
     ImageError: a folder is missing or empty, two files share a stem, or files have no partner
       (listed).
   """
-  ir, vi = list_images(ir_dir), list_images(vi_dir)
-  lonely = [f"{ir[name]} has no partner in {vi_dir}" for name in sorted(ir.keys() - vi.keys())]
-  lonely += [f"{vi[name]} has no partner in {ir_dir}" for name in sorted(vi.keys() - ir.keys())]
+  sides = [_folder(folder) for folder in (ir_dir, vi_dir)]
+  ir, vi = (side.files for side in sides)
+  lonely = []
+  for here, there, folder in ((*sides, vi_dir), (*sides[::-1], ir_dir)):
+    unread = {composed(path.stem): path for path in there.others}
+    for name in sorted(here.files.keys() - there.files.keys()):
+      why = f"{unread[name]} is not of a kind that is read" if name in unread else ""
+      lonely.append(f"{here.files[name]} has no partner in {folder}{why and f': {why}'}")
   if lonely:
     more = f"\n  and {len(lonely) - 10} more" if len(lonely) > 10 else ""
     raise ImageError("files are paired by equal names, but\n  " + "\n  ".join(lonely[:10]) + more)

@@ -7,13 +7,16 @@ from PIL import Image
 from random_fusion import random_params
 
 from tdfusion_jax import cli
+from tdfusion_jax.files import UsageError
 from tdfusion_jax.fusing.arrays import make_fuse_fn
 from tdfusion_jax.fusing.folders import FolderOptions, fuse_folder
 from tdfusion_jax.fusing.pairs import AnySizeFuser, EngineFuser, make_pair_fuser
 from tdfusion_jax.fusing.reading import Reading
 from tdfusion_jax.images.listing import list_pairs
-from tdfusion_jax.images.reading import ImageError, parse_scale, read_image
+from tdfusion_jax.images.opening import ImageError
+from tdfusion_jax.images.reading import read_image
 from tdfusion_jax.images.registration import aligner
+from tdfusion_jax.images.scaling import parse_scale
 from tdfusion_jax.images.writing import write_image
 from tdfusion_jax.weightfiles import save_weights
 
@@ -293,7 +296,7 @@ def test_scales(tmp_path):
   ["", "lin", "3", "5:5", "9:2", "a:b", "1:2:3", "percentile:5", "percentile:-1:50", "0:inf"],
 )
 def test_scales_that_mean_nothing(text):
-  with pytest.raises(ImageError, match="scale"):
+  with pytest.raises(UsageError, match="scale"):
     parse_scale(text)
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 import tdfusion_jax
 from tdfusion_jax import fusers, weightfiles
 from tdfusion_jax.fusing import single
-from tdfusion_jax.images.reading import ImageError
+from tdfusion_jax.images.opening import ImageError
 from tdfusion_jax.images.writing import write_image
 
 RNG = np.random.default_rng(0)

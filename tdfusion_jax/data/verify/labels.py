@@ -14,6 +14,7 @@ from tdfusion_jax.data.labels.masks import one_channel
 from tdfusion_jax.data.labels.voc import read_voc
 from tdfusion_jax.data.labels.yolo import read_yolo
 from tdfusion_jax.data.source import DatasetError
+from tdfusion_jax.data.verify.images import IMAGE_HINTS
 from tdfusion_jax.data.verify.layout import Place, Shape
 
 Level = Literal["error", "note"]
@@ -25,13 +26,7 @@ HINTS = {
   ),
   "no-images": "put the images there; of the files only those with these extensions are looked at",
   "same-name": "two files of one name, such as a.png and a.jpg: keep one of them",
-  "unreadable-image": (
-    "copy the file again from the original distribution; it is damaged, or no image of a known kind"
-  ),
-  "bit-depth": (
-    "convert to 8 bits, all images of a camera with one fixed range of values, not each with "
-    "its own"
-  ),
+  **IMAGE_HINTS,
   "size": (
     "use the image or label that belongs to this pair; do not stretch one to fit, that breaks "
     "the registration"

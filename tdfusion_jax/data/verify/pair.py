@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tdfusion_jax.data.images import open_image
+from tdfusion_jax.data.images import RefusedError, read_picture
 from tdfusion_jax.data.labels.annotations import Annotation
 from tdfusion_jax.data.source import DatasetError
 from tdfusion_jax.data.verify.images import COLOUR, ImageStats, measure
 from tdfusion_jax.data.verify.labels import Finding, error, verify_label
 from tdfusion_jax.data.verify.layout import Place, Shape
+from tdfusion_jax.images.colour import false_colours
 from tdfusion_jax.images.registration import Misalignment, misalignment
 
 
@@ -77,19 +78,18 @@ def _measured(
   if path is None:
     return nothing
   try:
-    with open_image(path) as image:
-      if image.mode.startswith(("I", "F")):
-        text = f"{path}: mode {image.mode} has more than 8 bits per channel; convert it to 8 bits"
-        findings.append(error("bit-depth", split, name, text))
-        return nothing
-      stats, gray = measure(image)
+    shown, stored = read_picture(path)
+  except RefusedError as fault:
+    findings.append(error(fault.kind, split, name, str(fault)))
+    return nothing
   except DatasetError as fault:
     findings.append(error("unreadable-image", split, name, str(fault)))
     return nothing
-  except Exception as fault:  # decoders of damaged files raise nearly anything
-    text = f"{path}: cannot be read as an image ({fault})"
-    findings.append(error("unreadable-image", split, name, text))
-    return nothing
+  stats, gray = measure(shown, stored)
+  findings += [Finding("note", remark.kind, split, name, remark.text) for remark in stored.remarks]
+  if stats.turned:
+    text = f"{path}: stored turned or mirrored, and read upright"
+    findings.append(Finding("note", "turned", split, name, text))
   return stats, gray[..., None].astype(np.float32) / np.float32(255)
 
 
@@ -103,6 +103,8 @@ def _compare(
     yield error("size", split, name, f"sizes differ: {sizes} (width x height)")
   if ir.chroma > COLOUR and vi.chroma <= COLOUR / 4:
     yield error("swapped", split, name, f"{files[0]} is coloured and {files[1]} is gray: swapped?")
+  if wrong := false_colours(ir.chroma, str(files[0])):
+    yield Finding("note", "false-colours", split, name, wrong)
   for path, stats in zip(files[:2], (ir, vi), strict=True):
     if stats.spread == 0:
       yield error("constant-image", split, name, f"{path}: every pixel is {stats.mean:.0f}")

@@ -20,7 +20,7 @@ from tdfusion_jax.data.verify.labels import HINTS, Finding, Level, error
 from tdfusion_jax.data.verify.layout import Place, Shape, shape_of
 from tdfusion_jax.data.verify.pair import PairCheck, duplicates, verify_pair
 from tdfusion_jax.data.verify.together import about_split, noted
-from tdfusion_jax.images.listing import EXTENSIONS, list_files
+from tdfusion_jax.images.listing import EXTENSIONS, list_files, passed_over
 
 PAPER_LISTS = {
   "4f530d64902eb4c26bfc4b022d120a9d8dbca22d7bac81120328481b70f738fa": "LLVIP training",
@@ -121,7 +121,7 @@ def _list(
   """(files by stem, findings about stems that two files have)."""
   if not folder.is_dir():
     return {}, []
-  files, clashes = list_files(folder, extensions)
+  files, clashes, _ = list_files(folder, extensions)
   files = {stem: path for stem, path in files.items() if path.name not in NO_LABELS}
   findings = [
     error("same-name", split, first.stem, f"two files share a name: {first} and {second}")
@@ -172,6 +172,10 @@ def _images(place: Place) -> tuple[dict[str, Path], dict[str, Path], list[Findin
   ir, more = _list(place.ir, EXTENSIONS, place.split)
   vi, others = _list(place.vi, EXTENSIONS, place.split)
   findings += more + others
+  present = [folder for folder in (place.ir, place.vi) if folder.is_dir()]
+  findings += [
+    Finding("note", "passed-over", place.split, "", text) for text in passed_over(*present)
+  ]
   for folder, files in ((place.ir, ir), (place.vi, vi)):
     if folder.is_dir() and not files:
       text = f"{folder} holds no image ({', '.join(EXTENSIONS)})"

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from tdfusion_jax.batch import IGNORE_LABEL
-from tdfusion_jax.data.images import decode
+from tdfusion_jax.data.images import RefusedError, read_stored, read_visible
 from tdfusion_jax.data.labels.annotations import Annotation
 from tdfusion_jax.data.source import DatasetError
 from tdfusion_jax.data.verify.images import ImageStats
@@ -20,7 +20,11 @@ from tdfusion_jax.data.verify.labels import HINTS, Finding
 from tdfusion_jax.data.verify.pair import PairCheck
 from tdfusion_jax.data.verify.pairs import PAPER_LISTS, Verification
 from tdfusion_jax.files import write_text
+from tdfusion_jax.images.opening import ImageError
+from tdfusion_jax.images.reading import read_image
 from tdfusion_jax.images.registration import CERTAIN
+from tdfusion_jax.images.scaling import Scale
+from tdfusion_jax.images.writing import to_bytes
 
 WIDTH = 280
 
@@ -231,8 +235,8 @@ def _thumbnail(path: Path | None, pair: PairCheck, classes: tuple[str, ...]) -> 
   if path is None:
     return "<i>missing</i>"
   try:
-    image = Image.fromarray(decode(path, lambda opened: opened.convert("RGB")))
-  except DatasetError:
+    image = Image.fromarray(_shown(path)).convert("RGB")
+  except (DatasetError, ImageError):
     return "<i>unreadable</i>"
   scale = WIDTH / image.width
   small = image.resize((WIDTH, max(1, min(4 * WIDTH, round(image.height * scale)))))
@@ -244,6 +248,15 @@ def _thumbnail(path: Path | None, pair: PairCheck, classes: tuple[str, ...]) -> 
   small.save(buffer, "JPEG", quality=80)
   content = base64.b64encode(buffer.getvalue()).decode()
   return f'<img width={WIDTH} alt="" src="data:image/jpeg;base64,{content}">'
+
+
+def _shown(path: Path) -> np.ndarray:
+  """[H, W] or [H, W, 3] uint8; of what no training reads, its usual range of values."""
+  try:
+    return read_visible(path)
+  except RefusedError:
+    image = to_bytes(read_image(path, Scale("percentile", 1, 99, fill=True)))
+    return image if image.shape[-1] == 3 else image[..., 0]
 
 
 def _colour(index: int) -> tuple[int, int, int]:
@@ -268,11 +281,12 @@ def _draw_boxes(
 def _overlay(image: Image.Image, label: Path) -> Image.Image:
   """The mask in colours over the image, class 0 clear."""
   try:
-    values = decode(label, lambda opened: opened)
+    values = read_stored(label, indices=True).array
   except DatasetError:
     return image
-  if values.ndim != 2 or values.dtype.kind not in "bu":
+  if values.shape[-1] != 1 or values.dtype.kind not in "bu":
     return image
+  values = values[..., 0]
   mask = Image.fromarray(values.astype(np.uint8)).resize(image.size, Image.Resampling.NEAREST)
   small = np.asarray(mask)
   colours = np.array([_colour(i) for i in range(256)], np.float32)[small]
