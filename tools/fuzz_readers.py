@@ -1,11 +1,12 @@
-"""Feeds damaged files to the readers: each must be read or refused with a DatasetError, soon.
+"""Feeds damaged files to the readers: each must be read or refused with a UsageError, soon.
 
   python tools/fuzz_readers.py --count=10000 --seed=0
 
-Valid images, Pascal VOC, YOLO, COCO and split files and lists of classes are made on the spot,
-damaged at random (bits, cut, spliced or repeated pieces, numbers and names replaced by hostile
-ones) and read. Ends with status 1 if anything but DatasetError came out, or one file took longer
-than --limit seconds, ran code, or had something written. --keep=DIR keeps what failed.
+Valid images of every kind, Pascal VOC, YOLO, COCO and split files and lists of classes are made on
+the spot, damaged at random (bits, cut, spliced or repeated pieces, numbers and names replaced by
+hostile ones) and read, for training and for fusing. Ends with status 1 if anything but a UsageError
+came out, or one file took longer than --limit seconds, ran code, or had something written.
+--keep=DIR keeps what failed.
 """
 
 import io
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import fuzzing
 import numpy as np
+import tifffile
 from PIL import Image
 
 from tdfusion_jax.data.images import read_gray, read_visible
@@ -28,9 +30,18 @@ from tdfusion_jax.data.labels.masks import read_labels
 from tdfusion_jax.data.labels.splitlist import read_split_file
 from tdfusion_jax.data.labels.voc import read_voc
 from tdfusion_jax.data.labels.yolo import read_yolo
-from tdfusion_jax.data.source import DatasetError
+from tdfusion_jax.files import UsageError
+from tdfusion_jax.images.reading import image_size, read_image, read_pixels
+from tdfusion_jax.images.scaling import Scale
 
 CLASSES = ("person", "car")
+FORMATS = {"jpg": "JPEG", "tif": "TIFF", "jp2": "JPEG2000"}
+SCALES = (
+  Scale(),
+  Scale("percentile", 1, 99, fill=True),
+  Scale("range", 0, 1, channels=(4,)),
+  Scale("range", 0, 50, celsius=True),
+)
 
 
 def images() -> list[tuple[str, bytes]]:
@@ -51,18 +62,70 @@ def images() -> list[tuple[str, bytes]]:
     ("tif", colour, {"compression": "jpeg"}),
     ("tif", gray, {"compression": "tiff_adobe_deflate"}),
     ("png", gray.astype(np.uint16), {}),
+    ("webp", colour, {"lossless": True}),
+    ("jp2", colour, {}),
+    ("jp2", gray.astype(np.uint16), {}),
+    ("ppm", colour, {}),
   ]
-  found = []
+  found = [*tiffs(colour, gray), ("jpg", radiometric(gray))]
   for extension, pixels, options in kinds:
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(
-      buffer, {"jpg": "JPEG", "tif": "TIFF"}.get(extension, extension.upper()), **options
-    )
+    Image.fromarray(pixels).save(buffer, FORMATS.get(extension, extension.upper()), **options)
     found.append((extension, buffer.getvalue()))
   palette = Image.fromarray(gray).convert("P")
   buffer = io.BytesIO()
   palette.save(buffer, "PNG")
   return [*found, ("png", buffer.getvalue())]
+
+
+def tiffs(colour: np.ndarray, gray: np.ndarray) -> list[tuple[str, bytes]]:
+  """Forms of TIFF that Pillow does not write, and a PGM of 12 bits."""
+  wide = gray.astype(np.uint16) * 7000
+  forms: list[tuple[np.ndarray, dict]] = [
+    (wide, {}),
+    (wide, {"compression": "zlib", "predictor": True, "byteorder": ">"}),
+    (wide, {"tile": (16, 16), "compression": "zlib"}),
+    (np.moveaxis(colour, -1, 0), {"photometric": "rgb", "planarconfig": "separate"}),
+    (colour.astype(np.uint16), {"photometric": "rgb", "bigtiff": True}),
+    (gray.astype(np.float64), {"extratags": [(42113, "s", 0, "3", True)]}),
+    (gray.astype(np.float16), {}),
+    (gray, {"photometric": "palette", "colormap": np.full((3, 256), 700, np.uint16)}),
+    (gray, {"photometric": "miniswhite", "extratags": [(274, "H", 1, 6, True)]}),
+    (np.stack([colour, colour]), {"photometric": "rgb"}),
+    (np.dstack([colour, gray]), {"photometric": "rgb", "extrasamples": ["assocalpha"]}),
+    (np.dstack([colour, gray]), {"photometric": "separated"}),
+  ]
+  found = []
+  for array, options in forms:
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, array, **{"photometric": "minisblack", **options})
+    found.append(("tif", buffer.getvalue()))
+  height, width = gray.shape
+  plain = b"P5 %d %d 4095\n" % (width, height) + wide.astype(">u2").tobytes()
+  return [*found, ("pgm", plain)]
+
+
+def radiometric(gray: np.ndarray) -> bytes:
+  """A JPEG with FLIR's segment: counts as a PNG, and a camera's constants."""
+  height, width = gray.shape
+  picture, counts = io.BytesIO(), io.BytesIO()
+  Image.fromarray(gray).save(picture, "JPEG")
+  Image.fromarray(gray.astype(np.uint16) * 900).save(counts, "PNG")
+  raw = struct.pack("<HHH", 2, width, height).ljust(32, b"\x00") + counts.getvalue()
+  camera = bytearray(0x360)
+  struct.pack_into("<H", camera, 0, 2)
+  for place, value in ((0x20, 0.9), (0x28, 293.0), (0x58, 17e3), (0x5C, 1430.0), (0x30C, 0.01)):
+    struct.pack_into("<f", camera, place, value)
+  records = [(1, raw), (0x20, bytes(camera))]
+  places = [128, 128 + len(raw)]
+  entries = [
+    struct.pack(">HHIIII", kind, 0, 100, 0, place, len(content)).ljust(32, b"\x00")
+    for place, (kind, content) in zip(places, records, strict=True)
+  ]
+  head = (b"FFF\x00" + bytes(16) + struct.pack(">III", 100, 64, 2)).ljust(64, b"\x00")
+  segment = b"FLIR\x00\x01\x00\x00" + head + b"".join(entries) + raw + bytes(camera)
+  whole = picture.getvalue()
+  return whole[:2] + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + whole[2:]
 
 
 def texts() -> list[tuple[str, str, bytes]]:
@@ -153,7 +216,11 @@ def damage_png(rng: random.Random, content: bytes) -> bytes:
 def read(kind: str, path: Path, rng: random.Random) -> None:
   """What the sources do with a file of this kind."""
   if kind == "image":
-    rng.choice((read_gray, read_visible, lambda p: read_labels(p, 9, 0)))(path)
+    scale = rng.choice(SCALES)
+    ways = (read_gray, read_visible, lambda p: read_labels(p, 9, 0))
+    rng.choice(
+      (*ways, image_size, lambda p: read_pixels(p, scale), lambda p: read_image(p, scale))
+    )(path)
     return
   # As in training, where the first fault ends the reading, or as in `tdfusion data verify`, where
   # none does.
@@ -200,7 +267,7 @@ def target() -> fuzzing.Target:
     del out
     read(case.kind, case.path, rng)
 
-  return fuzzing.Target(make, attempt, refusal=DatasetError)
+  return fuzzing.Target(make, attempt, refusal=UsageError)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,17 @@
 """`tdfusion evaluate`: fusion metrics of one or several methods, side by side."""
 
 import argparse
+import sys
 from collections.abc import Callable
 
-from tdfusion_jax.commands.options import add_vi_scale, make_parent, named
+from tdfusion_jax.commands import options as shared
+from tdfusion_jax.commands.options import make_parent, named
 from tdfusion_jax.data import SOURCES
 from tdfusion_jax.data.options import parse_options
 from tdfusion_jax.evaluate import measure, methods, tables
 from tdfusion_jax.files import UsageError
-from tdfusion_jax.images.scaling import parse_scale
+from tdfusion_jax.images.listing import passed_over
+from tdfusion_jax.images.scaling import LINEAR, parse_scale
 from tdfusion_jax.metrics.fusion import PAPER, PROFILES
 
 ABOUT = """Measures fused images against their sources: a trained run, a weight file, the shipped
@@ -41,9 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   whose = "; ".join(f"{name}: {profile.about}" for name, profile in PROFILES.items())
   where = f"where implementations disagree: {whose}"
   add("--profile", default="tdfusion", metavar="NAME", help=where)
-  scale = "range of infrared values, as it was for tdfusion fuse"
-  add("--scale", default="linear", metavar="HOW", help=scale)
-  add_vi_scale(parser)
+  shared.add_scale(parser)
+  shared.add_vi_scale(parser)
+  fused_scale = "the same for the fused images of --fused"
+  add("--fused-scale", default="linear", metavar="HOW", help=fused_scale)
   resize = "resize fused images of another size than their pair"
   add("--resize", action="store_true", help=resize)
   add("--out", metavar="STEM", help="write STEM.md, .csv (per image), .json and .tex")
@@ -57,6 +61,8 @@ def run(options: argparse.Namespace) -> int:
     make_parent(options.out, "--out")
   pairs = pairs_of(options)
   scores = measure.measure(pairs, _methods(options, pairs), metrics, options.profile)
+  for line in (*_passed_over(options), *pairs.remarks):
+    print(f"warning: {line}", file=sys.stderr)
   lower = [metric.name for metric in metrics if not metric.higher_is_better]
   files = []
   if options.out:  # before anything is printed: whatever becomes of that, they are there
@@ -73,6 +79,12 @@ def run(options: argparse.Namespace) -> int:
   return 0
 
 
+def _passed_over(options: argparse.Namespace) -> list[str]:
+  """Lines that count files beside the images, which were not looked at."""
+  folders = [] if options.dataset else [options.ir, options.vi]
+  return passed_over(*folders, *(named(text)[1] for text in options.fused))
+
+
 def pairs_of(options: argparse.Namespace) -> methods.Pairs:
   """The pairs that the options name."""
   if not options.dataset:
@@ -80,12 +92,13 @@ def pairs_of(options: argparse.Namespace) -> methods.Pairs:
       raise UsageError("give --ir and --vi, or --dataset.")
     if options.option:
       raise UsageError("--option is for --dataset.")
-    scales = parse_scale(options.scale), parse_scale(options.vi_scale)
-    return methods.pairs_of_folders(options.ir, options.vi, *scales)
+    return methods.pairs_of_folders(options.ir, options.vi, *shared.scales(options))
   if options.ir or options.vi:
     raise UsageError("give --dataset, or --ir and --vi, not both.")
-  if (options.scale, options.vi_scale) != ("linear", "linear"):
-    raise UsageError("--scale and --vi-scale are for --ir and --vi; a data set has its own.")
+  if shared.scales(options) != (LINEAR, LINEAR):
+    raise UsageError(
+      "--scale, --vi-scale, channels and --nodata are for --ir and --vi; a data set has its own."
+    )
   given = parse_options(options.option).get("", {})
   return methods.pairs_of_dataset(
     options.dataset, options.root, options.split, field="--dataset", options=given
@@ -95,10 +108,11 @@ def pairs_of(options: argparse.Namespace) -> methods.Pairs:
 def _methods(options: argparse.Namespace, pairs: methods.Pairs) -> dict[str, methods.Method]:
   """{title: method}; the weights that ship if none is named."""
   how = {"network": options.network, "stretch": options.stretch}
+  of_folders = {"resize": options.resize, "scale": parse_scale(options.fused_scale)}
   makers: list[tuple[list[str], Callable[[str], methods.Method]]] = [
     (options.run, lambda path: methods.method_of_weights(run=path, **how)),
     (options.weights, lambda path: methods.method_of_weights(weights=path, **how)),
-    (options.fused, lambda path: methods.method_of_folder(path, pairs, resize=options.resize)),
+    (options.fused, lambda path: methods.method_of_folder(path, pairs, **of_folders)),
   ]
   made: dict[str, methods.Method] = {}
   for texts, make in makers:

@@ -36,7 +36,7 @@ def open_image(path: Path) -> Image.Image:
 
 
 def decode(path: Path, convert: Callable, content: bytes | None = None) -> np.ndarray:
-  """`convert(image)` of `path` (or `content`) as an array, upright; every failure names the file."""
+  """`convert(image)` of `path` or `content` as an array, upright; failures name the file."""
 
   def work(image: Image.Image) -> np.ndarray:
     orientation = 1 if image.format == "TIFF" else orientation_of(image)

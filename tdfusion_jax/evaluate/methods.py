@@ -12,10 +12,11 @@ from tdfusion_jax import fusers
 from tdfusion_jax.data import find_reader, get_source
 from tdfusion_jax.data.transforms import luminance
 from tdfusion_jax.fusing.arrays import make_fuse_fn
+from tdfusion_jax.fusing.reading import remarks_of
 from tdfusion_jax.images.listing import list_files, list_pairs
 from tdfusion_jax.images.opening import ImageError
-from tdfusion_jax.images.reading import image_size, read_image
-from tdfusion_jax.images.scaling import LINEAR, Scale
+from tdfusion_jax.images.reading import image_size, read_pixels
+from tdfusion_jax.images.scaling import LINEAR, Pixels, Scale
 
 Method = Callable[[str, np.ndarray, np.ndarray], np.ndarray]
 """(name of a pair, infrared, visible) -> fused; luminances [H, W], uint8 or float32 in [0, 1]."""
@@ -28,6 +29,8 @@ class Pairs(NamedTuple):
   """{name of a pair: (height, width), or None if only reading it will show}."""
   read: Callable[[str], tuple[np.ndarray, np.ndarray]]
   """name -> luminances of infrared and visible, [H, W] uint8, or float32 in [0, 1]."""
+  remarks: dict[str, None]
+  """What was left out of the files read so far, or looks wrong with them: lines, in order."""
 
 
 def pairs_of_folders(
@@ -48,17 +51,21 @@ def pairs_of_folders(
   sizes: dict[str, tuple[int, int] | None] = {}
   wrong = []
   for name, (ir, vi) in files.items():
-    sizes[name], other = image_size(ir), image_size(vi)
+    sizes[name] = image_size(ir, counts=scale.counts)
+    other = image_size(vi, counts=vi_scale.counts)
     if sizes[name] and other and sizes[name] != other:
       wrong.append(f"{ir} is {_size(sizes[name])}, {vi} {_size(other)}")
   if wrong:
     raise ImageError(f"the images of a pair differ in size: {_few(wrong)}")
 
-  def read(name: str) -> tuple[np.ndarray, np.ndarray]:
-    ir, vi = files[name]
-    return _gray(ir, scale), _gray(vi, vi_scale)
+  remarks: dict[str, None] = {}
 
-  return Pairs(sizes, read)
+  def read(name: str) -> tuple[np.ndarray, np.ndarray]:
+    ir, vi = (read_pixels(*side) for side in zip(files[name], (scale, vi_scale), strict=True))
+    remarks.update(dict.fromkeys(remarks_of(files[name][0], ir, vi)))
+    return _luminance(ir), _luminance(vi)
+
+  return Pairs(sizes, read, remarks)
 
 
 def pairs_of_dataset(
@@ -92,7 +99,7 @@ def pairs_of_dataset(
     sample = source[index[pair]]
     return sample.ir, sample.vi if sample.vi.ndim == 2 else luminance(sample.vi)
 
-  return Pairs(dict.fromkeys(source.names), read)
+  return Pairs(dict.fromkeys(source.names), read, {})
 
 
 def method_of_weights(
@@ -125,13 +132,16 @@ def method_of_weights(
   return fused
 
 
-def method_of_folder(folder: str | Path, pairs: Pairs, *, resize: bool = False) -> Method:
+def method_of_folder(
+  folder: str | Path, pairs: Pairs, *, resize: bool = False, scale: Scale = LINEAR
+) -> Method:
   """Images that any method has fused, named like their pairs.
 
   Args:
     folder: holds them.
     pairs: what they belong to.
     resize: resize what has another size than its pair (bicubic); otherwise it is an error.
+    scale: range of their values.
 
   Raises:
     ImageError: an image is missing, there twice, or of another size, before anything is measured.
@@ -142,7 +152,7 @@ def method_of_folder(folder: str | Path, pairs: Pairs, *, resize: bool = False) 
 
   def fused(name: str, ir: np.ndarray, vi: np.ndarray) -> np.ndarray:
     del vi
-    image = _gray(files[name])
+    image = _fused(files[name], scale)
     if image.shape == ir.shape:
       return image
     if not resize:
@@ -179,10 +189,20 @@ def _check_sizes(files: Mapping[str, Path], pairs: Pairs) -> None:
     raise ImageError(f"{_few(wrong)}; --resize would resize them.")
 
 
-def _gray(file: Path, scale: Scale = LINEAR) -> np.ndarray:
-  """Luminance, [H, W] float32 in [0, 1], of any file that `tdfusion fuse` reads."""
-  image = read_image(file, scale)
-  return luminance(image * 255) if image.shape[-1] == 3 else image[..., 0]
+def _fused(file: Path, scale: Scale) -> np.ndarray:
+  try:
+    return _luminance(read_pixels(file, scale))
+  except ImageError as error:
+    if "give a scale" not in str(error):
+      raise
+    hint = "give --fused-scale, such as 0:255 for values from 0 to 255"
+    raise ImageError(f"{str(error).partition('; give a scale')[0]}; {hint}.") from None
+
+
+def _luminance(image: Pixels) -> np.ndarray:
+  """[H, W] float32 in [0, 1], of any file that `tdfusion fuse` reads."""
+  unit = image.whole()
+  return luminance(unit * 255) if unit.shape[-1] == 3 else unit[..., 0]
 
 
 def _unit(image: np.ndarray) -> np.ndarray:

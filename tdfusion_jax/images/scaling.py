@@ -188,15 +188,14 @@ def _linear_top(
   return float(top)
 
 
-def missing(array: np.ndarray, nodata: float | None) -> np.ndarray | None:
-  """Where an array holds no data: NaN, infinite, or `nodata`; None if nowhere."""
-  mask = None
-  if array.dtype.kind == "f":
-    mask = ~np.isfinite(array)
-  if nodata is not None and np.isfinite(nodata):
-    # As the array's own type rounds it: -3.4e38 is written with fewer digits than it has.
-    same = array == (array.dtype.type(nodata) if array.dtype.kind == "f" else nodata)
-    mask = same if mask is None else mask | same
+def missing(array: np.ndarray, *values: float | None) -> np.ndarray | None:
+  """Where an array holds no data: NaN, infinite, or one of `values`; None if nowhere."""
+  masks = [~np.isfinite(array)] if array.dtype.kind == "f" else []
+  for value in values:
+    if value is not None and np.isfinite(value):
+      # As the array's own type rounds it: -3.4e38 is written with fewer digits than it has.
+      masks.append(array == (array.dtype.type(value) if array.dtype.kind == "f" else value))
+  mask = np.logical_or.reduce(masks) if masks else None
   return mask if mask is not None and mask.any() else None
 
 
@@ -206,9 +205,7 @@ def _filled(array: np.ndarray, name: str, scale: Scale, nodata: float | None) ->
   Raises:
     ImageError: there are some and `scale` does not say to fill them, or there is nothing else.
   """
-  if scale.nodata is not None:
-    nodata = scale.nodata
-  mask = missing(array, nodata)
+  mask = missing(array, nodata, scale.nodata)
   if mask is None:
     return array
   if not scale.fill:
