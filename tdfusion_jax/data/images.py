@@ -1,6 +1,5 @@
 """Reading the images and label images of data sets: 8 bits, upright, nothing cut or guessed."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,6 @@ from tdfusion_jax.data.source import DatasetError
 from tdfusion_jax.images import kinds, opening
 from tdfusion_jax.images.listing import EXTENSIONS, composed, list_files
 from tdfusion_jax.images.opening import ImageError
-from tdfusion_jax.images.orientation import orientation_of, turn
 from tdfusion_jax.images.scaling import missing
 from tdfusion_jax.images.stored import Stored, picture
 
@@ -31,19 +29,6 @@ def open_image(path: Path) -> Image.Image:
   """The image, not yet decoded and not turned; `DatasetError` if it claims to be too large."""
   try:
     return opening.open_image(path)
-  except ImageError as error:
-    raise DatasetError(str(error)) from None
-
-
-def decode(path: Path, convert: Callable, content: bytes | None = None) -> np.ndarray:
-  """`convert(image)` of `path` or `content` as an array, upright; failures name the file."""
-
-  def work(image: Image.Image) -> np.ndarray:
-    orientation = 1 if image.format == "TIFF" else orientation_of(image)
-    return turn(np.array(convert(image)), orientation)
-
-  try:
-    return opening.decode(path, work, content)
   except ImageError as error:
     raise DatasetError(str(error)) from None
 
@@ -105,6 +90,19 @@ def _eight_bits(shown: Stored, path: Path) -> np.ndarray:
   if shown.most not in (None, 255):
     array = np.round(array * (255 / shown.most)).astype(np.uint8)
   return np.ascontiguousarray(array)
+
+
+def read_mask(path: Path, content: bytes | None = None) -> np.ndarray:
+  """[H, W, channels] of a label image, upright; of a palette the indices.
+
+  Raises:
+    DatasetError: see `read_picture`; more than 8 bits are taken.
+  """
+  stored = read_stored(path, content, indices=True)
+  for remark in stored.remarks:
+    if remark.kind == "extra-images":
+      raise RefusedError(remark.kind, f"{remark.text}; store the one that is meant")
+  return stored.array
 
 
 def read_gray(path: Path, content: bytes | None = None) -> np.ndarray:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from tdfusion_jax.images import tags
-from tdfusion_jax.images.reading import open_image
+from tdfusion_jax.images.opening import open_image, require_file
 
 ORIENTATION, PROFILE = 274, 34675
 _EXIF, _GPS = 34665, 34853
@@ -64,6 +64,7 @@ def is_placed(path: str | Path) -> bool:
 def origin_of(path: str | Path) -> Origin:
   """What the file says besides its pixels; where that is damaged, `lost` says so."""
   try:
+    require_file(path)
     with Path(path).open("rb") as file:
       if file.read(4) in _TIFF:
         return _of_tiff(tags.Reader(file))

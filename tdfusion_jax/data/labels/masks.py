@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from tdfusion_jax.batch import IGNORE_LABEL
-from tdfusion_jax.data.images import decode
+from tdfusion_jax.data.images import read_mask
 from tdfusion_jax.data.source import DatasetError
 
 
@@ -25,7 +25,7 @@ def read_labels(
   Raises:
     DatasetError: colour-coded, or a value neither below `num_classes` nor `IGNORE_LABEL`.
   """
-  values = one_channel(decode(path, lambda image: image, content), path)
+  values = one_channel(read_mask(path, content), path)
   if unlabelled is not None:
     values = np.where(values == unlabelled, np.asarray(IGNORE_LABEL, values.dtype), values)
   if not _are_classes(values, num_classes):

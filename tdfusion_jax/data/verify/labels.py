@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from tdfusion_jax.batch import IGNORE_LABEL
-from tdfusion_jax.data.images import open_image
+from tdfusion_jax.data.images import RefusedError, open_image, read_mask
 from tdfusion_jax.data.labels.annotations import Annotation, OnFault
 from tdfusion_jax.data.labels.census import BINARY_REMEDY
 from tdfusion_jax.data.labels.masks import one_channel
@@ -144,7 +144,11 @@ def _verify_boxes(boxes: Annotation, label: Path, size: tuple[int, int], report:
 def _verify_mask(label: Path, shape: Shape, size: tuple[int, int], report: OnFault) -> Counter:
   try:
     with open_image(label) as image:
-      mode, values = image.mode, np.array(image)
+      mode = image.mode
+    values = read_mask(label)
+  except RefusedError as fault:
+    report(fault.kind, str(fault))
+    return Counter()
   except DatasetError as fault:
     report("unreadable-image", str(fault))
     return Counter()
