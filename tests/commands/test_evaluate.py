@@ -103,7 +103,7 @@ def test_sizes_are_looked_at_before_anything_is_measured(folders, capsys, monkey
   from tdfusion_jax.evaluate import methods
 
   folder, _ = folders
-  monkeypatch.setattr(methods, "read_image", None)
+  monkeypatch.setattr(methods, "read_pixels", None)
   for name in ("n0", "n2"):
     Image.new("L", (12, 10), 9).save(folder / "odd" / f"{name}.png")
   assert evaluate(folder, "--fused", folder / "odd") == 2

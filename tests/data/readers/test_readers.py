@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from tdfusion_jax.batch import IGNORE_LABEL
 from tdfusion_jax.data import CachedSource, DatasetError, Source, get_source
@@ -194,14 +194,38 @@ def test_huge_images_are_refused_before_decoding(llvip_root):
   assert limit == Image.MAX_IMAGE_PIXELS
 
 
-def test_exif_orientation_is_ignored(llvip_root):
+def test_exif_orientation_is_applied(llvip_root):
+  """Pillow's own exif_transpose of the same pixels is what training sees."""
   exif = Image.Exif()
   exif[0x0112] = 6
-  image = np.zeros((H, W, 3), np.uint8)
-  image[0] = 255
+  image = np.zeros((W, H, 3), np.uint8)
+  image[:3] = 255
   (llvip_root / "visible/train/010000.png").unlink()
-  Image.fromarray(image).save(llvip_root / "visible/train/010000.jpg", exif=exif, quality=100)
-  assert get_source("llvip", root=llvip_root)[0].vi.shape == (H, W, 3)
+  path = llvip_root / "visible/train/010000.jpg"
+  Image.fromarray(image).save(path, exif=exif, quality=100)
+  found = get_source("llvip", root=llvip_root)[0].vi
+  with Image.open(path) as opened:
+    np.testing.assert_array_equal(found, np.asarray(ImageOps.exif_transpose(opened)))
+  assert found.shape == (H, W, 3) and found[:, -1].mean() > 250 > 5 > found[:, 0].mean()
+
+
+def test_what_a_training_would_have_to_guess_is_refused(llvip_root):
+  path = llvip_root / "visible/train/010000.png"
+  rgba = np.random.default_rng(0).integers(0, 256, (H, W, 4), dtype=np.uint8)
+  Image.fromarray(rgba).save(path)
+  source = get_source("llvip", root=llvip_root)
+  with pytest.raises(DatasetError, match="channel 4 .alpha.*left out"):
+    source[0]
+  rgba[..., 3] = 255
+  Image.fromarray(rgba).save(path)
+  np.testing.assert_array_equal(source[0].vi, rgba[..., :3])
+  frames = [Image.fromarray(rgba[..., :3]), Image.fromarray(255 - rgba[..., :3])]
+  frames[0].save(path, "TIFF", save_all=True, append_images=frames[1:])
+  with pytest.raises(DatasetError, match="holds 2 images"):
+    source[0]
+  Image.fromarray(rgba[..., 0].astype(np.float32)).save(path, "TIFF")
+  with pytest.raises(DatasetError, match="float32 has more than 8 bits"):
+    source[0]
 
 
 def test_m3fd_layout_classes_and_default_split(tmp_path):
