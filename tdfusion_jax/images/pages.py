@@ -5,14 +5,13 @@ Scientific and thermal cameras record TIFF stacks, of 16 bits mostly, one page a
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import tifffile
 
-from tdfusion_jax.images.reading import MAX_PIXELS, ImageError, open_image
-
-_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+from tdfusion_jax.images import tiff
+from tdfusion_jax.images.opening import ImageError, open_image
+from tdfusion_jax.images.stored import picture
 
 
 class Page(NamedTuple):
@@ -32,7 +31,7 @@ def kind_of(path: Path) -> str:
   """
   with path.open("rb") as file:
     head = file.read(12)
-  if head[:4] in _TIFF:
+  if head[:4] in tiff.MAGIC:
     return "tiff"
   return "webp" if head[:4] == b"RIFF" and head[8:] == b"WEBP" else ""
 
@@ -45,8 +44,7 @@ def count_pages(path: Path) -> int:
   """
   try:
     if kind_of(path) == "tiff":
-      with tifffile.TiffFile(path) as file:
-        return sum(1 for _ in _images(file))
+      return tiff.count_pages(path)
     with open_image(path) as image:
       return getattr(image, "n_frames", 1)
   except ImageError:
@@ -82,28 +80,5 @@ def _webp(path: Path) -> Iterator[Page]:
 
 
 def _tiff(path: Path) -> Iterator[Page]:
-  with tifffile.TiffFile(path) as file:
-    for page in _images(file):
-      yield Page(_array(page, path), None)
-
-
-def _images(file: tifffile.TiffFile) -> Iterator[Any]:
-  """The pages that are images of their own: no previews, no smaller copies."""
-  for page in file.pages:
-    page = page.aspage()
-    if not page.is_reduced:
-      yield page
-
-
-def _array(page: Any, path: Path) -> np.ndarray:
-  if page.imagewidth * page.imagelength > MAX_PIXELS:
-    raise ImageError(
-      f"{path}: {page.imagewidth}x{page.imagelength} pixels, more than the limit of "
-      f"{MAX_PIXELS // 10**6} million"
-    )
-  array = page.asarray(maxworkers=1)
-  if page.photometric == 1 and array.ndim == 2:
-    return array[..., None]
-  if page.photometric == 2 and array.ndim == 3 and array.shape[-1] in (3, 4):
-    return array[..., :3]
-  raise ImageError(f"{path}: pages of the form {array.shape} are not read, only gray and RGB.")
+  for stored in tiff.read_pages(path):
+    yield Page(picture(stored, str(path)).array, None)

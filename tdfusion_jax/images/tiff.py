@@ -6,6 +6,8 @@ does: LZW of any type as bytes (`segments`), pictures of 8 bits (JPEG, fax) whol
 
 import io
 import logging
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,6 @@ _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _MASK, _SEPARATED, _YCBCR, _LINE
 _FURTHER = {1: "associated alpha", 2: "alpha"}
 _REDUCED, _TRANSPARENCY = 1, 4  # bits of NewSubfileType
 _MOST_BYTES = 1 << 32
-_MOST_PAGES = 1000  # looked at, for one that is an image
 
 
 def read_tiff(path: str | Path, content: bytes | None = None, *, indices: bool = False) -> Stored:
@@ -43,12 +44,21 @@ def read_tiff(path: str | Path, content: bytes | None = None, *, indices: bool =
   """
   with _open(path, content) as file:
     page, remarks = _image(file, str(path))
-    _check(page, str(path))
-    turned = _orientation(page)
-    stored = _decoded(file, page, path, content, indices)
-    nodata = _nodata(page)
-  array = turn(stored.array, turned)
-  return stored._replace(array=array, nodata=nodata, turned=turned != 1, remarks=remarks)
+    stored = _read(file, page, path, content, indices=indices)
+  return stored._replace(remarks=remarks)
+
+
+def read_pages(path: str | Path) -> Iterator[Stored]:
+  """All that each image of a TIFF file stores, upright, in order; see `read_tiff`."""
+  with _open(path, None) as file:
+    for page in _images(file):
+      yield _read(file, page, path, None, indices=False)
+
+
+def count_pages(path: str | Path) -> int:
+  """The number of images in a TIFF file."""
+  with _open(path, None) as file:
+    return sum(1 for _ in _images(file))
 
 
 def tiff_size(path: str | Path) -> tuple[int, int]:
@@ -68,21 +78,34 @@ def _open(path: str | Path, content: bytes | None) -> Any:
   return tifffile.TiffFile(path if content is None else io.BytesIO(content))
 
 
+def _images(file: Any) -> Iterator[Any]:
+  """The pages that are images of their own: no previews, smaller copies or masks."""
+  for index in range(len(file.pages)):
+    page = file.pages[index].aspage()
+    if not int(page.subfiletype) & (_REDUCED | _TRANSPARENCY):
+      yield page
+
+
 def _image(file: Any, name: str) -> tuple[Any, tuple[Remark, ...]]:
-  """The first page that is an image, no preview or mask, and a remark if there are more."""
-  found: list[int] = []
-  for index in range(min(len(file.pages), _MOST_PAGES)):
-    if not int(file.pages[index].subfiletype) & (_REDUCED | _TRANSPARENCY):
-      found.append(index)
-    if len(found) == 2:
-      break
+  """The first page that is an image, and a remark if there are more."""
+  found = list(islice(_images(file), 2))
   if not found:
     raise ImageError(f"{name}: holds previews or masks only, no image of full size.")
   remarks = ()
   if len(found) == 2:
     text = f"{name}: holds {len(file.pages)} images; the first is read (tdfusion video reads all)"
     remarks = (Remark("extra-images", text),)
-  return file.pages[found[0]], remarks
+  return found[0], remarks
+
+
+def _read(
+  file: Any, page: Any, path: str | Path, content: bytes | None, *, indices: bool
+) -> Stored:
+  _check(page, str(path))
+  turned = _orientation(page)
+  stored = _decoded(file, page, path, content, indices)
+  array = turn(stored.array, turned)
+  return stored._replace(array=array, nodata=_nodata(page), turned=turned != 1)
 
 
 def _check(page: Any, name: str) -> None:
@@ -121,7 +144,7 @@ def _decoded(
   bits = int(page.bitspersample)
   photometric = _photometric(page)
   if way == "whole" or (photometric == _YCBCR and page.is_subsampled):
-    if bits > 8 or page.index != 0:
+    if bits > 8:
       raise ImageError(_undecodable(path, page))
     return _whole(path, content, page, indices)
   if way == "none":
@@ -240,4 +263,5 @@ def _whole(path: str | Path, content: bytes | None, page: Any, indices: bool) ->
     order = "little" if whole[:2] == b"II" else "big"
     whole[tag.valueoffset : tag.valueoffset + 2] = (1).to_bytes(2, order)
   with open_image(path, bytes(whole)) as image:
+    image.seek(page.index)
     return of_pillow(image, str(path), indices=indices)
