@@ -56,6 +56,8 @@ class Huge(NamedTuple):
 
   job: Job
   fuse: Callable[[], np.ndarray]
+  remarks: list[str]
+  """Filled when it is read."""
 
 
 class Failed(NamedTuple):
@@ -151,7 +153,9 @@ def _is_huge(size: tuple[int, int] | None, huge: HugePairs | None) -> bool:
 def _read(job: Job, options: FolderOptions) -> Pair | Huge | Failed:
   huge = options.huge
   if huge is not None and _is_huge(image_size(job.vi), huge):
-    return Huge(job, partial(huge.fuse, job.ir, job.vi, options.reading, job.dtype))
+    remarks: list[str] = []
+    fuse = partial(huge.fuse, job.ir, job.vi, options.reading, job.dtype, remarks)
+    return Huge(job, fuse, remarks)
   try:
     ir, vi, warning, stored = read_whole(job.ir, job.vi, options.reading)
     return Pair(job, ir, vi, warning, job.dtype(*stored))
@@ -171,20 +175,20 @@ class _Work:
   ):
     self._fuser, self._options = fuser, options
     self._readers, self._writers = readers, writers
-    self._writing: deque[tuple[Job, str, Future]] = deque()
+    self._writing: deque[tuple[Job, list[str], Future]] = deque()
 
   def run(self, groups: Iterable[list[Job]]) -> Iterator[_Outcome]:
     """The jobs as their outputs are written, or fail."""
     for group in self._decoded(groups):
       pairs = [found for found in group if isinstance(found, Pair)]
       for pair, result in zip(pairs, self._start(pairs), strict=True):
-        self._write(pair.job, pair.warning, result, pair.dtype)
+        self._write(pair.job, [pair.warning], result, pair.dtype)
       for found in group:
         if isinstance(found, Failed):
           yield _Outcome(found.job, error=found.error)
         elif isinstance(found, Huge):
           yield from self._settled(0)  # the memory is its own
-          self._write(found.job, "", found.fuse)
+          self._write(found.job, found.remarks, found.fuse)
           yield from self._settled(0)
       yield from self._settled(_BEHIND)
     yield from self._settled(0)
@@ -214,20 +218,20 @@ class _Work:
     return [partial(_row, fused, i) for i in range(len(pairs))]
 
   def _write(
-    self, job: Job, warning: str, result: Callable[[], np.ndarray], dtype: type | None = None
+    self, job: Job, warnings: list[str], result: Callable[[], np.ndarray], dtype: type | None = None
   ) -> None:
-    self._writing.append((job, warning, self._writers.submit(_write, job, result, dtype)))
+    self._writing.append((job, warnings, self._writers.submit(_write, job, result, dtype)))
 
   def _settled(self, most: int) -> Iterator[_Outcome]:
     """Waits until at most so many outputs are being written."""
     while len(self._writing) > most:
-      job, warning, future = self._writing.popleft()
+      job, warnings, future = self._writing.popleft()
       try:
         lost = future.result()
       except ImageError as error:
-        yield _Outcome(job, warning, error)
+        yield _Outcome(job, error=error)
       else:
-        yield _Outcome(job, "; ".join(filter(None, (warning, lost))))
+        yield _Outcome(job, "; ".join(filter(None, [*warnings, lost])))
 
 
 def _row(fused, i: int) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 
 from tdfusion_jax import fusers
 from tdfusion_jax.engines.onnx import EngineError
-from tdfusion_jax.fusing.reading import Reading, read_as_stored
+from tdfusion_jax.fusing.reading import Reading, read_as_stored, remarks_of
 from tdfusion_jax.fusing.streaming import finish, fuse_streamed
 from tdfusion_jax.images.reading import ImageError
 
@@ -23,9 +23,10 @@ class HugePairs(NamedTuple):
 
   pixels: int
   """From how many pixels on."""
-  fuse: Callable[[Path, Path, Reading, Callable[[np.dtype, np.dtype], type]], np.ndarray]
-  """(infrared file, visible file, reading, types of both -> type of the result) -> [H, W, 1 or 3]
-  of that type; raises ImageError. One pair at a time."""
+  fuse: Callable[[Path, Path, Reading, Callable[[np.dtype, np.dtype], type], list[str]], np.ndarray]
+  """(infrared file, visible file, reading, types of both -> type of the result, list that gets what
+  looks wrong with the files) -> [H, W, 1 or 3] of that type; raises ImageError. One pair at a
+  time."""
 
 
 def huge_pairs(
@@ -71,8 +72,11 @@ def huge_pairs(
   if scratch and not Path(scratch).is_dir():
     raise ImageError(f"--scratch {scratch} is not a folder.")
 
-  def fuse(ir: Path, vi: Path, reading: Reading, dtype_of: Callable) -> np.ndarray:
+  def fuse(
+    ir: Path, vi: Path, reading: Reading, dtype_of: Callable, remarks: list[str]
+  ) -> np.ndarray:
     a, b = read_as_stored(ir, vi, reading)
+    remarks += remarks_of(ir, a, b)
     stored = dtype_of(a.array.dtype, b.array.dtype)
     fused = fuse_streamed(params, a, b, folder=scratch, told=lambda done: told(vi.stem, done))
     return finish(fused, a, b, stretch=stretch, dtype=stored)
