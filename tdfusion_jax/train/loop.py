@@ -77,9 +77,11 @@ def train(
   """
   compiling.use_cache(config.train.compile_cache)
   experiment = build.experiment(config, task, pairs, fuser=fuser, weigher=weigher)
+  seen = census.first_images(experiment.steps.source)
   if experiment.method.task is not None:  # labels matter
-    for line in census.first_look(experiment.steps.source):
-      log.warning("data: %s", line)
+    seen += census.first_look(experiment.steps.source)
+  for line in seen:
+    log.warning("data: %s", line)
   # A wrong init.* ends here, before it can mark the folder.
   shapes = jax.eval_shape(experiment.init)
   folder = RunFolder(workdir, with_names(build.config_to_json(config), fuser, weigher))

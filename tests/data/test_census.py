@@ -7,7 +7,7 @@ from pixel_task import pixel_task
 
 from configs import load
 from tdfusion_jax.data import CachedSource, SkippingSource, get_source
-from tdfusion_jax.data.census import first_look
+from tdfusion_jax.data.census import first_images, first_look
 from tdfusion_jax.data.labels.census import remarks
 from tdfusion_jax.train import build, loop
 
@@ -116,3 +116,13 @@ def test_a_training_says_it_first(tmp_path, caplog, monkeypatch):
   with pytest.raises(StartedError):
     loop.train(config, tmp_path / "run")
   assert "data: all 2 masks looked at: the masks hold only 0 and 255" in caplog.text
+
+
+def test_false_colours_are_said(tmp_path):
+  """A rainbow over gray values: brightness no longer follows them."""
+  source = masked(tmp_path, mask(v1=1), mask(v1=1), mask(v1=1))
+  assert first_images(SkippingSource(CachedSource(source))) == []
+  save(tmp_path / "ir/01.png", np.resize(picture(9), (H, W, 3)))
+  (line,) = first_images(SkippingSource(CachedSource(source)))
+  assert line.startswith("1 of 3 infrared images looked at: ") and "ir/01.png: in colours" in line
+  assert first_images(get_source("synthetic_seg", count=2)) == []

@@ -1,11 +1,12 @@
 """Names of files as different systems write them."""
 
+import os
 import unicodedata
 
 import pytest
 
 from tdfusion_jax.data.images import safe_stem
-from tdfusion_jax.images.listing import list_files, list_images, list_pairs
+from tdfusion_jax.images.listing import list_files, list_images, list_pairs, passed_over
 from tdfusion_jax.images.reading import ImageError
 
 
@@ -29,3 +30,24 @@ def test_both_forms_in_one_folder_are_named(tmp_path):
     (tmp_path / f"{name}.png").touch()
   with pytest.raises(ImageError, match="have the same name"):
     list_images(tmp_path)
+
+
+def test_files_that_are_not_looked_at_are_counted_and_named(tmp_path):
+  for name in ("ir/a.png", "ir/b.png", "vi/a.png", "vi/b.gif", "vi/c.heic", "vi/.hidden"):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_bytes(b"")
+  (tmp_path / "vi/folder.png").mkdir()
+  (tmp_path / "vi/lost.png").symlink_to(tmp_path / "nowhere")
+  os.mkfifo(tmp_path / "vi/pipe.png")
+  (line,) = passed_over(tmp_path / "ir", tmp_path / "vi", tmp_path / "vi", tmp_path / "ir/a.png")
+  assert line == (
+    f"{tmp_path / 'vi'}: 4 not looked at (1 .gif, 1 .heic, 1 broken link, 1 pipe, socket or device)"
+  )
+  with pytest.raises(ImageError, match="b.gif is not of a kind that is read"):
+    list_pairs(tmp_path / "ir", tmp_path / "vi")
+
+
+@pytest.mark.parametrize("ending", ["jp2", "pgm", "avif", "jfif", "TIFF"])
+def test_every_kind_that_is_read_is_listed(ending, tmp_path):
+  (tmp_path / f"a.{ending}").write_bytes(b"")
+  assert list(list_files(tmp_path).files) == ["a"]

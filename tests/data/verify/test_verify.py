@@ -7,6 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
+import tifffile
 from helpers import real_data
 from made_data import H, W, picture, save, voc
 from PIL import Image
@@ -438,3 +439,70 @@ def test_real_llvip_passes():
 def test_real_road_scene_passes():
   report = verify("folder", real_data() / "RoadScene")
   assert report.ok and len(report.pairs) == 55
+
+
+def rgba(seed):
+  return np.concatenate([picture(seed), picture(seed + 1, 1)[..., None]], axis=-1)
+
+
+@pytest.mark.parametrize(
+  ("kind", "level", "write"),
+  [
+    ("bit-depth", "error", lambda path: tifffile.imwrite(path, picture(0, 1) / 255.0)),
+    ("no-data", "error", lambda path: tifffile.imwrite(path, np.full((H, W), np.nan, np.float32))),
+    (
+      "no-data",
+      "error",
+      lambda path: tifffile.imwrite(path, picture(0, 1), extratags=[(42113, "s", 0, "7", True)]),
+    ),
+    ("extra-images", "error", lambda path: tifffile.imwrite(path, np.stack([picture(0, 1)] * 2))),
+    (
+      "dropped-channel",
+      "error",
+      lambda path: tifffile.imwrite(path, rgba(0), photometric="rgb", extrasamples=["unassalpha"]),
+    ),
+    (
+      "unreadable-image",
+      "error",
+      lambda path: tifffile.imwrite(path, picture(0), photometric="cielab"),
+    ),
+    (
+      "turned",
+      "note",
+      lambda path: tifffile.imwrite(path, picture(9), extratags=[(274, "H", 1, 3, True)]),
+    ),
+    ("false-colours", "note", lambda path: tifffile.imwrite(path, picture(9), photometric="rgb")),
+  ],
+)
+def test_what_images_hold_besides_a_picture_of_8_bits(boxed, kind, level, write):
+  path = boxed / "infrared/train/a.tif"
+  path.with_suffix(".png").unlink()
+  write(path)
+  found = [f for f in verify("llvip", boxed).findings if f.kind == kind]
+  assert [f.level for f in found] == [level] and str(path) in found[0].message
+  assert kind in HINTS
+  if level == "error":
+    with pytest.raises(DatasetError, match="a\\.tif"):
+      get_source("llvip", root=boxed)[0]
+
+
+def test_pipes_and_files_of_other_kinds_are_counted(boxed):
+  """A pipe that was opened would never answer."""
+  os.mkfifo(boxed / "infrared/train/pipe.png")
+  (boxed / "infrared/train/clip.gif").write_bytes(b"GIF89a")
+  (found,) = only(verify("llvip", boxed), "passed-over", level="note")
+  assert "2 not looked at (1 .gif, 1 pipe, socket or device)" in found.message
+
+
+def test_a_turned_mask_is_upright_too(masked):
+  """Image and mask of one camera carry the same tag; both are read as they are seen."""
+  labels = picture(5, 1) % 9
+  for folder, array in (("ir", picture(0, 1)), ("vi", picture(1)), ("Segmentation_labels", labels)):
+    path = masked / f"train/{folder}/a.png"
+    tags = Image.Exif()
+    tags[0x0112] = 6
+    Image.fromarray(array).save(path, exif=tags)
+  assert verify("msrs", masked).ok
+  sample = get_source("msrs", root=masked)[0]
+  np.testing.assert_array_equal(sample.target, np.rot90(labels, -1))
+  np.testing.assert_array_equal(sample.vi, np.rot90(picture(1), -1))
