@@ -1,6 +1,7 @@
 """What a data source and a data set are, and the error every reader raises."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from tdfusion_jax.batch import Sample
@@ -36,12 +37,34 @@ class Source(Protocol):
     ...
 
 
+class Folders(NamedTuple):
+  """Where the files of a data set lie under its root; `{split}` stands for the name of a split."""
+
+  ir: str
+  vi: str
+  labels: str
+  form: Literal["mask", "voc"]
+  """What a label file is; where it is a mask, every pair has one."""
+
+  @property
+  def splits(self) -> tuple[str, ...]:
+    """The splits on the disk; "all" where every split picks from the same folders."""
+    return ("train", "test") if "{split}" in self.ir else ("all",)
+
+  def of(self, root: Path, split: str) -> tuple[Path, Path, Path]:
+    """Infrared, visible and labels of a split."""
+    ir, vi, labels = (root / text.format(split=split) for text in self[:3])
+    return ir, vi, labels
+
+
 class Layout(NamedTuple):
   """How a data set is distributed; the text of every "not found" message."""
 
   title: str
   origin: str
   tree: str
+  folders: Folders | None = None
+  """None where they depend on the copy."""
 
   def help(self) -> str:
     """Where to get the data set, and how its folder must look."""
@@ -66,6 +89,8 @@ class DataSet(NamedTuple):
   """What its labels are; None where each copy has its own."""
   expected: Mapping[str, int] = {}
   """Pairs of the complete official set, by split."""
+  unlabelled: int | None = None
+  """A value of masks that means unknown by default."""
   licence: str = "the owner's"
   citation: str = ""
   """BibTeX."""

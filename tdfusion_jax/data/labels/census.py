@@ -58,7 +58,7 @@ def remarks(counts: Sequence[Mapping[int, int]], classes: Sequence[str], unit: s
 def _about_pixels(total: Mapping[int, int], classes: int) -> list[Remark]:
   said, pixels = [], sum(total.values())
   ignored = total[IGNORE_LABEL]
-  if classes > 1 and ignored and {v for v, n in total.items() if n} <= {0, IGNORE_LABEL}:
+  if classes > 1 and ignored and {v for v, n in total.items() if n} == {0, IGNORE_LABEL}:
     text = (
       f"the masks hold only 0 and {IGNORE_LABEL}: classes? {IGNORE_LABEL} is read as unknown, so "
       "nothing but class 0 would be learned"

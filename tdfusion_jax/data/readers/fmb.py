@@ -2,15 +2,9 @@
 
 from pathlib import Path
 
-from tdfusion_jax.data.readers.paired import (
-  MaskSource,
-  PairFiles,
-  list_folder,
-  require_partners,
-  require_root,
-  require_split,
-)
-from tdfusion_jax.data.source import DataSet, Layout, owners_terms
+from tdfusion_jax.data.readers.official import masked
+from tdfusion_jax.data.readers.paired import MaskSource
+from tdfusion_jax.data.source import DataSet, Folders, Layout, owners_terms
 
 CLASSES = (
   "unlabelled",
@@ -36,6 +30,7 @@ LAYOUT = Layout(
     train/Infrared/00001.png ...   test/Infrared/00002.png ...
     train/Visible/00001.png ...    test/Visible/00002.png ...
     train/Label/00001.png ...      test/Label/00002.png ...""",
+  Folders("{split}/Infrared", "{split}/Visible", "{split}/Label", "mask"),
 )
 
 
@@ -52,13 +47,7 @@ def fmb(
     ignore_unlabelled: True turns value 0 into the ignore label: no loss, no score. False trains and
       scores "unlabelled" as a class of its own.
   """
-  base = require_root(root, LAYOUT) / require_split(split, ("train", "test"), "FMB")
-  infrared, visible = list_folder(base / "Infrared", LAYOUT), list_folder(base / "Visible", LAYOUT)
-  labels = list_folder(base / "Label", LAYOUT)
-  require_partners(infrared, visible, LAYOUT)
-  require_partners(infrared, labels, LAYOUT)
-  pairs = [PairFiles(name, path, visible[name], labels[name]) for name, path in infrared.items()]
-  return MaskSource(f"FMB {split}", pairs, CLASSES, unlabelled=0 if ignore_unlabelled else None)
+  return masked(root, split, LAYOUT, CLASSES, unlabelled=0 if ignore_unlabelled else None)
 
 
 DATASET = DataSet(
@@ -68,6 +57,7 @@ DATASET = DataSet(
   classes=CLASSES,
   kind="segmentation",
   expected={"train": 1220, "test": 280},
+  unlabelled=0,
   licence=owners_terms("the SegMiF repository"),
   citation="""@inproceedings{liu2023multi,
   title={Multi-interactive Feature Learning and a Full-time Multi-modality Benchmark

@@ -3,13 +3,9 @@
 from pathlib import Path
 
 from tdfusion_jax.data.readers.boxed import VocSource, voc_source
-from tdfusion_jax.data.readers.paired import (
-  list_folder,
-  require_partners,
-  require_root,
-  require_split,
-)
-from tdfusion_jax.data.source import DataSet, DatasetError, Layout, owners_terms
+from tdfusion_jax.data.readers.official import split_files_of
+from tdfusion_jax.data.readers.paired import require_root, require_split
+from tdfusion_jax.data.source import DataSet, DatasetError, Folders, Layout, owners_terms
 
 CLASSES = ("person",)
 LAYOUT = Layout(
@@ -19,6 +15,7 @@ LAYOUT = Layout(
     infrared/train/010001.jpg ...   infrared/test/190001.jpg ...
     visible/train/010001.jpg ...    visible/test/190001.jpg ...
     Annotations/010001.xml ...      (Pascal VOC, both splits together)""",
+  Folders("infrared/{split}", "visible/{split}", "Annotations", "voc"),
 )
 
 
@@ -47,18 +44,14 @@ def llvip(
   require_split(split, ("train", "test"), "LLVIP")
   if every < 1:
     raise DatasetError(f"LLVIP: every must be at least 1, got {every}")
-  infrared = list_folder(base / "infrared" / split, LAYOUT)
-  visible = list_folder(base / "visible" / split, LAYOUT)
-  require_partners(infrared, visible, LAYOUT)
-  labels = {}
-  if split_file is None and labelled_only or (base / "Annotations").is_dir():
-    labels = list_folder(base / "Annotations", LAYOUT, (".xml",))
+  labelled = split_file is None and labelled_only
+  files = split_files_of(base, split, LAYOUT, labelled=labelled)
   return voc_source(
     f"LLVIP {split}",
     LAYOUT,
-    (infrared, visible, labels),
+    files,
     CLASSES,
-    names=list(infrared)[::every],
+    names=list(files[0])[::every],
     split_file=split_file,
     labelled_only=labelled_only,
   )

@@ -3,13 +3,9 @@
 from pathlib import Path
 
 from tdfusion_jax.data.readers.boxed import VocSource, voc_source
-from tdfusion_jax.data.readers.paired import (
-  list_folder,
-  require_partners,
-  require_root,
-  require_split,
-)
-from tdfusion_jax.data.source import DataSet, Layout, owners_terms
+from tdfusion_jax.data.readers.official import split_files_of
+from tdfusion_jax.data.readers.paired import require_root, require_split
+from tdfusion_jax.data.source import DataSet, Folders, Layout, owners_terms
 
 CLASSES = ("People", "Car", "Bus", "Motorcycle", "Truck", "Lamp")
 LAYOUT = Layout(
@@ -19,6 +15,7 @@ LAYOUT = Layout(
     Ir/00000.png ...
     Vis/00000.png ...
     Annotation/00000.xml ...   (Pascal VOC)""",
+  Folders("Ir", "Vis", "Annotation", "voc"),
 )
 
 
@@ -45,16 +42,13 @@ def m3fd(
   """
   base = require_root(root, LAYOUT)
   require_split(split, ("train", "test", "all"), "M3FD")
-  infrared, visible = list_folder(base / "Ir", LAYOUT), list_folder(base / "Vis", LAYOUT)
-  require_partners(infrared, visible, LAYOUT)
-  labels = {}
-  if split_file is None and labelled_only or (base / "Annotation").is_dir():
-    labels = list_folder(base / "Annotation", LAYOUT, (".xml",))
-  names = [n for i, n in enumerate(infrared) if split == "all" or (i % 4 == 3) == (split == "test")]
+  labelled = split_file is None and labelled_only
+  files = split_files_of(base, split, LAYOUT, labelled=labelled)
+  names = [n for i, n in enumerate(files[0]) if split == "all" or (i % 4 == 3) == (split == "test")]
   return voc_source(
     f"M3FD {split}",
     LAYOUT,
-    (infrared, visible, labels),
+    files,
     CLASSES,
     names=names,
     split_file=split_file,

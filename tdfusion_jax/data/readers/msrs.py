@@ -2,15 +2,9 @@
 
 from pathlib import Path
 
-from tdfusion_jax.data.readers.paired import (
-  MaskSource,
-  PairFiles,
-  list_folder,
-  require_partners,
-  require_root,
-  require_split,
-)
-from tdfusion_jax.data.source import DataSet, Layout, owners_terms
+from tdfusion_jax.data.readers.official import masked
+from tdfusion_jax.data.readers.paired import MaskSource
+from tdfusion_jax.data.source import DataSet, Folders, Layout, owners_terms
 
 CLASSES = (
   "background",
@@ -30,18 +24,13 @@ LAYOUT = Layout(
     train/ir/00001D.png ...                    test/ir/00004N.png ...
     train/vi/00001D.png ...                    test/vi/00004N.png ...
     train/Segmentation_labels/00001D.png ...   test/Segmentation_labels/00004N.png ...""",
+  Folders("{split}/ir", "{split}/vi", "{split}/Segmentation_labels", "mask"),
 )
 
 
 def msrs(root: str | Path | None, split: str = "train") -> MaskSource:
   """MSRS in its official layout; `split` is "train" (1083 pairs) or "test" (361)."""
-  base = require_root(root, LAYOUT) / require_split(split, ("train", "test"), "MSRS")
-  infrared, visible = list_folder(base / "ir", LAYOUT), list_folder(base / "vi", LAYOUT)
-  labels = list_folder(base / "Segmentation_labels", LAYOUT)
-  require_partners(infrared, visible, LAYOUT)
-  require_partners(infrared, labels, LAYOUT)
-  pairs = [PairFiles(name, path, visible[name], labels[name]) for name, path in infrared.items()]
-  return MaskSource(f"MSRS {split}", pairs, CLASSES)
+  return masked(root, split, LAYOUT, CLASSES)
 
 
 DATASET = DataSet(

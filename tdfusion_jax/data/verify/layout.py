@@ -1,6 +1,6 @@
 """Where the files of a data set lie: verifying goes through all of them, unlike the readers."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,7 +8,7 @@ from tdfusion_jax.data.labels.classes import NO_LABELS, class_names, given_class
 from tdfusion_jax.data.readers import DATASETS, check_reader_options
 from tdfusion_jax.data.readers.folder import FORMS
 from tdfusion_jax.data.readers.paired import require_root
-from tdfusion_jax.data.source import DatasetError, Layout
+from tdfusion_jax.data.source import DatasetError, Folders, Layout
 
 
 class Place(NamedTuple):
@@ -43,33 +43,6 @@ class Shape(NamedTuple):
   """Whether pairs without a label have nothing in them, rather than being unlabelled."""
 
 
-def _llvip(base: Path) -> list[Place]:
-  def place(split: str) -> Place:
-    ir, vi, labels = base / "infrared" / split, base / "visible" / split, base / "Annotations"
-    return Place(split, ir, vi, labels, "voc", complete=False, own_labels=False)
-
-  return [place("train"), place("test")]
-
-
-def _m3fd(base: Path) -> list[Place]:
-  return [Place("all", base / "Ir", base / "Vis", base / "Annotation", "voc", complete=False)]
-
-
-def _masks(ir: str, vi: str, labels: str) -> Callable[[Path], list[Place]]:
-  """Of a set with three folders in each split."""
-
-  def place(split: Path) -> Place:
-    return Place(split.name, split / ir, split / vi, split / labels, "mask", complete=True)
-
-  return lambda base: [place(base / "train"), place(base / "test")]
-
-
-_PLACES: dict[str, Callable[[Path], list[Place]]] = {
-  "llvip": _llvip,
-  "m3fd": _m3fd,
-  "msrs": _masks("ir", "vi", "Segmentation_labels"),
-  "fmb": _masks("Infrared", "Visible", "Label"),
-}
 CHECKED = tuple(name for name, dataset in DATASETS.items() if dataset.layout is not None)
 """The sets that have files."""
 
@@ -100,9 +73,12 @@ def shape_of(
   check_reader_options(name, given)
   base = require_root(root, layout)
   classes = given.get("classes") or classes
-  if name in _PLACES:
-    dataset = DATASETS[name]
-    shape = Shape(layout.title, layout, dataset.classes, _PLACES[name](base), dataset.expected)
+  dataset = DATASETS[name]
+  if layout.folders is not None:
+    places = _places(layout.folders, base)
+    shape = Shape(
+      layout.title, layout, dataset.classes, places, dataset.expected, dataset.unlabelled
+    )
     if classes:
       raise DatasetError(
         f"{shape.title} has its own classes ({', '.join(shape.classes)}); others are for folders"
@@ -111,10 +87,25 @@ def shape_of(
     shape = _folder(base, layout, classes)
   if not any(place.ir.is_dir() or place.vi.is_dir() for place in shape.places):
     raise DatasetError(f"{shape.title} not found in {root}. {layout.help()}")
+  ignored = shape.unlabelled if given.get("ignore_unlabelled", True) else None
   return shape._replace(
-    unlabelled=given.get("unlabelled", shape.unlabelled),
+    unlabelled=given.get("unlabelled", ignored),
     background=given.get("unlabelled_images") == "background",
   )
+
+
+def _places(folders: Folders, base: Path) -> list[Place]:
+  shared = "{split}" not in folders.labels and len(folders.splits) > 1
+  return [
+    Place(
+      split,
+      *folders.of(base, split),
+      folders.form,
+      complete=folders.form == "mask",
+      own_labels=not shared,
+    )
+    for split in folders.splits
+  ]
 
 
 def _folder(base: Path, layout: Layout, classes: Sequence[str] | str | None) -> Shape:
