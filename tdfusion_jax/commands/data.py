@@ -8,7 +8,8 @@ from tdfusion_jax.data.labels.notes import told
 from tdfusion_jax.data.options import parse_options, split_names
 from tdfusion_jax.data.records import remarks
 from tdfusion_jax.data.records.source import read_about
-from tdfusion_jax.data.verify.pairs import parse_lists, verify
+from tdfusion_jax.data.verify.lists import parse_lists
+from tdfusion_jax.data.verify.pairs import verify
 from tdfusion_jax.data.verify.report import page_path, table, write_page
 
 __all__ = ["ABOUT", "EXAMPLE", "add_arguments", "run"]

@@ -11,24 +11,16 @@ from tdfusion_jax.data.labels.annotations import Annotation
 from tdfusion_jax.data.labels.classes import NO_LABELS
 from tdfusion_jax.data.labels.coco import read_coco
 from tdfusion_jax.data.labels.names import fitted
-from tdfusion_jax.data.labels.splitlist import read_split_file
 from tdfusion_jax.data.readers.folder import FORMS
 from tdfusion_jax.data.readers.paired import shorten
 from tdfusion_jax.data.source import DatasetError
 from tdfusion_jax.data.verify.images import names_digest
 from tdfusion_jax.data.verify.labels import HINTS, Finding, Level, error
 from tdfusion_jax.data.verify.layout import Place, Shape, shape_of
+from tdfusion_jax.data.verify.lists import check_lists, note_fault
 from tdfusion_jax.data.verify.pair import PairCheck, duplicates, verify_pair
 from tdfusion_jax.data.verify.together import about_split, noted
 from tdfusion_jax.images.listing import EXTENSIONS, list_files, passed_over
-
-PAPER_LISTS = {
-  "4f530d64902eb4c26bfc4b022d120a9d8dbca22d7bac81120328481b70f738fa": "LLVIP training",
-  "28d0f769fa7e54ffb6a8e61ff1795aa212cbb40eafe2c1d1d8a0f75cbe835c11": "LLVIP test",
-  "8640112536da313abbe9bf388be13fa89379fbc266b07283943b155cac0fff3a": "M3FD training",
-  "55a33f7718b183a1666da7e69d21b8cbb37843321bbb11b94e6beb50d819d673": "M3FD test",
-}
-"""The paper's lists by the digest of their names (`names_digest`)."""
 
 
 class Verification(NamedTuple):
@@ -91,28 +83,9 @@ def verify(
   shape = shape._replace(classes=shape.classes or next(iter(listed.values()), ()))
   findings += _stray_labels(shape, present)
   findings += duplicates(pairs)
-  lists, more = _split_lists(split_files or {}, shape, present)
+  lists, more = check_lists(split_files or {}, shape, present)
   findings = [f._replace(level="note") if f.kind in allowed else f for f in findings + more]
   return Verification(shape, pairs, findings, manifests | lists)
-
-
-def parse_lists(items: Iterable[str]) -> dict[str, Path]:
-  """List files by split from `SPLIT=FILE`.
-
-  Raises:
-    DatasetError: an item of another form, or two of one split.
-  """
-  lists: dict[str, Path] = {}
-  for item in items:
-    split, separator, file = item.partition("=")
-    if not separator:
-      raise DatasetError(
-        f"--split_file={item}: SPLIT=FILE is needed, such as train=lists/train.txt"
-      )
-    if split in lists:
-      raise DatasetError(f"--split_file={item}: split {split!r} has a list already, {lists[split]}")
-    lists[split] = Path(file).expanduser()
-  return lists
 
 
 def _list(
@@ -218,7 +191,7 @@ def _labels(
   classes: tuple[str, ...] = ()
   for path in files.values():
     try:
-      content = read_coco(path, partial(_note, findings, place.split))
+      content = read_coco(path, partial(note_fault, findings, place.split))
     except DatasetError as fault:
       findings.append(error("bad-label", place.split, "", str(fault)))
       continue
@@ -281,40 +254,3 @@ def _stray_labels(shape: Shape, present: dict[str, set[str]]) -> Iterator[Findin
         # Labels of a split that is not there are no fault.
         level: Level = "error" if whole else "note"
         yield Finding(level, "stray-label", split, name, f"{path} belongs to no pair")
-
-
-def _note(findings: list[Finding], split: str, kind: str, message: str) -> None:
-  findings.append(error(kind, split, "", message))
-
-
-def _split_lists(
-  files: Mapping[str, str | Path], shape: Shape, present: dict[str, set[str]]
-) -> tuple[dict[str, tuple[int, str]], list[Finding]]:
-  manifests, findings, listed = {}, [], {}
-  for split, file in files.items():
-    path = Path(file)
-    # Where the set has one folder of all images, every list picks from it.
-    names = present.get(split, present.get("all"))
-    if names is None:
-      raise DatasetError(f"{shape.title} has no split {split!r}; there are: {', '.join(present)}")
-    try:
-      report = partial(_note, findings, split)
-      found = read_split_file(path, len(shape.classes), report)
-    except DatasetError as fault:
-      findings.append(error("bad-label", split, "", str(fault)))
-      continue
-    manifests[str(path)] = (len(found), names_digest(list(found)))
-    listed[split] = set(found)
-    findings += [
-      error("split-name", split, name, f"{path}: {name} is not among the images of split {split!r}")
-      for name in found
-      if name not in names
-    ]
-  splits = list(listed)
-  for i, first in enumerate(splits):
-    for second in splits[i + 1 :]:
-      findings += [
-        error("duplicate", second, name, f"{name} is in the lists of {first} and {second}")
-        for name in sorted(listed[first] & listed[second])
-      ]
-  return manifests, findings

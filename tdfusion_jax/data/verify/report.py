@@ -17,8 +17,9 @@ from tdfusion_jax.data.labels.annotations import Annotation
 from tdfusion_jax.data.source import DatasetError
 from tdfusion_jax.data.verify.images import ImageStats
 from tdfusion_jax.data.verify.labels import HINTS, Finding
+from tdfusion_jax.data.verify.lists import PAPER_LISTS
 from tdfusion_jax.data.verify.pair import PairCheck
-from tdfusion_jax.data.verify.pairs import PAPER_LISTS, Verification
+from tdfusion_jax.data.verify.pairs import Verification
 from tdfusion_jax.files import write_text
 from tdfusion_jax.images.opening import ImageError
 from tdfusion_jax.images.reading import read_image

@@ -1,35 +1,20 @@
 """`tdfusion data verify` finds each planted fault, and nothing else; clean data passes."""
 
-import json
 import os
-import re
 import shutil
 
 import numpy as np
 import pytest
 import tifffile
-from helpers import real_data
 from made_data import H, W, picture, save, voc
 from PIL import Image
+from verifying import only
 
-from tdfusion_jax import cli
 from tdfusion_jax.data import DatasetError, get_source
 from tdfusion_jax.data.verify.images import names_digest
 from tdfusion_jax.data.verify.labels import HINTS
 from tdfusion_jax.data.verify.pairs import verify
 from tdfusion_jax.data.verify.report import table
-
-
-def only(report, kind, level="error"):
-  """The findings of `kind`, after making sure that there is no other error."""
-  assert {f.kind for f in report.findings if f.level == "error"} == (
-    {kind} if level == "error" else set()
-  )
-  found = [f for f in report.findings if f.kind == kind and f.level == level]
-  assert found and (report.ok is (level != "error"))
-  if level == "error":
-    assert HINTS[kind] in table(report, fix_hints=True)
-  return found
 
 
 def test_clean_sets_pass(boxed):
@@ -225,144 +210,6 @@ def test_a_displaced_set_is_reported(boxed):
   assert shown.count("4, 6 px (") == 2  # training and test
 
 
-def test_the_command(boxed, tmp_path, capsys):
-  (boxed / "infrared/train/a.png").rename(boxed / "infrared/train/<script>.png")
-  page = tmp_path / "page.html"
-  assert (
-    cli.main(
-      ["data", "verify", "--dataset=llvip", f"--root={boxed}", f"--html={page}", "--fix-hints"]
-    )
-    == 1
-  )
-  printed, text = capsys.readouterr().out, page.read_text()
-  assert "error: missing-partner (2)" in printed and "to repair: copy the missing file" in printed
-  assert text.count("<img") == 10 and "<script>" not in text and "&lt;script&gt;" in text
-  (boxed / "infrared/train/<script>.png").rename(boxed / "infrared/train/a.png")
-  arguments = ["data", "verify", "--dataset=llvip", f"--root={boxed}", "--no-html"]
-  assert cli.main(arguments) == 0
-  assert cli.main([*arguments, "--split_file=train"]) == 2
-  assert "SPLIT=FILE" in capsys.readouterr().err
-
-
-def test_labels_are_drawn_on_the_page(boxed, masked, tmp_path):
-  from tdfusion_jax.data.verify.report import write_page
-
-  def pictures(name, root, change):
-    pages = []
-    for _ in range(2):
-      write_page(tmp_path / "page.html", verify(name, root))
-      pages.append((tmp_path / "page.html").read_text().split("<p>")[1])
-      change()
-    return pages
-
-  before, after = pictures(
-    "llvip", boxed, lambda: voc(boxed / "Annotations/a.xml", ("person", 8, 8, 50, 30))
-  )
-  assert before != after
-  labels = masked / "train/Segmentation_labels/a.png"
-  before, after = pictures("msrs", masked, lambda: save(labels, np.zeros((H, W))))
-  assert before != after
-
-
-def test_folder_forms(tmp_path):
-  for i, name in enumerate("ab"):
-    save(tmp_path / f"ir/{name}.png", picture(i, 1))
-    save(tmp_path / f"vi/{name}.png", picture(9 + i))
-  assert verify("folder", tmp_path).ok
-  (tmp_path / "labels").mkdir()
-  (tmp_path / "labels/a.txt").write_text("0 .5 .5 .2 .2\n3 .5 .5 .2 .2\n0 .5 .5 nan .2\n")
-  with pytest.raises(DatasetError, match="class names are needed"):
-    verify("folder", tmp_path)
-  found = [f for f in verify("folder", tmp_path, classes=["x"]).findings if f.level == "error"]
-  assert {f.kind for f in found} == {"unknown-class", "bad-box"} and all(
-    "a.txt: line" in f.message for f in found
-  )
-
-
-def pairs(root, names="ab"):
-  for i, name in enumerate(names):
-    save(root / f"ir/{name}.png", picture(i, 1))
-    save(root / f"vi/{name}.png", picture(9 + i))
-
-
-def coco(path, names="ab", classes=("x", "y")):
-  path.parent.mkdir(parents=True, exist_ok=True)
-  images = [
-    {"id": i, "file_name": f"{name}.png", "height": H, "width": W} for i, name in enumerate(names)
-  ]
-  boxes = [
-    {"id": i, "image_id": i, "category_id": 1, "bbox": [1, 2, 3, 4]} for i in range(len(names))
-  ]
-  categories = [{"id": i, "name": name} for i, name in enumerate(classes)]
-  path.write_text(json.dumps({"images": images, "annotations": boxes, "categories": categories}))
-
-
-def refused(root, kind, match):
-  """Finds `kind` and nothing else, of a folder that the reader does not take either."""
-  assert re.search(match, only(verify("folder", root), kind)[0].message)
-  with pytest.raises(DatasetError):
-    get_source("folder", root=root)
-
-
-def test_folders_without_images(tmp_path):
-  for folder in ("ir", "vi"):
-    (tmp_path / folder).mkdir()
-    (tmp_path / folder / "a.raw").write_bytes(b"x")
-  refused(tmp_path, "no-images", r"ir holds no image \(\.png, ")
-
-
-@pytest.mark.parametrize("file", ["a.csv", "classes.txt", None])
-def test_a_label_folder_without_labels(tmp_path, file):
-  pairs(tmp_path)
-  (tmp_path / "labels").mkdir()
-  if file:
-    (tmp_path / "labels" / file).write_text("person\n")
-  refused(tmp_path, "no-labels", "labels holds no label file")
-
-
-def test_coco_files_that_do_not_fit(tmp_path):
-  pairs(tmp_path)
-  coco(tmp_path / "labels/all.json", "xy")
-  refused(tmp_path, "no-labels", "all.json names no pair of .*ir, but x, y")
-  coco(tmp_path / "labels/all.json", "axy")
-  message = only(verify("folder", tmp_path), "stray-label", level="note")[0].message
-  assert "names 2 image(s) that are not there: x, y" in message
-  coco(tmp_path / "labels/all.json", classes=("x", "x"))
-  refused(tmp_path, "bad-label", "1 to 255 categories of different names")
-  coco(tmp_path / "labels/all.json", "ab")
-  coco(tmp_path / "labels/more.json", "ab")
-  refused(tmp_path, "bad-label", "labels holds 2 .json files")
-
-
-def test_coco_classes_are_counted_by_name(tmp_path):
-  pairs(tmp_path)
-  coco(tmp_path / "labels/all.json", classes=("lamp", "sign"))
-  report = verify("folder", tmp_path)
-  assert report.ok and report.shape.classes == ("lamp", "sign")
-  assert "2 boxes in 2" in re.search("class sign.*", table(report))[0]
-
-
-@pytest.mark.parametrize("form", ["coco", "yolo"])
-def test_splits_with_other_class_lists(tmp_path, form):
-  for split, names in (("test", ("x", "y")), ("train", ("y", "x"))):
-    pairs(tmp_path / split, "ab" if split == "test" else "cd")
-    labels = tmp_path / split / "labels"
-    if form == "coco":
-      coco(labels / "all.json", "ab" if split == "test" else "cd", names)
-    else:
-      labels.mkdir()
-      (labels / "classes.txt").write_text("\n".join(names))
-      (labels / f"{'a' if split == 'test' else 'c'}.txt").write_text("0 .5 .5 .2 .2\n")
-  for i, name in enumerate("cd"):  # not the pictures of the other split
-    save(tmp_path / f"train/ir/{name}.png", picture(20 + i, 1))
-    save(tmp_path / f"train/vi/{name}.png", picture(30 + i))
-  (found,) = only(verify("folder", tmp_path), "class-names")
-  assert (
-    found.split == "train"
-    and found.message == "its classes are y, x, those of split 'test' are x, y"
-  )
-
-
 def test_more_than_8_bits_are_not_called_damaged(boxed):
   path = boxed / "infrared/train/a.png"
   Image.fromarray(picture(0, 1).astype(np.uint16) * 200).save(path)
@@ -376,69 +223,6 @@ def test_a_missing_label_folder_is_noted(boxed):
   assert [f.split for f in found] == ["train", "test"] and "Annotations is missing" in found[
     0
   ].message
-
-
-def test_names_that_no_terminal_takes(tmp_path):
-  pairs(tmp_path)
-  for folder in ("ir", "vi"):
-    (tmp_path / folder / "a.png").rename(tmp_path / folder / "two\nlines.png")
-    os.rename(tmp_path / folder / "b.png", os.fsencode(tmp_path / folder) + b"/\xff\xe4.png")
-  os.unlink(os.fsencode(tmp_path / "vi") + b"/\xff\xe4.png")
-  (tmp_path / "vi/two\nlines.png").unlink()
-  save(tmp_path / "vi/c.png", picture(3))
-  page = tmp_path / "page.html"
-  assert (
-    cli.main(["data", "verify", "--dataset=folder", f"--root={tmp_path}", f"--html={page}"]) == 1
-  )
-  text = page.read_text(encoding="utf-8")
-  assert "two\\nlines.png has no partner" in text and "\\udcff\\udce4.png has no partner" in text
-
-
-@pytest.mark.parametrize(
-  ("arguments", "match"),
-  [
-    (["--dataset=lvip"], "data set 'lvip' is not known; known: llvip, "),
-    (["--dataset=llvip", "--classes=a,b"], "LLVIP has its own classes (person)"),
-    (
-      ["--dataset=llvip", "--split_file=train=a", "--split_file=train=b"],
-      "split 'train' has a list already, a",
-    ),
-    (["--dataset=llvip", "--html=."], "--html=.: this is a folder"),
-    (["--dataset=llvip", "--root="], "LLVIP needs its folder"),
-  ],
-)
-def test_wrong_options(boxed, monkeypatch, capsys, arguments, match):
-  monkeypatch.chdir(boxed)
-  assert cli.main(["data", "verify", "--root=.", *arguments]) == 2
-  assert match in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("option", ["--limit=-1", "--thumbnails=-1", "--threads=-1"])
-def test_negative_counts_are_refused(boxed, capsys, option):
-  with pytest.raises(SystemExit):
-    cli.main(["data", "verify", "--dataset=llvip", f"--root={boxed}", "--no-html", option])
-  assert "-1 is negative" in capsys.readouterr().err
-
-
-def test_the_page_may_go_into_a_new_folder(boxed):
-  page = boxed / "new" / "folder" / "page.html"
-  assert (
-    cli.main(["data", "verify", "--dataset=llvip", f"--root={boxed}", f"--html={page}"]) == 0
-    and page.is_file()
-  )
-
-
-def test_real_llvip_passes():
-  report = verify("llvip", real_data() / "LLVIP")
-  assert report.ok
-  # Counted by hand from the folder (shared/README): 32 and 12 pairs, 5 and 6 annotated.
-  by_split = {s: [p.labelled for p in report.pairs if p.split == s] for s in ("train", "test")}
-  assert {s: (len(v), sum(v)) for s, v in by_split.items()} == {"train": (32, 5), "test": (12, 6)}
-
-
-def test_real_road_scene_passes():
-  report = verify("folder", real_data() / "RoadScene")
-  assert report.ok and len(report.pairs) == 55
 
 
 def rgba(seed):
