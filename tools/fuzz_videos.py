@@ -33,12 +33,14 @@ from PIL import Image
 
 from tdfusion_jax.fusing.footage.pyav import pyav
 from tdfusion_jax.fusing.footage.sources import Footage
-from tdfusion_jax.images.reading import ImageError
+from tdfusion_jax.images.opening import ImageError
+from tdfusion_jax.images.scaling import Scale
 
 SIZE = (24, 32)
 COUNT = 6  # frames
 BATCH = 250  # files that one process reads
 MOST = 100  # frames read of one file
+SCALE = Scale("range", 0, 255)
 WORDS = (b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\x80\0\0\0", b"\0\0\xff\xff")
 LISTS = (
   b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n",
@@ -155,9 +157,9 @@ def read(case: fuzzing.Case, rng: random.Random, out: Path) -> None:
   try:
     last = -1.0
     for frame in itertools.islice(footage, MOST):
-      height, width, channels = frame.array.shape
-      if channels not in (1, 3) or not height * width:
-        raise AssertionError(f"no picture: {frame.array.shape}")
+      found = frame.pixels(str(case.path), SCALE).whole()
+      if found.ndim != 3 or found.shape[-1] not in (1, 3) or not np.isfinite(found).all():
+        raise AssertionError(f"no picture: {found.shape}, mean {found.mean()}")
       if not last < frame.seconds < 1e12:
         raise AssertionError(f"no time: {frame.seconds} after {last}")
       last = frame.seconds

@@ -7,7 +7,6 @@ from tdfusion_jax.fusing.arrays import make_fuse_fn
 from tdfusion_jax.fusing.footage.pyav import VideoError
 from tdfusion_jax.fusing.footage.sources import Footage
 from tdfusion_jax.fusing.video import VideoOptions, fuse_video
-from tdfusion_jax.images.reading import parse_scale
 from tdfusion_jax.images.registration import aligner
 from tdfusion_jax.progress import Progress
 
@@ -40,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   add("--frames", type=int, metavar="N", help="stop after N frames")
   add("--stretch", action="store_true", help="stretch the brightness, slowly following the scene")
   shared.add_scale(parser)
+  shared.add_vi_scale(parser)
   sizes = ("none", "resize")
   add("--align", choices=sizes, default="none", help="make infrared's size fit")
   shared.add_computing(parser)
@@ -50,12 +50,14 @@ def run(options: argparse.Namespace) -> int:
   shared.use_cache(options)
   if options.frames is not None and options.frames < 1:
     raise VideoError(f"--frames {options.frames}: at least 1.")
+  scale, vi_scale = shared.scales(options)
   how = VideoOptions(
-    parse_scale(options.scale),
+    scale,
     options.stretch,
     aligner(options.align),
     options.frames,
     options.shift,
+    vi_scale,
   )
   ir, vi = Footage(options.ir, options.rate), Footage(options.vi, options.rate)
   fuse = make_fuse_fn(*shared.load_network(options), dtype=shared.dtype(options))

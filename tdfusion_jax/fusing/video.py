@@ -23,7 +23,8 @@ from tdfusion_jax.fusing.footage.pairing import Pair, Pairing, check_names
 from tdfusion_jax.fusing.footage.pyav import VideoError
 from tdfusion_jax.fusing.footage.sources import Footage
 from tdfusion_jax.fusing.footage.writer import CODECS, Place, Writer, check_playable
-from tdfusion_jax.images.reading import LINEAR, ImageError, Pixels, Scale
+from tdfusion_jax.images.opening import ImageError
+from tdfusion_jax.images.scaling import Pixels, Scale
 from tdfusion_jax.images.writing import to_bytes
 
 _SECONDS = 2.0  # after which a range has followed a sudden change by two thirds
@@ -66,6 +67,8 @@ class VideoOptions(NamedTuple):
   """Stop after so many."""
   shift: float = 0.0
   """Seconds that infrared's clock is behind; added to its times."""
+  vi_scale: Scale = Scale()
+  """Of visible values."""
 
 
 class Done(NamedTuple):
@@ -112,6 +115,7 @@ def fuse_video(
   try:
     _check_out(out, ir, vi)
     check_names(ir, vi)
+    ir.scale, vi.scale = options.scale, options.vi_scale
     pairing = Pairing(ir, vi, options.shift)
     with atomic_write(out) as temporary:
       output = _Output(temporary, Place(ir, vi, pairing, out), notes)
@@ -190,7 +194,7 @@ def _prepared(
   pair: Pair, unit: "_Units", ir: Footage, vi: Footage, align: Callable | None
 ) -> tuple[np.ndarray, np.ndarray]:
   """Both frames in [0, 1] and of equal size."""
-  a, b = unit(pair.ir, ir.name), pair.vi.pixels(vi.name, LINEAR).whole()
+  a, b = unit(pair.ir, ir.name), pair.vi.pixels(vi.name, vi.scale).whole()
   if align is not None:
     a, b = align(a, b)
   if a.shape[:2] != b.shape[:2]:

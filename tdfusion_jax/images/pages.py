@@ -7,18 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from tdfusion_jax.images import tiff
-from tdfusion_jax.images.opening import ImageError, open_image
-from tdfusion_jax.images.stored import picture
+from tdfusion_jax.images.opening import ImageError, named, open_image
+from tdfusion_jax.images.plain import of_pillow
+from tdfusion_jax.images.stored import Stored
 
 
 class Page(NamedTuple):
   """One image of several."""
 
-  array: np.ndarray
-  """[H, W, 1 or 3] as stored."""
+  stored: Stored
   seconds: float | None
   """When it is shown, from the first on; None where the file does not say."""
 
@@ -42,15 +40,14 @@ def count_pages(path: Path) -> int:
   Raises:
     ImageError: it cannot be read.
   """
-  try:
+
+  def work() -> int:
     if kind_of(path) == "tiff":
       return tiff.count_pages(path)
     with open_image(path) as image:
       return getattr(image, "n_frames", 1)
-  except ImageError:
-    raise
-  except Exception as error:  # readers of damaged files raise nearly anything
-    raise ImageError(f"{path}: cannot be read as an image ({error})") from error
+
+  return named(path, work)
 
 
 def read_pages(path: Path) -> Iterator[Page]:
@@ -59,14 +56,15 @@ def read_pages(path: Path) -> Iterator[Page]:
   Raises:
     ImageError: one cannot be read; its number is named.
   """
+  pages = _tiff(path) if kind_of(path) == "tiff" else _webp(path)
   number = 0
   try:
-    for page in _tiff(path) if kind_of(path) == "tiff" else _webp(path):
+    for page in pages:
       yield page
       number += 1
-  except ImageError:
-    raise
-  except Exception as error:
+  except ImageError as error:
+    raise ImageError(f"{path}, image {number + 1}: {error}") from error
+  except Exception as error:  # readers of damaged files raise nearly anything
     raise ImageError(f"{path}, image {number + 1}: cannot be read ({error})") from error
 
 
@@ -75,10 +73,10 @@ def _webp(path: Path) -> Iterator[Page]:
     seconds = 0.0
     for number in range(getattr(image, "n_frames", 1)):
       image.seek(number)
-      yield Page(np.asarray(image.convert("RGB")), seconds)
+      yield Page(of_pillow(image, str(path)), seconds)
       seconds += image.info.get("duration", 0) / 1000
 
 
 def _tiff(path: Path) -> Iterator[Page]:
   for stored in tiff.read_pages(path):
-    yield Page(picture(stored, str(path)).array, None)
+    yield Page(stored, None)

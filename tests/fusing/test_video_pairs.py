@@ -5,6 +5,7 @@ The fused picture is infrared's, whose frames have a level each, so that it says
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 pytest.importorskip("av", reason="PyAV is not installed")
@@ -16,6 +17,7 @@ from tdfusion_jax.fusing.footage.decoding import DEFAULT_RATE  # noqa: E402
 from tdfusion_jax.fusing.footage.pyav import VideoError  # noqa: E402
 from tdfusion_jax.fusing.footage.sources import Footage  # noqa: E402
 from tdfusion_jax.fusing.video import VideoOptions, fuse_video  # noqa: E402
+from tdfusion_jax.images.scaling import Scale  # noqa: E402
 
 STEP = 6  # gray levels between two frames of infrared
 
@@ -139,6 +141,27 @@ def test_two_cameras_have_one_clock(tmp_path):
   ir.stream.camera = vi.stream.camera = True
   numbers, _ = met(ir, vi, tmp_path / "out.mp4")
   assert numbers == [3, 4, 5, 6, 7] and seen(tmp_path / "out.mp4")[0][0] == 0
+
+
+def test_channels_and_scales_of_both_sides(tmp_path):
+  """Infrared is the second channel of its stack, visible has 12 bits of its own range."""
+  pages = np.zeros((3, *SIZE, 3), np.uint16)
+  pages[..., 1] = np.array([1000, 2000, 3000])[:, None, None]
+  tifffile.imwrite(tmp_path / "ir.tif", pages, photometric="rgb")
+  gray = np.full((3, *SIZE), 2500, np.uint16)
+  tifffile.imwrite(tmp_path / "vi.tif", gray, photometric="minisblack")
+  got = []
+
+  def look(ir, vi):
+    got.append((float(ir.mean()), float(vi.mean())))
+    return ir
+
+  options = VideoOptions(
+    Scale("range", 0, 4000, channels=(2,)), vi_scale=Scale("range", 2000, 3000)
+  )
+  sources = Footage(tmp_path / "ir.tif"), Footage(tmp_path / "vi.tif")
+  fuse_video(look, *sources, tmp_path / "out.mp4", options)
+  np.testing.assert_allclose(got, [(0.25, 0.5), (0.5, 0.5), (0.75, 0.5)], atol=1e-6)
 
 
 def test_the_command_says_what_was_done(tmp_path, capsys, monkeypatch):

@@ -73,8 +73,7 @@ class Stream:
         if number == 1:
           self._look_at(frame)
         self._watch(frame, number, clock)
-        array, top = frames.array_of(frame)
-        yield Frame(now - self.start, frames.upright(array, frame), top)
+        yield Frame(now - self.start, frames.stored_of(frame))
     except (av.error.FFmpegError, OSError, ValueError) as error:
       raise VideoError(f"{self._name}, frame {number}: {reason(error)}") from error
     if number == 0:

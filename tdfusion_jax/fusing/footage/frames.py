@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tdfusion_jax.fusing.footage import colour
-from tdfusion_jax.images.reading import Pixels, Scale, pixels
+from tdfusion_jax.images.scaling import Pixels, Scale, pixels
+from tdfusion_jax.images.stored import Stored, picture
 
 
 class Frame(NamedTuple):
@@ -13,20 +14,23 @@ class Frame(NamedTuple):
 
   seconds: float
   """From the start."""
-  array: np.ndarray
-  """[H, W, 1 or 3] uint8, uint16 or float32, in the units of the file."""
-  top: float | None = None
-  """The number that white has: 1023 for 10 bits. None where the array's type says it."""
+  stored: Stored
+  """In the units of the file, upright."""
+
+  @property
+  def array(self) -> np.ndarray:
+    """[H, W, C] as stored."""
+    return self.stored.array
 
   def pixels(self, name: str, scale: Scale) -> Pixels:
-    """With the numbers that become 0 and 1.
+    """The picture, with the numbers that become 0 and 1.
 
     Raises:
-      ImageError: see `images.reading.pixels`.
+      ImageError: see `images.scaling.pixels`.
     """
-    if self.top is not None and scale.kind == "linear":
-      scale = Scale("range", 0, self.top)
-    return pixels(self.array, name, scale)
+    shown = picture(self.stored, name, scale.channels)
+    found = pixels(shown.array, name, scale, most=shown.most, nodata=shown.nodata)
+    return found._replace(remarks=tuple(remark.text for remark in shown.remarks))
 
 
 def upright(array: np.ndarray, frame: Any) -> np.ndarray:
@@ -70,8 +74,8 @@ def _display_matrix(frame: Any) -> np.ndarray | None:
   return None
 
 
-def array_of(frame: Any) -> tuple[np.ndarray, float | None]:
-  """([H, W, 1 or 3] as stored, the number of white).
+def stored_of(frame: Any) -> Stored:
+  """The picture of a frame as it is stored, upright, and the number of white.
 
   Gray stays as it is at any depth. Colours become R'G'B' of the file's depth, by the matrix and
   range that the frame states; without a statement by those that players take for its size.
@@ -79,6 +83,11 @@ def array_of(frame: Any) -> tuple[np.ndarray, float | None]:
   Raises:
     ValueError, FFmpegError: a form of pixels that cannot be converted.
   """
+  array, most = _array_of(frame)
+  return Stored(upright(array, frame), array.shape[-1], most=most)
+
+
+def _array_of(frame: Any) -> tuple[np.ndarray, float | None]:
   parts = frame.format.components
   name, bits = frame.format.name, max((part.bits for part in parts), default=8)
   if name.startswith("grayf"):

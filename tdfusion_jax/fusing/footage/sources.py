@@ -21,11 +21,11 @@ from tdfusion_jax.fusing.footage.pyav import (
   scheme,
   without_secrets,
 )
+from tdfusion_jax.images.kinds import read_stored
 from tdfusion_jax.images.listing import EXTENSIONS, list_images
 from tdfusion_jax.images.pages import count_pages, kind_of, read_pages
-from tdfusion_jax.images.reading import ImageError, Scale, read_pixels
-
-_AS_STORED = Scale("range", 0, 1)  # the numbers are not looked at yet
+from tdfusion_jax.images.reading import ImageError
+from tdfusion_jax.images.scaling import LINEAR
 
 
 class Footage:
@@ -50,6 +50,9 @@ class Footage:
     """Frames per second, the mean; None of images without a rate, which are paired by number."""
     self.stream: Stream | None = None
     """What FFmpeg decodes; None of folders and stacks."""
+    self.scale = LINEAR
+    """How its numbers become [0, 1]; set before the first frame is read."""
+    self._found: dict[str, str] = {}  # remarks on images, by their kinds
     self._path = Path(source)
     self._files: list[Path] = []
     self._pages = ""
@@ -131,7 +134,7 @@ class Footage:
   @property
   def remarks(self) -> list[str]:
     """What the user should know, of the frames that were read."""
-    return [] if self.stream is None else list(self.stream.remarks.values())
+    return list((self._found if self.stream is None else self.stream.remarks).values())
 
   def holds(self, path: Path) -> bool:
     """Whether `path` is this file, or lies in this folder."""
@@ -145,10 +148,17 @@ class Footage:
     elif self._pages:
       clock = Ascending(self.rate or DEFAULT_RATE)
       for page in read_pages(self._path):
-        yield Frame(clock(page.seconds), page.array)
+        yield self._looked_at(Frame(clock(page.seconds), page.stored))
     else:
       for number, file in enumerate(self._files):
-        yield Frame(self._seconds(number), read_pixels(file, _AS_STORED).array)
+        scale = self.scale
+        stored = read_stored(file, counts=scale.counts, celsius=scale.celsius)
+        yield self._looked_at(Frame(self._seconds(number), stored))
+
+  def _looked_at(self, frame: Frame) -> Frame:
+    for remark in frame.stored.remarks:
+      self._found.setdefault(remark.kind, remark.text)
+    return frame
 
   def _seconds(self, number: int) -> float:
     return float(number / (self.rate or DEFAULT_RATE))
