@@ -23,6 +23,7 @@ from tdfusion_jax.fusing.footage.pairing import Pair, Pairing, check_names
 from tdfusion_jax.fusing.footage.pyav import VideoError
 from tdfusion_jax.fusing.footage.sources import Footage
 from tdfusion_jax.fusing.footage.writer import CODECS, Place, Writer, check_playable
+from tdfusion_jax.images.colour import false_colours, spread_of
 from tdfusion_jax.images.opening import ImageError
 from tdfusion_jax.images.scaling import Pixels, Scale
 from tdfusion_jax.images.writing import to_bytes
@@ -194,7 +195,11 @@ def _prepared(
   pair: Pair, unit: "_Units", ir: Footage, vi: Footage, align: Callable | None
 ) -> tuple[np.ndarray, np.ndarray]:
   """Both frames in [0, 1] and of equal size."""
-  a, b = unit(pair.ir, ir.name), pair.vi.pixels(vi.name, vi.scale).whole()
+  seen_ir, seen_vi = unit(pair.ir, ir.name), pair.vi.pixels(vi.name, vi.scale)
+  if pair.seconds == 0:  # what is left out of one frame is left out of all
+    ir.say(*seen_ir.remarks, false_colours(spread_of(seen_ir), ir.name))
+    vi.say(*seen_vi.remarks)
+  a, b = seen_ir.whole(), seen_vi.whole()
   if align is not None:
     a, b = align(a, b)
   if a.shape[:2] != b.shape[:2]:
@@ -251,16 +256,17 @@ class _Output:
 
 
 class _Units:
-  """Infrared frames in [0, 1], by a range that is steady over time."""
+  """Infrared frames with a range that is steady over time."""
 
   def __init__(self, scale: Scale, rate: float):
     self._scale, self._steady = scale, SteadyRange(rate)
 
-  def __call__(self, frame: Frame, name: str) -> np.ndarray:
+  def __call__(self, frame: Frame, name: str) -> Pixels:
     found = frame.pixels(name, self._scale)
     if self._scale.kind == "percentile":
-      found = Pixels(found.array, *self._steady.follow(found.bottom, found.top))
-    return found.whole()
+      bottom, top = self._steady.follow(found.bottom, found.top)
+      found = found._replace(bottom=bottom, top=top)
+    return found
 
 
 def _bytes(fused: np.ndarray, bright: SteadyRange | None) -> np.ndarray:

@@ -300,6 +300,13 @@ def test_a_single_image_is_no_video(tmp_path, ending):
     Footage(tmp_path / f"a.{ending}")
 
 
+def test_infrared_in_false_colours_is_named(tmp_path):
+  shoot(tmp_path / "ir.mp4", [corners()] * 3, Film(even(3)))
+  shoot(tmp_path / "vi.mp4", [corners()] * 3, Film(even(3)))
+  done, _ = fused(tmp_path, "ir.mp4", "vi.mp4")
+  assert len(done.notes) == 1 and "ir.mp4: in colours (mean spread" in done.notes[0]
+
+
 def test_interlaced_pictures_are_named(tmp_path):
   film = Film(even(12, 25), codec="mpeg2video", options={"flags": "+ildct+ilme"})
   shoot(tmp_path / "vi.ts", [corners()] * 12, film._replace(base=Fraction(1, 25)))

@@ -134,7 +134,11 @@ class Footage:
   @property
   def remarks(self) -> list[str]:
     """What the user should know, of the frames that were read."""
-    return list((self._found if self.stream is None else self.stream.remarks).values())
+    return list({**self._found, **(self.stream.remarks if self.stream else {})}.values())
+
+  def say(self, *texts: str) -> None:
+    """Adds to `remarks` what is not empty."""
+    self._found.update({text: text for text in texts if text})
 
   def holds(self, path: Path) -> bool:
     """Whether `path` is this file, or lies in this folder."""
