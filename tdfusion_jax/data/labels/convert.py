@@ -20,7 +20,7 @@ from tdfusion_jax.data.labels.annotations import (
   outside,
   reaching,
 )
-from tdfusion_jax.data.labels.classes import NO_LABELS, given_classes, listed_classes
+from tdfusion_jax.data.labels.classes import NO_LABELS, YAML, given_classes, listed_classes
 from tdfusion_jax.data.labels.coco import read_coco
 from tdfusion_jax.data.labels.names import fitted, image_name
 from tdfusion_jax.data.labels.voc import read_voc, read_xml
@@ -130,7 +130,9 @@ def _read_folder(
   folder: Path | None,
 ) -> _Read:
   if not source.is_dir():
-    raise DatasetError(f"{source} is neither a folder of labels nor a COCO .json file")
+    lists = source.suffix.lower() in YAML and source.is_file()
+    hint = f"; give a folder of labels, and it as --classes={source}" if lists else ""
+    raise DatasetError(f"{source} is neither a folder of labels nor a COCO .json file{hint}")
   xml, text = (_label_files(source, suffix) for suffix in (".xml", ".txt"))
   if bool(xml) == bool(text):
     inside = [path.name for path in sorted(source.iterdir()) if path.is_dir()]
