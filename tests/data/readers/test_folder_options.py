@@ -5,9 +5,11 @@ import pytest
 from made_data import picture, save
 from PIL import Image
 
+from configs import load
 from tdfusion_jax import cli
 from tdfusion_jax.data import DatasetError, RecordSource, get_source
 from tdfusion_jax.data.records.tfds import build
+from tdfusion_jax.train.build import config_to_json, source
 
 H, W = 12, 16
 
@@ -135,3 +137,25 @@ def test_the_commands_take_the_options(root, tmp_path, capsys):
   printed = capsys.readouterr()
   assert "train: 3 pairs" in printed.out
   assert "detection, 2 classes (person, car): 1 polygon(s), each read as the box" in printed.err
+
+
+def test_the_configs_hand_the_options_on(root):
+  mask = np.arange(H * W).reshape(H, W) % 3
+  masks(root, mask)
+  config = load("folder_seg")
+  config.data.root = str(root)
+  np.testing.assert_array_equal(source(config, "train")[0].target, mask)
+  config.data.train_options.unlabelled = 0
+  expected = np.where(mask == 0, 255, mask)
+  np.testing.assert_array_equal(source(config, "train")[0].target, expected)
+  np.testing.assert_array_equal(source(config, "val")[0].target, mask)
+  assert config_to_json(config)["data"]["val_options"]["unlabelled"] is None
+  for path in (root / "labels").glob("*.png"):
+    path.unlink()
+  (root / "labels/a.txt").write_text("1 .5 .5 .25 .5\n")
+  config = load("folder_det")
+  changes = {"root": str(root), "train_options.classes": "x,y", "val_options.classes": "x,y"}
+  changes["train_options.unlabelled_images"] = "background"
+  config.data.update_from_flattened_dict(changes)
+  train, val = source(config, "train"), source(config, "val")
+  assert (len(train), len(val)) == (3, 1) and train.classes == val.classes == ("x", "y")
