@@ -36,7 +36,8 @@ def first_look(source: Any) -> list[str]:
   looks = [seen for index in chosen if (seen := _look(look, index)) is not None]
   unit, what = ("pixel", "masks") if source.kind == "segmentation" else ("box", "labels of boxes")
   said = []
-  for remark in remarks([seen.counts for seen in looks], source.classes, unit):
+  counts, unlabelled = [seen.counts for seen in looks], find(source, "unlabelled")
+  for remark in remarks(counts, source.classes, unit, unlabelled):
     remedy = f"; {BINARY_REMEDY}" if remark.kind == "binary-mask" else ""
     said.append(remark.text + remedy)
   said += told(note for seen in looks for note in seen.notes)

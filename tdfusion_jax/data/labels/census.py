@@ -34,13 +34,19 @@ class Remark(NamedTuple):
   text: str
 
 
-def remarks(counts: Sequence[Mapping[int, int]], classes: Sequence[str], unit: str) -> list[Remark]:
+def remarks(
+  counts: Sequence[Mapping[int, int]],
+  classes: Sequence[str],
+  unit: str,
+  unlabelled: int | None = None,
+) -> list[Remark]:
   """What is to be said about labels that hold so many boxes, or pixels, of each class.
 
   Args:
     counts: by class index, of each label.
     classes: the names.
     unit: "pixel" or "box".
+    unlabelled: the class that means unknown, which is in `counts` as `IGNORE_LABEL`.
   """
   if not counts:
     return []
@@ -48,9 +54,10 @@ def remarks(counts: Sequence[Mapping[int, int]], classes: Sequence[str], unit: s
   said = []
   if unit == "pixel":
     said += _about_pixels(total, len(classes))
-  absent = [name for index, name in enumerate(classes) if not total[index]]
+  known = [(index, name) for index, name in enumerate(classes) if index != unlabelled]
+  absent = [name for index, name in known if not total[index]]
   if absent:
-    text = f"{len(absent)} of {len(classes)} classes without a single {unit}: {', '.join(absent)}"
+    text = f"{len(absent)} of {len(known)} classes without a single {unit}: {', '.join(absent)}"
     said.append(Remark("absent-class", text))
   return said
 

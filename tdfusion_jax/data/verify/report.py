@@ -46,7 +46,8 @@ def table(report: Verification, *, fix_hints: bool = False, limit: int = 20) -> 
     known = f" = the paper's {PAPER_LISTS[digest]} list" if digest in PAPER_LISTS else ""
     lines.append(f"names of {name}: {count}, sha256 {digest}{known}")
   kinds = Counter((f.level, f.kind) for f in report.findings)
-  for (level, kind), count in sorted(kinds.items()):
+  # Errors last, beside the sum, which is what a terminal still shows of a long list.
+  for (level, kind), count in sorted(kinds.items(), key=lambda item: (item[0][0] == "error", item)):
     lines += ["", f"{level}: {kind} ({count})"]
     if fix_hints and level == "error":
       lines.append(f"  to repair: {HINTS[kind]}")

@@ -26,7 +26,8 @@ def about_split(place: Place, shape: Shape, pairs: Sequence[PairCheck]) -> Itera
   unit = "pixel" if place.form == "mask" else "box"
   labelled = [pair.objects for pair in pairs if pair.labelled]
   counts = [_known(objects, shape.unlabelled) for objects in labelled]
-  for remark in remarks(counts, shape.classes, unit) if sum(map(len, counts)) else ():
+  seen = bool(sum(map(len, counts)))  # where no label could be read, that is said already
+  for remark in remarks(counts, shape.classes, unit, shape.unlabelled) if seen else ():
     level: Level = "error" if remark.kind == "binary-mask" else "note"
     yield Finding(level, remark.kind, place.split, "", remark.text)
 

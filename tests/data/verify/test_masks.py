@@ -41,9 +41,9 @@ def test_a_value_that_means_unknown(tmp_path):
   masked(tmp_path, 8, 1)
   assert kinds(verify("folder", tmp_path)) == set()
   report = verify("folder", tmp_path, options={"unlabelled": 0})
-  assert kinds(report) == {("note", "absent-class"), ("note", "ignored-share")} and report.ok
+  assert kinds(report) == {("note", "ignored-share")} and report.ok
   text = table(report)
-  assert "80 % of the pixels are ignored" in text and "without a single pixel: road" in text
+  assert "80 % of the pixels are ignored" in text
   assert re.search(r"ignored \(0\) +\d+ px in 2", text) and "class road" not in text
 
 
@@ -61,3 +61,10 @@ def test_boxes_of_a_class_that_does_not_occur(tmp_path, rows):
     path.unlink()
   found = [f.message for f in verify("folder", tmp_path).findings if f.kind == "absent-class"]
   assert found == (["1 of 2 classes without a single box: road"] if rows else [])
+
+
+def test_errors_stand_last(tmp_path):
+  lines = table(verify("folder", masked(tmp_path, 8, 255))).splitlines()
+  assert [line.split(":")[0] for line in lines if line.startswith(("error:", "note:"))] == [
+    *("note", "note", "error")
+  ]
