@@ -6,6 +6,9 @@ from typing import NamedTuple
 import av
 import numpy as np
 
+from tdfusion_jax.fusing.footage.sources import Footage
+from tdfusion_jax.fusing.video import VideoOptions, fuse_video
+
 SIZE = (48, 64)
 LOUD = 48_000  # samples a second
 _FORMS = {"s16": (np.int16, 2**15), "s32": (np.int32, 2.0**31), "flt": (np.float32, 1)}
@@ -99,3 +102,10 @@ def heard(path):
       if onset is None and len(loud):
         onset = frame.time + loud[0] / frame.sample_rate
   return onset, first
+
+
+def fused(tmp_path, ir, vi, out="out.mp4", what=lambda ir, vi: vi, **options):
+  """(what became of two videos of a folder, the result's path); the visible one, unless told."""
+  sources = Footage(tmp_path / ir), Footage(tmp_path / vi)
+  done = fuse_video(what, *sources, tmp_path / out, VideoOptions(**options))
+  return done, tmp_path / out
