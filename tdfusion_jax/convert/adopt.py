@@ -1,5 +1,6 @@
 """From anybody's state_dict to Linen variables, with the changes a user asks for, and back."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -84,7 +85,7 @@ def port(
       raise ValueError(
         f"{origin.arch} always has one channel per image and no classes: nothing can be changed."
       )
-    shapes = _shapes(FUSION_NETWORKS[origin.arch](), restormer.sample_inputs())
+    shapes = _fusion_shapes(origin.arch)
     flat = rules.to_ours(restormer.untie(upstream), shapes, restormer.torch_key)
     return Ported(unflatten_dict(flat), origin, {}, {}, left_out)
   ported = _port_task(upstream, origin, changes, options or {})
@@ -236,6 +237,11 @@ def _check_finite(arrays: Mapping[str, np.ndarray]) -> None:
   if bad:
     names = "\n  ".join(shown(name) for name in bad[:60])
     raise ValueError(f"these weights hold values that are not finite:\n  {names}")
+
+
+@functools.cache
+def _fusion_shapes(arch: str) -> dict[rules.Path, tuple[int, ...]]:
+  return _shapes(FUSION_NETWORKS[arch](), restormer.sample_inputs())
 
 
 def _shapes(network: nn.Module, inputs: tuple) -> dict[rules.Path, tuple[int, ...]]:

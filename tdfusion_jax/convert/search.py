@@ -15,7 +15,8 @@ from tdfusion_jax.convert.naming import Origin
 from tdfusion_jax.convert.recognise import fitting
 from tdfusion_jax.convert.unpickle import Storage, Stub, Tensor
 
-_MAX_PARTS = 100_000  # containers and tensors looked at
+_MAX_PARTS = 100_000  # containers looked at
+_PART = 10  # as much work as that many tensors' names
 _MAX_DEPTH = 64
 _MAX_PREFIXES = 12
 _MAX_TENSORS = 20_000  # of one network
@@ -81,21 +82,23 @@ class _Search:
     """All that hold tensors themselves."""
     self._seen = 0
     self._above: set[int] = set()
+    self._barren: set[int] = set()
+    """Containers without tensors, which may be shared endlessly often."""
 
   def visit(self, node: Any, where: tuple[str, ...]) -> tuple[dict[str, Any], list[Found]]:
     """(all tensors in `node` and below, sets that fit there); `where` are the names before it."""
-    self._count()
-    if len(where) > _MAX_DEPTH or id(node) in self._above:
+    if len(where) > _MAX_DEPTH or id(node) in self._above or id(node) in self._barren:
       return {}, []
+    self._count()
     self._above.add(id(node))
     direct, below, plain = {}, {}, []
     within: dict[str, list[Found]] = {}
     for name, value in self._children(node):
       if isinstance(value, Tensor | np.ndarray):
-        self._count()
         direct[name] = value
         continue
       tensors, sets = self.visit(value, (*where, name)) if _is_container(value) else ({}, [])
+      self._count(len(tensors))
       if len(tensors) <= _MAX_IN_PIECES:
         below |= {f"{name}.{inner}": tensor for inner, tensor in tensors.items()}
       if sets:
@@ -103,6 +106,9 @@ class _Search:
       if not tensors and not sets:
         plain.append(name)
     self._above.discard(id(node))
+    if not (direct or below or within):
+      self._barren.add(id(node))
+      return {}, []
     here = ".".join(where)
     if direct:
       self.containers.append(Found(here, direct, (), tuple(_join(here, name) for name in plain)))
@@ -135,6 +141,7 @@ class _Search:
     """The sets that fit among tensors of dotted names, behind whatever their names begin with."""
     if len(tensors) > _MAX_TENSORS:
       return []
+    self._count(4 * len(tensors))  # several looks at each name
     if origins := fitting(tensors, *self.wish):
       return [Found(key, tensors, tuple(origins))]
     groups: dict[str, dict[str, Any]] = {}
@@ -190,9 +197,9 @@ class _Search:
       waiting += [(f"{prefix}{name}.", child) for name, child in reversed(children)]
     return tensors
 
-  def _count(self) -> None:
-    self._seen += 1
-    if self._seen > _MAX_PARTS:
+  def _count(self, work: int = _PART) -> None:
+    self._seen += work
+    if self._seen > _PART * _MAX_PARTS:
       raise TooManyPartsError(f"a model of more than {_MAX_PARTS} modules; refused.")
 
 
