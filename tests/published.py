@@ -145,6 +145,36 @@ def transformers5(sizes=MIT_B0, classes=150, channels=3):
   )
 
 
+def openmmlab(sizes=MIT_B0, classes=150, channels=3, *, whole=True):
+  """mmsegmentation's (0.19 and newer), or its backbone alone as it is published."""
+  widths, depths, width = sizes
+  root = "backbone." if whole else ""
+  shapes, before = {}, channels
+  for stage, (inner, depth, ratio) in enumerate(zip(widths, depths, RATIOS, strict=True)):
+    layer, kernel = f"{root}layers.{stage}", 3 if stage else 7
+    shapes |= _affine(f"{layer}.0.projection", inner, before, kernel, kernel)
+    shapes |= _affine(f"{layer}.0.norm", inner) | _affine(f"{layer}.2", inner)
+    for i in range(depth):
+      block = f"{layer}.1.{i}"
+      shapes |= _affine(f"{block}.norm1", inner) | _affine(f"{block}.norm2", inner)
+      shapes |= {f"{block}.attn.attn.in_proj_weight": (3 * inner, inner)}
+      shapes |= {f"{block}.attn.attn.in_proj_bias": (3 * inner,)}
+      shapes |= _affine(f"{block}.attn.attn.out_proj", inner, inner)
+      if ratio > 1:
+        shapes |= _affine(f"{block}.attn.sr", inner, inner, ratio, ratio)
+        shapes |= _affine(f"{block}.attn.norm", inner)
+      shapes |= _affine(f"{block}.ffn.layers.0", 4 * inner, inner, 1, 1)
+      shapes |= _affine(f"{block}.ffn.layers.1", 4 * inner, 1, 3, 3)
+      shapes |= _affine(f"{block}.ffn.layers.4", inner, 4 * inner, 1, 1)
+    before = inner
+  if not whole:
+    return shapes
+  for level, inner in enumerate(widths):
+    shapes |= _conv(f"decode_head.convs.{level}", inner, width)
+  shapes |= _conv("decode_head.fusion_conv", 4 * width, width)
+  return shapes | _affine("decode_head.conv_seg", classes, width, 1, 1)
+
+
 def _conv(name, inputs, outputs, kernel=1):
   return {f"{name}.conv.weight": (outputs, inputs, kernel, kernel), **_norm(f"{name}.bn", outputs)}
 

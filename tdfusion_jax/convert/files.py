@@ -20,7 +20,14 @@ from tdfusion_jax.files import UsageError
 from tdfusion_jax.tensorfiles import not_finite, shown, write_safetensors
 from tdfusion_jax.weightfiles import CheckpointError, load_weights, save_weights
 
-_OPTIONS = {"head_eps", "align_corners", "gelu", "norm_eps"}  # what names and shapes do not reveal
+_OPTIONS = {
+  "head_eps",
+  "align_corners",
+  "gelu",
+  "norm_eps",
+  "embed_eps",
+  "head",
+}  # what names and shapes do not reveal
 
 
 class Part(NamedTuple):
@@ -202,6 +209,11 @@ def _pack(arrays: Mapping[str, np.ndarray]) -> dict[str, list]:
 
 
 def _write_theirs(out: Path, variables: dict, ported: Ported, to: str) -> None:
+  if to == "upstream" and ported.options.get("head") == "convs" and not _is_backbone(ported):
+    raise CheckpointError(
+      f"{out}: its head is OpenMMLab's, which upstream's SegFormer does not have; --backbone-only "
+      "converts the backbone."
+    )
   try:
     state_dict = adopt.unport(variables, ported.origin.arch, to, ported.passengers)
     if out.suffix == ".safetensors":

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tdfusion_jax.convert import openmmlab
+
 Arrays = dict[str, np.ndarray]
 
 
@@ -15,7 +17,7 @@ class Origin(NamedTuple):
   arch: str
   """fusion, lossgen, segformer or yolov8."""
   style: str
-  """upstream, original, huggingface, transformers5 or ultralytics."""
+  """upstream, original, huggingface, transformers5, openmmlab or ultralytics."""
   backbone: bool
   """Whether it is a backbone without a head."""
   classifier: tuple[str, ...] = ()
@@ -25,19 +27,21 @@ class Origin(NamedTuple):
 STYLES = {
   "fusion": ("upstream",),
   "lossgen": ("upstream",),
-  "segformer": ("upstream", "original", "huggingface", "transformers5"),
+  "segformer": ("upstream", "original", "huggingface", "transformers5", "openmmlab"),
   "yolov8": ("upstream", "ultralytics"),
 }
 
 _UPSTREAM = {"head_eps": 1e-3, "align_corners": True, "gelu": "tanh", "norm_eps": 1e-6}
 _ORIGINAL = {"head_eps": 1e-5, "align_corners": False, "gelu": "erf", "norm_eps": 1e-6}
 _HUGGINGFACE = {**_ORIGINAL, "norm_eps": 1e-5}
+_OPENMMLAB = {**_ORIGINAL, "embed_eps": 1e-6, "head": "convs"}
 # What names and shapes cannot reveal, by where the weights come from.
 OPTIONS = {
   ("segformer", "upstream"): _UPSTREAM,
   ("segformer", "original"): _ORIGINAL,
   ("segformer", "huggingface"): _HUGGINGFACE,
   ("segformer", "transformers5"): _HUGGINGFACE,
+  ("segformer", "openmmlab"): _OPENMMLAB,
 }
 _NVIDIA = "NVIDIA source licence (non-commercial) if these are NVIDIA's weights"
 LICENCES = {
@@ -123,6 +127,8 @@ def to_upstream(arrays: Mapping[str, np.ndarray], origin: Origin) -> Arrays:
     return _from_huggingface(kept)
   if origin.style == "transformers5":
     return _from_huggingface({_from_transformers5(key): value for key, value in kept.items()})
+  if origin.style == "openmmlab":
+    return openmmlab.to_upstream(kept)
   if origin.style == "ultralytics":
     return {_from_ultralytics(key): value for key, value in kept.items()}
   bare = _BACKBONE.get(origin.arch, ())
@@ -148,10 +154,13 @@ def from_upstream(
     backbone: whether it is a backbone without a head.
 
   Raises:
-    ValueError: `style` is none of the architecture's.
+    ValueError: `style` is none of the architecture's, or has another head.
   """
   if style not in STYLES[arch]:
     raise ValueError(f"{arch} has no naming {style!r}; there are: {', '.join(STYLES[arch])}.")
+  _check_head(arrays, style)
+  if style == "openmmlab":
+    return openmmlab.from_upstream(arrays, backbone=backbone)
   if style == "huggingface":
     return _to_huggingface(arrays)
   if style == "transformers5":
@@ -161,6 +170,18 @@ def from_upstream(
   if backbone:
     return {key.removeprefix("backbone."): value for key, value in arrays.items()}
   return dict(arrays)
+
+
+def _check_head(arrays: Mapping[str, np.ndarray], style: str) -> None:
+  """Raises ValueError if SegFormer's head is not the one that `style` has."""
+  convs = any(key.startswith("decode_head.convs.") for key in arrays)
+  linear = any(key.startswith("decode_head.linear_c") for key in arrays)
+  # Upstream's names are ours in between, of either head.
+  if (convs and style not in ("openmmlab", "upstream")) or (linear and style == "openmmlab"):
+    raise ValueError(
+      f"its head is {'' if convs else 'not '}OpenMMLab's, which {style}'s SegFormer "
+      f"{'does not have' if convs else 'has'}; --backbone-only converts the backbone."
+    )
 
 
 def _from_huggingface(arrays: Arrays) -> Arrays:

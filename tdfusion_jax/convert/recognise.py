@@ -86,6 +86,9 @@ def _segformers(keys: set[str]) -> list[Origin]:
     present = tuple(key for key in _HEAD if key in keys)
     styles = ["original"] if present else ["upstream", "original"]
     candidates += [Origin("segformer", style, True, present) for style in styles]
+  for prefix in ("backbone.", ""):
+    if f"{prefix}layers.0.0.projection.weight" in keys:
+      candidates.append(Origin("segformer", "openmmlab", not whole))
   present = tuple(key for key in _CLASSIFIER if key in keys)
   for prefix in ("segformer.", ""):
     for style, first in _HUGGING_FACE:

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from tdfusion_jax.tensorfiles import listed, shown
+
 Path = tuple[str, ...]
 """Where an array is among the variables, such as ("params", "encoder1_0", "attn", "kernel")."""
 
@@ -48,21 +50,21 @@ def to_ours(
   names = {path: torch_key(path) for path in shapes}
   wanted = {key for key, _ in names.values()}
   problems = [f"missing: {key}" for key in sorted(wanted - set(state_dict))]
-  problems += [f"left over: {key}" for key in sorted(set(state_dict) - wanted)]
+  problems += [f"left over: {shown(key)}" for key in sorted(set(state_dict) - wanted)]
   flat = {}
   for path, (key, kind) in names.items():
     if key not in state_dict:
       continue
-    array, shape = np.asarray(state_dict[key]), shapes[path]
+    array = np.asarray(state_dict[key])
     to_our_layout, to_their_layout = LAYOUTS[kind]
-    if array.ndim != to_their_layout(np.zeros(shape, bool)).ndim:
-      problems.append(f"shape: {key} is {array.shape}, which does not fit {shape}")
-      continue
-    flat[path] = np.ascontiguousarray(to_our_layout(array))
-    if flat[path].shape != shape:
-      problems.append(f"shape: {key} is {array.shape}, here {flat[path].shape} instead of {shape}")
+    # Looked at first: of a 3x3 kernel in place of a 1x1 the layout would take a corner.
+    theirs = to_their_layout(np.broadcast_to(np.zeros((), bool), shapes[path])).shape
+    if array.shape != theirs:
+      problems.append(f"shape: {key} is {array.shape}, not {theirs}")
+    else:
+      flat[path] = np.ascontiguousarray(to_our_layout(array))
   if problems:
-    raise ValueError("these weights do not fit the network:\n  " + "\n  ".join(problems))
+    raise ValueError(f"these weights do not fit the network:{listed(problems)}")
   return flat
 
 

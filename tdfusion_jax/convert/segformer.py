@@ -67,6 +67,11 @@ def torch_key(path: Path) -> tuple[str, str]:
   ("params", "decode_head", "bn", "scale") -> ("decode_head.linear_fuse.bn.weight", "same").
   """
   *modules, leaf = path[1:]
+  if modules[1:] and modules[1].startswith(("convs_", "fusion_conv")):  # OpenMMLab's head
+    inner = [*modules[1].split("_"), *modules[2:]] if modules[1] != "fusion_conv" else modules[1:]
+    if leaf == "kernel":
+      return ".".join(["decode_head", *inner, "conv.weight"]), "pointwise"
+    return ".".join(["decode_head", *inner, _LEAVES.get(leaf, leaf)]), "same"
   if leaf == "linear_fuse":  # a plain parameter here
     return "decode_head.linear_fuse.conv.weight", "pointwise"
   key = ".".join([*map(_module, modules), _LEAVES.get(leaf, leaf)])

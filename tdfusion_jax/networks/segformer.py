@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from tdfusion_jax.networks.batchnorm import BatchNorm
+from tdfusion_jax.networks.convhead import ConvHead
 from tdfusion_jax.ops.depthwise import depthwise3x3
 from tdfusion_jax.ops.resize import resize_bilinear
 
@@ -33,12 +34,12 @@ VARIANTS = {
   "b5": Variant(_WIDE, (3, 6, 40, 3), 768),
 }
 GELUS = ("erf", "tanh")
+HEADS = ("mlp", "convs")
 MIN_SIZE = 29  # below, the first stage has fewer than 8 rows and its reduction by 8 leaves no keys
 
 _HEADS = (1, 2, 5, 8)
 _REDUCTIONS = (8, 4, 2, 1)
 _MLP_RATIO = 4
-_EMBED_EPS = 1e-5  # norms after patch embeddings and after reductions, in every public version
 
 _dense_init = nn.initializers.truncated_normal(0.02)
 _conv_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -62,12 +63,15 @@ class SegFormer(nn.Module):
     align_corners: of the final resize: False in the original, True in TDFusion's code.
     gelu: "erf" (original, Hugging Face) or "tanh" (the approximation in TDFusion's code).
     norm_eps: LayerNorm eps of blocks and stage ends: 1e-6; Hugging Face's version has 1e-5.
+    embed_eps: LayerNorm eps after patch embeddings and reductions: 1e-5; OpenMMLab's version has
+      1e-6.
+    head: "mlp", the paper's, or "convs", OpenMMLab's, see `convhead`.
     momentum: weight of a new batch in the running statistics (PyTorch's meaning).
     dropout: probability of dropping a channel before the classifier.
     drop_path: stochastic depth of the last block; linear from 0 at the first.
 
   Raises:
-    ValueError: unknown variant or gelu, or an image that is too small.
+    ValueError: unknown variant, gelu or head, or an image that is too small.
   """
 
   num_classes: int
@@ -79,6 +83,8 @@ class SegFormer(nn.Module):
   momentum: float = 0.03
   dropout: float = 0.1
   drop_path: float = 0.1
+  embed_eps: float = 1e-5
+  head: str = "mlp"
 
   @nn.compact
   def __call__(
@@ -89,6 +95,8 @@ class SegFormer(nn.Module):
       raise ValueError(f"SegFormer variant {self.variant!r} is not one of {', '.join(VARIANTS)}.")
     if self.gelu not in GELUS:
       raise ValueError(f"SegFormer gelu {self.gelu!r} is not one of {', '.join(GELUS)}.")
+    if self.head not in HEADS:
+      raise ValueError(f"SegFormer head {self.head!r} is not one of {', '.join(HEADS)}.")
     _, height, width, _ = images.shape
     if min(height, width) < MIN_SIZE:
       raise ValueError(
@@ -96,9 +104,15 @@ class SegFormer(nn.Module):
       )
     sizes = VARIANTS[self.variant]
     backbone = MixTransformer(
-      sizes.widths, sizes.depths, self.gelu, self.norm_eps, self.drop_path, name="backbone"
+      sizes.widths,
+      sizes.depths,
+      self.gelu,
+      self.norm_eps,
+      self.drop_path,
+      self.embed_eps,
+      name="backbone",
     )
-    head = Head(
+    head = (Head if self.head == "mlp" else ConvHead)(
       self.num_classes,
       sizes.head_width,
       self.head_eps,
@@ -118,6 +132,7 @@ class MixTransformer(nn.Module):
   gelu: str
   norm_eps: float
   drop_path: float
+  embed_eps: float
 
   @nn.compact
   def __call__(self, x: Float[Array, "b h w c"], train: bool) -> list[Array]:
@@ -127,12 +142,15 @@ class MixTransformer(nn.Module):
     block = 0
     for stage, (width, depth) in enumerate(zip(self.widths, self.depths, strict=True)):
       kernel, stride = (7, 4) if stage == 0 else (3, 2)
-      x = PatchEmbed(width, kernel, stride, name=f"patch_embed{stage + 1}")(x)
+      x = PatchEmbed(width, kernel, stride, self.embed_eps, name=f"patch_embed{stage + 1}")(x)
       for i in range(depth):
         drop = self.drop_path * block / last_block
         heads, reduction = _HEADS[stage], _REDUCTIONS[stage]
         name = f"block{stage + 1}_{i}"
-        x = Block(heads, reduction, self.gelu, self.norm_eps, drop, name=name)(x, train)
+        block_of = Block(
+          heads, reduction, self.gelu, self.norm_eps, drop, self.embed_eps, name=name
+        )
+        x = block_of(x, train)
         block += 1
       x = _norm(self.norm_eps, f"norm{stage + 1}")(x)
       features.append(x)
@@ -145,6 +163,7 @@ class PatchEmbed(nn.Module):
   features: int
   kernel: int
   stride: int
+  eps: float
 
   @nn.compact
   def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b i j o"]:
@@ -152,7 +171,7 @@ class PatchEmbed(nn.Module):
     shape = (self.kernel, self.kernel, x.shape[-1], self.features)
     kernel, bias = Affine(shape, _conv_init, name="proj")()
     x = _strided_conv(x, kernel, self.stride) + bias.reshape(1, 1, 1, -1)
-    return _norm(_EMBED_EPS, "norm")(x)
+    return _norm(self.eps, "norm")(x)
 
 
 class Block(nn.Module):
@@ -163,11 +182,13 @@ class Block(nn.Module):
   gelu: str
   norm_eps: float
   drop: float
+  embed_eps: float
 
   @nn.compact
   def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h w c"]:
     """Features -> features."""
-    attended = Attention(self.heads, self.reduction, name="attn")(_norm(self.norm_eps, "norm1")(x))
+    attend = Attention(self.heads, self.reduction, self.embed_eps, name="attn")
+    attended = attend(_norm(self.norm_eps, "norm1")(x))
     x = x + self._drop_path(attended, train)
     mixed = MixFFN(self.gelu, name="mlp")(_norm(self.norm_eps, "norm2")(x))
     return x + self._drop_path(mixed, train)
@@ -182,6 +203,7 @@ class Attention(nn.Module):
 
   heads: int
   reduction: int
+  eps: float
 
   @nn.compact
   def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
@@ -193,7 +215,7 @@ class Attention(nn.Module):
       shape = (self.reduction, self.reduction, channels, channels)
       kernel, bias = Affine(shape, _conv_init, name="sr")()
       x = _patch_conv(x, kernel) + bias.reshape(1, 1, 1, -1)
-      x = _norm(_EMBED_EPS, "norm")(x)
+      x = _norm(self.eps, "norm")(x)
     kv = _dense(2 * channels, "kv")(x).reshape(batch, -1, 2, self.heads, size)
     scores = jnp.einsum("bnhd,bmhd->bhnm", q * size**-0.5, kv[:, :, 0])
     out = jnp.einsum("bhnm,bmhd->bnhd", jax.nn.softmax(scores, axis=-1), kv[:, :, 1])

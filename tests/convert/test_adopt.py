@@ -47,6 +47,17 @@ def test_misfits_are_listed_together():
     assert line in str(error.value)
 
 
+@pytest.mark.parametrize("tail", [(3, 3), (1, 0)])
+def test_a_kernel_of_another_size_is_no_1x1(tail):
+  """A 3x3 would lose all but a corner; of one without values there is no corner."""
+  state_dict = convert.to_torch(variables_of(*CASES["fusion"][:2]), "fusion")
+  key = "encoder1.0.attn.qkv.weight"
+  for name in (key, key.replace(".weight", ".conv.weight")):
+    state_dict[name] = np.zeros((*state_dict[key].shape[:2], *tail), np.float32)
+  with pytest.raises(ValueError, match=rf"shape: {key} is \(\d+, \d+, {tail[0]}, {tail[1]}\), not"):
+    convert.from_torch(state_dict, "fusion")
+
+
 def test_two_copies_of_a_convolution_that_differ_are_an_error():
   state_dict = convert.to_torch(variables_of(*CASES["fusion"][:2]), "fusion")
   state_dict["project_in_1.conv.weight"] = state_dict["project_in_1.conv.weight"] + 1

@@ -28,6 +28,7 @@ FORMATS = {
   "segformer huggingface": (published.huggingface(), "segformer", "huggingface"),
   "segformer transformers5": (published.transformers5(classes=4), "segformer", "transformers5"),
   "segformer b2": (published.huggingface(published.MIT_B2, 5), "segformer", "huggingface"),
+  "segformer openmmlab": (published.openmmlab(classes=4, channels=1), "segformer", "openmmlab"),
   "yolov8 ultralytics": (published.yolov8(), "yolov8", "ultralytics"),
   "yolov8 upstream": (
     published.yolov8(layers=published.UPSTREAM_LAYERS, head="", classes=6),
@@ -229,6 +230,36 @@ def test_what_is_ambiguous_lists_the_candidates_and_can_be_told(tmp_path):
     convert(tmp_path / "in.pth", tmp_path / "b.safetensors")
   convert(tmp_path / "in.pth", tmp_path / "b.safetensors", style="original")
   assert weightfiles.load_weights(tmp_path / "b.safetensors")[1]["options"]["gelu"] == "erf"
+
+
+def test_openmmlabs_backbone_has_no_prefix_and_goes_into_other_names(tmp_path):
+  """Queries are the first third of the packed rows; there and back bit for bit."""
+  arrays = published.random(published.openmmlab(whole=False))
+  write_pth(tmp_path / "mit_b0.pth", arrays)
+  convert(tmp_path / "mit_b0.pth", tmp_path / "b.safetensors")
+  convert(tmp_path / "b.safetensors", tmp_path / "back.pth", to="openmmlab")
+  equal(read_pth(tmp_path / "back.pth"), arrays)
+  convert(tmp_path / "b.safetensors", tmp_path / "original.pth", to="original")
+  original = read_pth(tmp_path / "original.pth")
+  assert {key: array.shape for key, array in original.items()} == published.mit()
+  packed = arrays["layers.1.1.0.attn.attn.in_proj_weight"]
+  np.testing.assert_array_equal(original["block2.0.attn.q.weight"], packed[:64])
+  np.testing.assert_array_equal(original["block2.0.attn.kv.weight"], packed[64:])
+
+
+def test_openmmlabs_head_is_not_the_others(tmp_path):
+  """Another function: in no other names, and no other head in theirs."""
+  write_pth(tmp_path / "in.pth", published.random(published.openmmlab(classes=2)))
+  convert(tmp_path / "in.pth", tmp_path / "t.safetensors")
+  about = weightfiles.load_weights(tmp_path / "t.safetensors")[1]["options"]
+  assert about["head"] == "convs" and about["embed_eps"] == 1e-6
+  for style in ("upstream", "original", "huggingface", "transformers5"):
+    with pytest.raises(CheckpointError, match="its head is OpenMMLab's"):
+      convert(tmp_path / "t.safetensors", tmp_path / "x.pth", to=style)
+  write_pth(tmp_path / "in.pth", published.random(published.huggingface(classes=2)))
+  with pytest.raises(CheckpointError, match="its head is not OpenMMLab's"):
+    convert(tmp_path / "in.pth", tmp_path / "x.pth", to="openmmlab")
+  assert not (tmp_path / "x.pth").exists()
 
 
 def test_misfits_are_listed_together(tmp_path):

@@ -1,4 +1,4 @@
-"""Damaged and hostile weight files: the fuzzer finds nothing (tests/test_fuzzing.py: that it would)."""
+"""Damaged and hostile weight files: the fuzzer finds nothing (that it would: test_fuzzing.py)."""
 
 import fuzz_weights
 import fuzzing
