@@ -52,6 +52,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   add(
     "--num-classes", type=_positive, metavar="N", help="another number: the classifier is made anew"
   )
+  add(
+    "--keep-classes",
+    metavar="A,B",
+    help="keep only these rows of the classifier, in this order: names (COCO's, or those that FILE "
+    "notes), numbers, or NEW=OLD",
+  )
   add("--backbone-only", action="store_true", help="convert the backbone without its head")
   add(
     "--fold-imagenet",
@@ -85,8 +91,17 @@ def run(options: argparse.Namespace) -> int:
     raise UsageError("--out is missing: the file to write (--inspect writes nothing).")
   if options.backbone_only and options.num_classes:
     raise UsageError("--backbone-only has no classes: remove --num-classes.")
+  kept = [name.strip() for name in (options.keep_classes or "").split(",")]
+  if options.keep_classes is not None and not all(kept):
+    raise UsageError(f"--keep-classes={options.keep_classes}: write names, such as person,car.")
+  if options.keep_classes and (options.num_classes or options.backbone_only):
+    raise UsageError("--keep-classes goes with neither --num-classes nor --backbone-only.")
   changes = Changes(
-    options.in_channels, options.num_classes, options.backbone_only, options.fold_imagenet
+    options.in_channels,
+    options.num_classes,
+    options.backbone_only,
+    options.fold_imagenet,
+    tuple(filter(None, kept)),
   )
   lines = files.convert(
     files.Part(options.file, options.key),

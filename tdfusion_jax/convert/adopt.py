@@ -10,7 +10,16 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from tdfusion_jax.batch import LUMA
-from tdfusion_jax.convert import choose, naming, restormer, rules, search, segformer, yolov8
+from tdfusion_jax.convert import (
+  choose,
+  classes,
+  naming,
+  restormer,
+  rules,
+  search,
+  segformer,
+  yolov8,
+)
 from tdfusion_jax.convert.recognise import recognise
 from tdfusion_jax.networks.fusion import FusionNet
 from tdfusion_jax.networks.lossgen import LossNet
@@ -39,6 +48,8 @@ class Ported(NamedTuple):
   upstream's names."""
   notes: list[str]
   """What was left out or made anew, a line each."""
+  classes: tuple[str, ...] = ()
+  """What the rows of the classifier are called, where that is known."""
 
 
 class Changes(NamedTuple):
@@ -48,6 +59,10 @@ class Changes(NamedTuple):
   num_classes: int | None = None
   backbone_only: bool = False
   fold_imagenet: bool = False
+  keep_classes: tuple[str, ...] = ()
+  """Names or numbers of the rows of the classifier that stay, see `classes.kept`."""
+  class_names: tuple[str, ...] = ()
+  """What the rows are called before, where that is known."""
 
 
 def port(
@@ -147,9 +162,17 @@ def _port_task(upstream: dict, origin: naming.Origin, changes: Changes, given: M
     shapes = {path: shape for path, shape in shapes.items() if path[1] == "backbone"}
   flat = rules.to_ours(upstream, shapes, network.torch_key)
   flat, options, more = _change(flat, options, origin, changes)
-  if changes.num_classes or changes.backbone_only:  # shapes or keys of the head are others now
+  names = changes.class_names
+  if changes.keep_classes and not changes.backbone_only:
+    flat, options, names = _with_kept_classes(flat, options, origin.arch, changes)
+    more.append(f"kept of the classifier's rows: {', '.join(map(shown, names))}")
+  if (
+    changes.num_classes or changes.keep_classes or changes.backbone_only
+  ):  # shapes or keys of the head are others now
     passengers = {key: value for key, value in passengers.items() if key.startswith("backbone.")}
-  return Ported(unflatten_dict(flat), origin, options, passengers, notes + more)
+  if len(names) != options.get("num_classes"):
+    names = ()
+  return Ported(unflatten_dict(flat), origin, options, passengers, notes + more, tuple(names))
 
 
 def _same(one: np.ndarray, other: np.ndarray) -> bool:
@@ -221,6 +244,25 @@ def _with_new_classes(flat: dict, options: dict, arch: str) -> tuple[dict, list[
   fresh = {path: np.asarray(made["/".join(path)]).astype(kind) for path in new}
   names = sorted({".".join(path[1:-1]) or path[-1] for path in new})
   return {path: fresh[path] if path in new else flat[path] for path in shapes}, names
+
+
+def _with_kept_classes(
+  flat: dict, options: dict, arch: str, changes: Changes
+) -> tuple[dict, dict, list[str]]:
+  """(variables, options, names) with the rows of the classifier that `changes` asks for."""
+  if "num_classes" not in options:
+    raise ValueError("a backbone alone has no classes to keep.")
+  pairs = classes.kept(changes.keep_classes, options["num_classes"], changes.class_names)
+  rows = [row for _, row in pairs]
+  module = TASK_NETWORKS[arch]
+  # Classes are the last axis of kernel and bias.
+  less = {
+    path: np.ascontiguousarray(value[..., rows]) if module.is_classifier(path) else value
+    for path, value in flat.items()
+  }
+  options = {key: value for key, value in options.items() if key != "class_width"}
+  options |= {"num_classes": len(rows), **module.head_options(flat, len(rows))}
+  return less, options, [name for name, _ in pairs]
 
 
 def _conv_seg(upstream: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -27,7 +27,8 @@ _OPTIONS = {
   "norm_eps",
   "embed_eps",
   "head",
-}  # what names and shapes do not reveal
+  "class_width",
+}  # of the network, to be given again where training starts from the weights
 
 
 class Part(NamedTuple):
@@ -63,6 +64,9 @@ def understand(
     arch, style = loaded.metadata["arch"], "upstream"
     kept = loaded.metadata.get("options", {})
     options = {key: kept[key] for key in _OPTIONS & set(kept)}
+    names = loaded.metadata.get("classes", [])
+    if names and all(isinstance(name, str) for name in names):
+      changes = (changes or Changes())._replace(class_names=tuple(names))
   try:
     ported = adopt.port(loaded.arrays, arch=arch, style=style, changes=changes, options=options)
   except ValueError as error:
@@ -70,7 +74,7 @@ def understand(
   if loaded.metadata is None:
     return ported
   passengers = loaded.metadata["passengers"]
-  if changes and (changes.num_classes or changes.backbone_only):
+  if changes and (changes.num_classes or changes.keep_classes or changes.backbone_only):
     passengers = {key: value for key, value in passengers.items() if key.startswith("backbone.")}
   return ported._replace(passengers=passengers)
 
@@ -197,6 +201,7 @@ def _metadata(loaded: Loaded, ported: Ported, path: Path) -> dict[str, Any]:
     "licence": before.get("licence", licence),
     "changes": [*before.get("changes", []), *ported.notes],
     "passengers": _pack(ported.passengers),
+    **({"classes": list(ported.classes)} if ported.classes else {}),
   }
 
 
@@ -255,4 +260,5 @@ def _use(ported: Ported, out: Path) -> str:
   for key, value in options.items():
     if key in _OPTIONS:
       words.append(f"--config.task.options.{key}={value}")
-  return f"use it: {' '.join(words)}  (for data of {options['num_classes']} classes)"
+  named = f": {', '.join(map(shown, ported.classes))}" if ported.classes else ""
+  return f"use it: {' '.join(words)}  (for data of {options['num_classes']} classes{named})"

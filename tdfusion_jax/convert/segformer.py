@@ -50,6 +50,12 @@ def is_classifier(path: Path) -> bool:
   return "linear_pred" in path
 
 
+def head_options(flat: Mapping[Path, np.ndarray], num_classes: int) -> dict[str, int]:
+  """Options that the number of kept classes does not reveal: none."""
+  del flat, num_classes
+  return {}
+
+
 def build(num_classes: int, variant: str = "b0", in_channels: int = 1, **options) -> SegFormer:
   """The network; `in_channels` is not one of its attributes, it follows from the images."""
   del in_channels

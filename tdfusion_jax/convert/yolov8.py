@@ -15,7 +15,7 @@ DFL = "dfl.conv.weight"
 def options_from(state_dict: Mapping[str, np.ndarray]) -> dict:
   """What names and shapes reveal: `variant`, `in_channels` and `num_classes`.
 
-  A backbone alone has no `num_classes`.
+  A backbone alone has no `num_classes`. `class_width` is there if it does not follow from them.
 
   Raises:
     ValueError: not a YOLOv8 in upstream's naming, or sizes that are no variant's.
@@ -33,7 +33,26 @@ def options_from(state_dict: Mapping[str, np.ndarray]) -> dict:
   options = {"variant": fitting[0], "in_channels": channels}
   if whole:
     options["num_classes"] = state_dict[last].shape[0]
+    first = state_dict.get("cv3.0.0.conv.weight", np.zeros((0, 0)))
+    options |= class_width(options["num_classes"], *first.shape[:2])
   return options
+
+
+def class_width(num_classes: int, width: int, inputs: int) -> dict[str, int]:
+  """The option that a head of this hidden width needs; none if the width is the usual one.
+
+  Args:
+    num_classes: of the head.
+    width: of its first layer's result at the first level.
+    inputs: of that layer.
+  """
+  return {} if width == max(inputs, num_classes) or not width else {"class_width": width}
+
+
+def head_options(flat: Mapping[Path, np.ndarray], num_classes: int) -> dict[str, int]:
+  """Options of a network with these variables, of which `num_classes` rows were kept."""
+  *_, inputs, width = flat["params", "cv3_0_0", "conv", "kernel"].shape
+  return class_width(num_classes, width, inputs)
 
 
 def is_classifier(path: Path) -> bool:
@@ -41,10 +60,12 @@ def is_classifier(path: Path) -> bool:
   return path[1].startswith("cv3_") and path[1].endswith("_2")
 
 
-def build(num_classes: int, variant: str = "n", in_channels: int = 1) -> YOLOv8:
+def build(
+  num_classes: int, variant: str = "n", in_channels: int = 1, class_width: int = 0
+) -> YOLOv8:
   """The network; `in_channels` is not one of its attributes, it follows from the images."""
   del in_channels
-  return YOLOv8(num_classes, variant)
+  return YOLOv8(num_classes, variant, class_width)
 
 
 def sample_inputs(in_channels: int = 1, **_) -> tuple:

@@ -173,6 +173,8 @@ class YOLOv8(nn.Module):
   Attributes:
     num_classes: number of classes.
     variant: "n", "s", "m", "l" or "x".
+    class_width: hidden width of the branches that tell classes apart; 0 has it follow from the
+      number of classes. Weights of a network of more classes of which some were kept need theirs.
 
   Raises:
     ValueError: unknown variant, or a size that is no multiple of 32.
@@ -180,6 +182,7 @@ class YOLOv8(nn.Module):
 
   num_classes: int
   variant: str = "n"
+  class_width: int = 0
 
   @nn.compact
   def __call__(self, images: Float[Array, "b h w c"], train: bool = False) -> Detections:
@@ -226,7 +229,7 @@ class YOLOv8(nn.Module):
     class_bias = math.log(5 / self.num_classes / (640 / STRIDES[level]) ** 2)
     branches = (
       ("cv2", max(16, first_width // 4, 4 * BINS), 4 * BINS, 1.0),
-      ("cv3", max(first_width, self.num_classes), self.num_classes, class_bias),
+      ("cv3", self.class_width or max(first_width, self.num_classes), self.num_classes, class_bias),
     )
     out = []
     for name, width, features, bias in branches:

@@ -24,6 +24,7 @@ def detection(  # noqa: PLR0913  one argument for each of `config.task.options`
   max_detections: int = 100,
   assigner_eps: float = 1e-9,
   assigner_least_side: float | int = 0.0,
+  class_width: int = 0,
 ) -> Task:
   """A `Task` with YOLOv8 as network and its loss.
 
@@ -40,6 +41,7 @@ def detection(  # noqa: PLR0913  one argument for each of `config.task.options`
       that.
     assigner_least_side: see `losses.detection.assign`: 0 is YOLOv8 as published, 16 the current
       Ultralytics package, which gives boxes under 16 pixels more candidates.
+    class_width: see `YOLOv8`; `tdfusion convert --keep-classes` reports what its weights need.
 
   Returns:
     Task; `outputs` are `Detections`, `predict` gives {"boxes" [B, K, 4] xyxy pixels, "scores" [B,
@@ -48,7 +50,7 @@ def detection(  # noqa: PLR0913  one argument for each of `config.task.options`
   Raises:
     ValueError: images without `in_channels` channels; whatever `YOLOv8` refuses.
   """
-  net = YOLOv8(num_classes, variant)
+  net = YOLOv8(num_classes, variant, class_width)
 
   def check(images):
     if images.shape[-1] != in_channels:
