@@ -25,6 +25,7 @@ _MAX_BYTES = 4 << 30
 # Tensors may share stored values, as upstream's convolutions do, but not make much of nothing.
 _MAX_SHARING = 16
 _ALWAYS_FITS = 64 << 20
+_SMALL = 1 << 20
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 
 
@@ -147,6 +148,8 @@ class _Bounded:
 
   def read(self, size: int) -> bytes:
     """At most `size` bytes."""
+    if 0 <= size <= _SMALL:  # nearly always, and there are many
+      return self._file.read(size)
     return self._file.read(max(0, min(size, self._size - self._file.tell())))
 
 

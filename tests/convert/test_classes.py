@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +23,7 @@ WEIGHTS = Path(os.environ.get("TDFUSION_WEIGHTS", Path(__file__).parents[3] / "s
 REAL = WEIGHTS / "yolov8n_coco_half.pth"
 
 
-def outputs(file, images):
+def outputs(file, images) -> tuple[Any, dict[str, Any]]:
   variables, about = load_weights(file)
   options = {k: v for k, v in about["options"].items() if k != "in_channels"}
   variables = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), variables)

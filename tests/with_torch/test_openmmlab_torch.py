@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -104,9 +105,10 @@ class Backbone(nn.Module):
 
   def forward(self, x):
     features = []
-    for embed, blocks, last in self.layers:
+    for stage in self.layers:
+      embed, blocks, last = stage.children()
       x = embed(x)
-      for block in blocks:
+      for block in blocks.children():
         x = block(x)
       x = image(last(tokens(x)), x)
       features.append(x)
@@ -178,7 +180,7 @@ def test_the_converted_network_gives_the_same_logits(net, tmp_path):
   images = np.random.default_rng(0).random((2, 64, 96, 3), np.float32)
   with torch.no_grad():
     expected = net(torch.from_numpy(images.transpose(0, 3, 1, 2))).numpy().transpose(0, 2, 3, 1)
-  ours = SegFormer(**options).apply(jax.tree.map(jnp.asarray, variables), jnp.asarray(images))
+  ours: Any = SegFormer(**options).apply(jax.tree.map(jnp.asarray, variables), jnp.asarray(images))
   assert expected.std() > 0.1
   np.testing.assert_allclose(ours, expected, atol=2e-4 * np.ptp(expected))
 
