@@ -36,13 +36,13 @@ def orientation_of(image: Image.Image) -> int:
   return found if found in range(1, 9) else 1
 
 
-def file_of(image: Image.Image) -> IO[bytes] | None:
+def file_of(image: Image.Image) -> IO[bytes] | io.BytesIO | None:
   """What an image is being read from; None of one that was made or is read already."""
   return getattr(image, "fp", None)
 
 
 def png_chunks(
-  file: IO[bytes] | None, wanted: tuple[bytes, ...] = (b"eXIf",)
+  file: IO[bytes] | io.BytesIO | None, wanted: tuple[bytes, ...] = (b"eXIf",)
 ) -> Iterator[tuple[bytes, bytes]]:
   """(kind, content) of the wanted chunks of a PNG file; of others the heads alone are read."""
   if file is None:
