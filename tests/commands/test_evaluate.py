@@ -216,3 +216,29 @@ def test_scores_are_written_whole_or_not_at_all(folders, capsys, monkeypatch, su
   assert "No space left" in capsys.readouterr().err
   assert (folder / f"scores{suffix}").read_text() == "before"
   assert not list(folder.glob(".*.tmp*"))
+
+
+def test_fused_images_have_a_scale_of_their_own(folders, capsys):
+  """Floats up to 255 score as the same numbers of 8 bits do."""
+  folder, images = folders
+  (folder / "wide").mkdir()
+  for index, image in enumerate(images["mean"]):
+    Image.fromarray(image.astype(np.float32)).save(folder / "wide" / f"n{index}.tif")
+  assert evaluate(folder, "--fused", folder / "wide") == 2
+  said = capsys.readouterr().err
+  assert "leave [0, 1]; give --fused-scale, such as 0:255" in said and said.count("\n") == 1
+  rows = []
+  for name, scale in (("mean", "linear"), ("wide", "0:255")):
+    assert evaluate(folder, "--fused", f"m={folder / name}", "--fused-scale", scale) == 0
+    rows.append(capsys.readouterr().out.splitlines()[-1])
+  assert rows[0] == rows[1] and "| m |" in rows[0]
+
+
+def test_false_colours_are_warned_of(folders, capsys):
+  folder, _ = folders
+  rainbow = np.random.default_rng(0).integers(0, 256, (20, 24, 3), dtype=np.uint8)
+  Image.fromarray(rainbow).save(folder / "ir" / "n0.png")
+  (folder / "ir" / "clip.gif").write_bytes(b"GIF89a")
+  assert evaluate(folder, "--fused", folder / "mean") == 0
+  said = capsys.readouterr().err
+  assert "n0.png: in colours" in said and "1 not looked at (1 .gif)" in said

@@ -10,13 +10,14 @@ from tdfusion_jax import cli
 from tdfusion_jax.files import UsageError
 from tdfusion_jax.fusing.arrays import make_fuse_fn
 from tdfusion_jax.fusing.folders import FolderOptions, fuse_folder
+from tdfusion_jax.fusing.huge import HugePairs
 from tdfusion_jax.fusing.pairs import AnySizeFuser, EngineFuser, make_pair_fuser
-from tdfusion_jax.fusing.reading import Reading
+from tdfusion_jax.fusing.reading import Reading, read_as_stored, remarks_of
 from tdfusion_jax.images.listing import list_pairs
 from tdfusion_jax.images.opening import ImageError
 from tdfusion_jax.images.reading import read_image
 from tdfusion_jax.images.registration import aligner
-from tdfusion_jax.images.scaling import parse_scale
+from tdfusion_jax.images.scaling import Scale, parse_scale
 from tdfusion_jax.images.writing import write_image
 from tdfusion_jax.weightfiles import save_weights
 
@@ -406,3 +407,41 @@ def test_real_colour_pairs_fuse_in_colour(tmp_path, weights):
   (out,) = (tmp_path / "out").iterdir()
   fused, visible = read_image(out), read_image(next((tmp_path / "vi").iterdir()))
   assert fused.shape == visible.shape and np.ptp(fused, axis=-1).mean() > 0.01
+
+
+def test_what_is_left_out_of_files_or_wrong_with_them_is_a_warning(tmp_path):
+  """Small pairs and huge ones by one mechanism."""
+  rng = np.random.default_rng(0)
+  rgbt = rng.integers(90, 160, (40, 48, 4), dtype=np.uint8)  # no colour is clipped
+  for side in ("ir", "vi"):
+    (tmp_path / side).mkdir()
+    Image.fromarray(rgbt).save(tmp_path / side / "a.png")
+  fuser = make_pair_fuser(mean_fuse, {})
+  report = fuse_folder(fuser, tmp_path / "ir", tmp_path / "vi", tmp_path / "o")
+  (warning,) = report.warnings
+  assert "ir/a.png: channel 4 (alpha" in warning and "vi/a.png: channel 4" in warning
+  assert "ir/a.png: in colours" in warning and "vi/a.png: in colours" not in warning
+
+  # The fourth channel of the same files as the infrared image.
+  reading = Reading(Scale(channels=(4,)), Scale(channels=(1, 2, 3)))
+  report = fuse_folder(
+    fuser, tmp_path / "ir", tmp_path / "ir", tmp_path / "o", FolderOptions(reading=reading)
+  )
+  assert not report.warnings
+  thermal, visible = rgbt[..., 3] / 255, rgbt[..., :3] @ (0.299, 0.587, 0.114) / 255
+  fused = np.asarray(Image.open(tmp_path / "o/a.png").convert("L")) / 255
+  assert np.abs(fused - (thermal + visible) / 2).max() < 0.01
+
+  def whole(ir, vi, reading, dtype_of, remarks):
+    a, b = read_as_stored(ir, vi, reading)
+    remarks += remarks_of(ir, a, b)
+    return a.array
+
+  report = fuse_folder(
+    fuser,
+    tmp_path / "ir",
+    tmp_path / "vi",
+    tmp_path / "o",
+    FolderOptions(huge=HugePairs(1, whole)),
+  )
+  assert "channel 4 (alpha" in report.warnings[0] and "in colours" in report.warnings[0]
