@@ -1,9 +1,12 @@
 """Files written whole or not at all, functions of the user's own, the root of our errors."""
 
+import ast
 import contextlib
 import difflib
 import errno
 import importlib
+import importlib.machinery
+import importlib.util
 import inspect
 import itertools
 import json
@@ -13,11 +16,12 @@ import sys
 import traceback
 import types
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 _COUNT = itertools.count()
+_LARGEST_JSON = 16 << 20
 
 
 class UsageError(ValueError):
@@ -79,10 +83,12 @@ def plugin(name: str, field: str, returns: type | None = None) -> Callable[..., 
   module_name, _, path = name.partition(":")
   if not all(part.isidentifier() for part in [*module_name.split("."), *path.split(".")]):
     raise UsageError(f"{where}: write package.module:function, such as my_module:factory.")
+  if returns is not None:
+    _require_promise(module_name, path, returns, where)
   found: Any = _imported(module_name, where)
   for part in path.split("."):
     if not hasattr(found, part):
-      raise UsageError(f"{where}: {module_name} has no {path}.{_near(part, found)}")
+      raise UsageError(f"{where}: {module_name} has no {path}.{_near(part, vars(found))}")
     found = getattr(found, part)
   if not callable(found):
     raise UsageError(f"{where}: {path} is not a function but {type(found).__name__}.")
@@ -90,6 +96,75 @@ def plugin(name: str, field: str, returns: type | None = None) -> Callable[..., 
     what = f"{returns.__module__.removeprefix('tdfusion_jax.')}.{returns.__name__}"
     raise UsageError(f"{where}: annotate what it returns: def {path}(...) -> {what}.")
   return found
+
+
+def _require_promise(module_name: str, path: str, returns: type, where: str) -> None:
+  """Raises UsageError unless the module's text has the function, annotated with `returns`.
+
+  It is read and not imported: importing a module is running it, and the name may come from a run
+  folder of somebody else's.
+  """
+  _look_here()
+  if module_name in sys.modules:
+    return
+  text = _text_of(module_name, where)
+  found = _in_text(text, path.split("."))
+  if isinstance(found, ast.ImportFrom):  # a package that hands on what a module of its own has
+    package = module_name if _is_package(module_name) else module_name.rpartition(".")[0]
+    name = f"{'.' * found.level}{found.module or ''}"
+    origin = importlib.util.resolve_name(name, package) if found.level else name
+    if origin.partition(".")[0] == module_name.partition(".")[0] and origin != module_name:
+      _require_promise(origin, path, returns, where)
+      return
+  if found is None:
+    names = [name for node in text.body if (name := getattr(node, "name", ""))]
+    raise UsageError(f"{where}: {module_name} has no {path}.{_near(path, names)}")
+  promise = getattr(found, "returns", None)
+  words = ast.unparse(promise).strip("'\"") if promise is not None else ""
+  if words.rpartition(".")[2] != returns.__name__:
+    what = f"{returns.__module__.removeprefix('tdfusion_jax.')}.{returns.__name__}"
+    raise UsageError(f"{where}: annotate what it returns: def {path}(...) -> {what}.")
+
+
+def _text_of(module_name: str, where: str) -> ast.Module:
+  """The parsed text of a module that is not imported, nor the packages that it lies in."""
+  spec = _spec_of(module_name)
+  if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+    missing = f"there is no module {module_name} in {Path.cwd()}, nor is it installed"
+    raise UsageError(f"{where}: {missing}.")
+  try:
+    return ast.parse(Path(spec.origin).read_bytes(), spec.origin)
+  except (OSError, RecursionError, SyntaxError, ValueError) as error:
+    raise UsageError(f"{where}: {module_name} cannot be imported: {place_of(error)}") from error
+
+
+def _spec_of(module_name: str) -> importlib.machinery.ModuleSpec | None:
+  spec, place, name = None, None, ""
+  for part in module_name.split("."):
+    name = f"{name}.{part}" if name else part
+    spec = importlib.machinery.PathFinder.find_spec(name, place)
+    if spec is None:
+      return None
+    place = spec.submodule_search_locations
+  return spec
+
+
+def _is_package(module_name: str) -> bool:
+  spec = _spec_of(module_name)
+  return spec is not None and spec.submodule_search_locations is not None
+
+
+def _in_text(tree: ast.Module | ast.ClassDef, path: list[str]) -> ast.stmt | None:
+  """The statement that gives `path` its meaning; the last one, as in Python."""
+  for node in reversed(tree.body):
+    if isinstance(node, ast.ImportFrom):
+      if any((alias.asname or alias.name) == path[0] for alias in node.names):
+        return node
+    elif getattr(node, "name", None) == path[0]:
+      if isinstance(node, ast.ClassDef) and len(path) > 1:
+        return _in_text(node, path[1:])
+      return node
+  return None
 
 
 def _promised(function: Callable) -> Any:
@@ -125,11 +200,17 @@ def made_by(name: str, field: str, *arguments: Any, **options: Any) -> Any:
   return factory(*arguments, **options)
 
 
-def _imported(module_name: str, where: str) -> Any:
+def _look_here() -> None:
+  """Has modules looked for in the current folder first, also such as are made just now."""
   here = str(Path.cwd())
   if here not in sys.path[:1] and sys.path[:1] != [""]:
     sys.path.insert(0, here)
   importlib.invalidate_caches()  # the file may be younger than the last look into the folder
+
+
+def _imported(module_name: str, where: str) -> Any:
+  _look_here()
+  here = str(Path.cwd())
   try:
     return importlib.import_module(module_name)
   except ModuleNotFoundError as error:
@@ -142,21 +223,19 @@ def _imported(module_name: str, where: str) -> Any:
       f"{where}: there is no module {missing} in {here}, nor is it installed."
     ) from error
   except Exception as error:  # whatever a user's module may do
-    raise UsageError(f"{where}: {module_name} cannot be imported: {_place(error)}") from error
+    raise UsageError(f"{where}: {module_name} cannot be imported: {place_of(error)}") from error
 
 
-def _place(error: BaseException) -> str:
-  """Where in the user's file, and what."""
+def place_of(error: BaseException) -> str:
+  """Where in a user's file `error` came up, and what it is."""
   if isinstance(error, SyntaxError):
     return f"{error.filename}, line {error.lineno}: {error.msg}"
   last = traceback.extract_tb(error.__traceback__)[-1]
   return f"{last.filename}, line {last.lineno}: {type(error).__name__}: {error}"
 
 
-def _near(part: str, found: Any) -> str:
-  near = difflib.get_close_matches(
-    part, [name for name in vars(found) if not name.startswith("_")], 1
-  )
+def _near(part: str, names: Iterable[str]) -> str:
+  near = difflib.get_close_matches(part, [name for name in names if not name.startswith("_")], 1)
   return f" Is it {near[0]}?" if near else ""
 
 
@@ -186,6 +265,30 @@ def write_text(path: str | Path, text: str) -> None:
   """
   with atomic_write(path) as temporary:
     temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def read_json(path: Path, refusal: type[UsageError] = UsageError) -> dict[str, Any]:
+  """The object that a JSON file of a run holds.
+
+  Args:
+    path: the file.
+    refusal: what is raised.
+
+  Raises:
+    UsageError: or `refusal`, naming the file: it cannot be read, is larger than any of ours, is no
+      JSON, or holds no object.
+  """
+  try:
+    if path.stat().st_size > _LARGEST_JSON:
+      raise refusal(f"{path} is larger than {_LARGEST_JSON >> 20} MiB: it is no file of a run.")
+    found = json.loads(path.read_bytes())
+  except OSError as error:
+    raise refusal(f"{path} cannot be read: {error.strerror}.") from error
+  except (ValueError, RecursionError) as error:  # no JSON, or no UTF-8
+    raise refusal(f"{path} cannot be read: {error}.") from error
+  if not isinstance(found, dict):
+    raise refusal(f"{path} cannot be read: it holds no fields.")
+  return found
 
 
 def write_json(path: str | Path, value: Any) -> None:

@@ -68,6 +68,27 @@ def test_a_function_without_the_mark_is_not_returned(mine):
       plugin(name, "x", int)
 
 
+def test_a_module_runs_only_if_its_text_makes_the_promise(mine):
+  """A run folder of somebody else's may name any module that is installed; importing is running."""
+  (mine / "plug_pen").mkdir()
+  (mine / "plug_pen" / "__init__.py").write_text("from .inner import make\n")
+  (mine / "plug_pen" / "inner.py").write_text("def make() -> int:\n  return 5\n")
+  assert plugin("plug_pen:make", "x", int)() == 5
+  (mine / "plug_ran.py").write_text(
+    "open('ran', 'w')\ndef a(): ...\ndef b() -> str: ...\nc = 3\nfrom os import system\n"
+  )
+  for name in ("a", "b", "system", "a.b"):
+    with pytest.raises(UsageError, match=r"annotate what it returns: def [\w.]+\(...\) -> "):
+      plugin(f"plug_ran:{name}", "x", int)
+  for name in ("plug_ran:c", "plug_ran:d", "this:s", "antigravity:fly"):
+    with pytest.raises(UsageError, match=" has no "):
+      plugin(name, "x", int)
+  with pytest.raises(UsageError, match="there is no module plug_ran.x"):
+    plugin("plug_ran.x:a", "x", int)
+  assert not (mine / "ran").exists()
+  assert not {"plug_ran", "this", "antigravity"} & set(sys.modules)
+
+
 @pytest.mark.parametrize(
   ("name", "message"),
   [
