@@ -89,7 +89,7 @@ def _parse(arguments: list[str]) -> tuple[Any, argparse.Namespace]:
 
 
 def _train(arguments: list[str]) -> int:
-  # A process of its own, because config flags read the arguments from sys.argv.
+  # A process of its own: what it sets for its libraries and signals is set for a training alone.
   with subprocess.Popen([sys.executable, "-m", "tdfusion_jax.main", *arguments]) as training:
     while True:
       try:

@@ -4,40 +4,61 @@ python -m tdfusion_jax.main --config=configs/llvip_det.py[:options] --workdir=DI
 [--config.a.b=value]
 """
 
+import argparse
 import logging
 import sys
+from typing import NoReturn
 
-from absl import app, flags
 from absl import logging as absl_logging
-from ml_collections import config_flags
 
 from tdfusion_jax import printing, stopping
+from tdfusion_jax.config import ConfigError
+from tdfusion_jax.config.commandline import parse_config
 from tdfusion_jax.evaluate.stage import run_task_stage
 from tdfusion_jax.files import UsageError, in_words
 from tdfusion_jax.train.loop import train
 
-_CONFIG = config_flags.DEFINE_config_file(
-  "config", None, "A file of configs/, with options after a colon."
-)
-_WORKDIR = flags.DEFINE_string(
-  "workdir", None, "Run folder; an interrupted run in it is continued."
-)
-flags.mark_flags_as_required(["config", "workdir"])
+_FIELDS = """any field of the config is set as --config.FIELD=VALUE, such as
+--config.train.epochs=3 or --config.data.task_size="(64, 96)"; see docs/guide/config.md"""
 
 
-def _run(argv: list[str]) -> int:
-  if len(argv) > 1:
-    print(f"error: unexpected argument {argv[1]!r}", file=sys.stderr)
-    return 2
+def main(argv: list[str] | None = None) -> None:
+  """Parses `argv` (default: the command line) and trains; ends the process with its status."""
+  printing.guard()
+  sys.exit(_run(list(sys.argv if argv is None else argv)[1:]))
+
+
+class _Parser(argparse.ArgumentParser):
+  """Whose errors are ours, as those of a config's fields are."""
+
+  def error(self, message: str) -> NoReturn:
+    """Raises ConfigError."""
+    raise ConfigError(f"{message}; --help shows what there is.")
+
+
+def parser() -> argparse.ArgumentParser:
+  """Of everything but the config's fields, which `parse_config` reads."""
+  made = _Parser(
+    "python -m tdfusion_jax.main",
+    description="Trains F, G and T.",
+    epilog=_FIELDS,
+    allow_abbrev=False,
+  )
+  add = made.add_argument
+  what = "a file of configs/, with options after a colon"
+  add("--config", required=True, metavar="FILE[:OPTIONS]", help=what)
+  where = "run folder; an interrupted run in it is continued"
+  add("--workdir", required=True, metavar="DIR", help=where)
+  return made
+
+
+def _run(arguments: list[str]) -> int:
   _show_messages()
   try:
-    config = _CONFIG.value
-    _ = config.name  # the flag library reports a file that failed to load at its first use
-  except (OSError, ValueError) as error:
-    return _refuse(error)
-  try:
+    options = parse_config(parser(), arguments)
+    config = options.config
     with stopping.at_once():
-      (run_task_stage if config.stage == "task" else train)(config, str(_WORKDIR.value))
+      (run_task_stage if config.stage == "task" else train)(config, options.workdir)
   except UsageError as error:
     print(f"error: {error}", file=sys.stderr)
     return 2
@@ -57,27 +78,6 @@ def _show_messages() -> None:
   ours = logging.getLogger("tdfusion_jax")
   ours.handlers, ours.propagate = [handler], False
   ours.setLevel(logging.INFO)
-
-
-def _refuse(error: Exception) -> int:
-  text = str(error.args[0] if isinstance(error, KeyError) and error.args else error).strip()
-  # The flag library hands on a whole traceback as text; its last line is what went wrong.
-  print(f"error: {text.splitlines()[-1] if 'Traceback' in text else text}", file=sys.stderr)
-  return 2
-
-
-def _parse(argv: list[str]) -> list[str]:
-  """Flags and config; a wrong file, option or field ends in one line."""
-  try:
-    return flags.FLAGS(argv)
-  except (flags.Error, OSError, AttributeError, KeyError, TypeError, ValueError) as error:
-    sys.exit(_refuse(error))
-
-
-def main(argv: list[str] | None = None) -> None:
-  """Parses `argv` (default: the command line) and trains; ends the process with its status."""
-  printing.guard()
-  app.run(_run, argv=argv, flags_parser=_parse)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from tdfusion_jax.config.fields import Config, ConfigError
+from tdfusion_jax.config.typed import is_open
+from tdfusion_jax.files import place_of
 
 
 def read_config(file: str, options: str, changes: Mapping[str, Any]) -> Config:
@@ -26,20 +28,37 @@ def read_config(file: str, options: str, changes: Mapping[str, Any]) -> Config:
   if spec is None or spec.loader is None or not path.is_file():
     raise ConfigError(f"{file}: no such config file.")
   module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  config = module.get_config(options)
+  try:
+    spec.loader.exec_module(module)
+    config = module.get_config(options)
+  except ConfigError:
+    raise
+  except Exception as error:  # whatever a user's file may do
+    raise ConfigError(f"{file} cannot be used: {place_of(error)}") from error
+  if not isinstance(config, ConfigDict):
+    raise ConfigError(f"{file}: get_config returned no config but {type(config).__name__}.")
   for field, value in changes.items():
-    _change(config, field, tuple(value) if isinstance(value, list) else value)
+    change(config, field, tuple(value) if isinstance(value, list) else value)
   return config
 
 
-def _change(config: Config, field: str, value: Any) -> None:
+def change(config: Config, field: str, value: Any) -> None:
+  """Sets one field.
+
+  Args:
+    config: is changed.
+    field: "a.b".
+    value: whether it fits is seen by `train.checks`.
+
+  Raises:
+    ConfigError: there is no such field.
+  """
   *above, name = field.split(".")
   place = config
   for part in above:
     place = place.get(part) if isinstance(place, ConfigDict) else None
   # A factory's arguments are not known here, so any name is accepted among its options.
-  free = bool(above) and above[-1].endswith("options")
+  free = is_open(".".join(above))
   if not isinstance(place, ConfigDict) or (name not in place and not free):
     raise ConfigError(f"config.{field}: there is no such field.")
   if value == "none" and name == "crop_size":
@@ -47,5 +66,5 @@ def _change(config: Config, field: str, value: Any) -> None:
   try:
     with place.unlocked(), place.ignore_type():
       place[name] = value
-  except (TypeError, ValueError) as error:
+  except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
     raise ConfigError(f"config.{field}: {error}") from error

@@ -1,6 +1,7 @@
 """What stands after the colon of `--config=FILE:options`."""
 
 from tdfusion_jax.config.fields import Config, ConfigError
+from tdfusion_jax.config.typed import open_options
 
 OPTIONS = ("runlocal", "upstream", "ablation=I..V", "weights=W", "task")
 
@@ -10,6 +11,8 @@ ABLATIONS = ("I", "II", "III", "IV", "V")
 
 def finish(config: Config, options: str | None, runlocal: dict) -> Config:
   """Applies the options after the colon and locks the config, so that an unknown field is an error.
+
+  Only the fields that hold a factory's arguments, such as `task.options`, accept further names.
 
   Options are applied in the order below, however they are written.
 
@@ -24,6 +27,7 @@ def finish(config: Config, options: str | None, runlocal: dict) -> Config:
     ConfigError: unknown option.
   """
   config.lock()
+  open_options(config)
   given = _parsed(options or "")
   if "upstream" in given:
     _upstream(config)

@@ -5,13 +5,15 @@ from functools import reduce
 from typing import Any
 
 from tdfusion_jax.config import Config, ConfigError, base
-from tdfusion_jax.data.loader import AUGMENTS
+from tdfusion_jax.config.typed import require_types
+from tdfusion_jax.data.loader import AUGMENTS, SWAPS
 from tdfusion_jax.data.readers.fused import IMAGES
 from tdfusion_jax.data.skipping import BAD_SAMPLES
 from tdfusion_jax.files import is_plugin
 from tdfusion_jax.meta import RULES
 from tdfusion_jax.meta.derivative import DERIVATIVES
 from tdfusion_jax.meta.gauss_newton import JUDGED_ON
+from tdfusion_jax.train import optimisers
 
 LABELS = {
   "detection": "detection",
@@ -38,16 +40,33 @@ _LEAST = {
   "meta.damping": 0,
   "meta.eta_f": 0,
   "meta.eta_t": 0,
+  "log.validate_pairs": 1,
   "meta.inner_steps": 1,
+  "meta.pairs": 1,
   "meta.solve_steps": 1,
   "meta.steps": 0,
   "optim.f.learning_rate": 0,
   "optim.g.learning_rate": 0,
   "optim.t.learning_rate": 0,
   "train.epochs": 0,
+  "seed": 0,
   "train.pretrain_steps": 0,
 }
 """The least value of numbers that have one."""
+
+_MOST = {
+  "data.batch_size": 4096,
+  "data.max_boxes": 100_000,
+  "data.prefetch": 1024,
+  "data.workers": 1024,
+  "log.pictures": 1024,
+  "meta.inner_steps": 1000,
+  "meta.solve_steps": 1000,
+}
+"""The largest value of numbers that something is made of before the first step."""
+
+_READ_BY_G = 1_000_000  # pairs that the G-steps of an epoch may read: their plan is made at once
+_LONGEST_SIDE = 65_536  # of images, as of those that are read
 
 
 def labels_needed(kind: str) -> str | None:
@@ -57,9 +76,20 @@ def labels_needed(kind: str) -> str | None:
 
 def check(config: Config) -> None:
   """Raises ConfigError, naming the field, for settings that contradict each other."""
+  require_types(config)
   for field, least in _LEAST.items():
     # Not `value < least`: a rate that is no number at all must not pass.
     _require(config, _value(config, field) >= least, field, f"at least {least}.")
+  for field, most in _MOST.items():
+    _require(config, _value(config, field) <= most, field, f"at most {most}.")
+  _require(
+    config,
+    config.meta.steps * config.data.batch_size <= _READ_BY_G,
+    "meta.steps",
+    f"the G-steps of an epoch read at most {_READ_BY_G} pairs.",
+  )
+  for letter in "fgt":
+    _one_of(config, f"optim.{letter}.rule", optimisers.RULES)
   _check_stage(config)
   _check_data(config)
   _check_task(config)
@@ -113,6 +143,7 @@ def _check_data(config: Config) -> None:
   data = config.data
   _one_of(config, "data.augment", AUGMENTS)
   _one_of(config, "data.bad_samples", BAD_SAMPLES)
+  _one_of(config, "data.swap", SWAPS)
   needed = "(height, width) is needed, such as '(256, 320)'."
   _require(config, _is_size(data.task_size), "data.task_size", needed)
   _require(config, data.crop_size is None or _is_size(data.crop_size), "data.crop_size", needed)
@@ -124,7 +155,7 @@ def _check_data(config: Config) -> None:
 def _is_size(size: Any) -> bool:
   if not isinstance(size, (tuple, list)) or len(size) != 2:
     return False
-  return all(isinstance(side, int) and side >= 1 for side in size)
+  return all(isinstance(side, int) and 1 <= side <= _LONGEST_SIDE for side in size)
 
 
 def _check_task(config: Config) -> None:

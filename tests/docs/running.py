@@ -10,14 +10,13 @@ from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
-from absl import flags
 from docs.blocks import ROOT, Command
 from docs.substitutions import ARGUMENTS, INSTALLING, MADE, NEEDS, NOT_RUN, RUNS, SMALLER
-from ml_collections import config_flags
 
 import tdfusion_jax.train
 from docs import sandbox, small
-from tdfusion_jax import cli
+from tdfusion_jax import cli, main
+from tdfusion_jax.config.commandline import parse_config
 from tdfusion_jax.evaluate.stage import run_task_stage
 from tdfusion_jax.sweep import run as sweep_run
 from tdfusion_jax.train.loop import train
@@ -74,7 +73,7 @@ def _run(command: Command, patch: pytest.MonkeyPatch) -> int:
   words = command.words
   for start in _TRAINING:
     if words[: len(start)] == start:
-      return _train(words[len(start) :], patch)
+      return _train(words[len(start) :])
   if words[0] == "tdfusion":
     more = next(
       (shlex.split(extra) for start, extra in ARGUMENTS.items() if str(command).startswith(start)),
@@ -149,16 +148,10 @@ def make(name: str, patch: pytest.MonkeyPatch) -> None:
       Path(known).write_bytes(Path(file).read_bytes())
 
 
-def _train(arguments: list[str], patch: pytest.MonkeyPatch) -> int:
-  """As `tdfusion_jax.main`, which parses arguments once in a process."""
-  values = flags.FlagValues()
-  config_flags.DEFINE_config_file("config", None, "", flag_values=values)
-  flags.DEFINE_string("workdir", None, "", flag_values=values)
-  patch.setattr(sys, "argv", ["main", *arguments])
-  rest = values(sys.argv)
-  if rest[1:] or not values.config or not values.workdir:
-    raise RefusedError(f"{shlex.join(arguments)}: unknown arguments, or no config and workdir.")
-  small_training(values.config, values.workdir)
+def _train(arguments: list[str]) -> int:
+  """As `tdfusion_jax.main`."""
+  options = parse_config(main.parser(), arguments)
+  small_training(options.config, options.workdir)
   return 0
 
 
