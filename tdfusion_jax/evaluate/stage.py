@@ -14,6 +14,7 @@ from tdfusion_jax.config import Config, ConfigError
 from tdfusion_jax.data import CachedSource, FusedSource, Source
 from tdfusion_jax.evaluate import tables
 from tdfusion_jax.evaluate.judge import judge
+from tdfusion_jax.evaluate.results import parts, read_result
 from tdfusion_jax.files import write_json, write_text
 from tdfusion_jax.fusing.arrays import make_fuse_fn
 from tdfusion_jax.images.writing import write_image
@@ -124,11 +125,10 @@ def write_results(folder: Path) -> str:
   about: list[list[str]] = []  # by row, the split last
   scores: list[dict[str, float]] = []
   for file in sorted(folder.glob("*/result.json")):
-    result = json.loads(file.read_text())
-    for split, of_split in result.items():
-      if isinstance(of_split, dict):
-        about.append([*(str(result.get(key, "")) for key in _ABOUT), split])
-        scores.append(tables.main_scores(of_split))
+    result = read_result(file)
+    for split, of_split in parts(result).items():
+      about.append([*(str(result.get(key, "")) for key in _ABOUT), split])
+      scores.append(tables.main_scores(of_split))
   names = list(dict.fromkeys(name for row in scores for name in row))
   cells: dict[str, list[str]] = {}
   for split in {row[-1] for row in about}:

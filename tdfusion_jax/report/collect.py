@@ -1,6 +1,5 @@
 """A page about runs: their settings, scores and curves, and what each makes of some pairs."""
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,17 +9,19 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from tdfusion_jax import weightfiles
-from tdfusion_jax.config import ConfigError, base
+from tdfusion_jax.config import Config, ConfigError, base
+from tdfusion_jax.config.typed import require_types
 from tdfusion_jax.data import val_batches
+from tdfusion_jax.evaluate.results import read_result
 from tdfusion_jax.evaluate.stage import finished_images
-from tdfusion_jax.files import UsageError, write_text
+from tdfusion_jax.files import UsageError, read_json, write_text
 from tdfusion_jax.images import pictures
 from tdfusion_jax.images.listing import list_files
 from tdfusion_jax.images.reading import ImageError, read_image
 from tdfusion_jax.images.writing import to_bytes
 from tdfusion_jax.meta.state import Params
 from tdfusion_jax.report.page import Gallery, Run, page_html
-from tdfusion_jax.train import build, initial, runfolder
+from tdfusion_jax.train import build, checks, initial, runfolder
 from tdfusion_jax.train.checks import labels_needed
 from tdfusion_jax.train.validate import inspect_pairs, pictures_of
 
@@ -74,29 +75,31 @@ def open_run(name: str, path: Path) -> Run:
   Raises:
     UsageError: it is no run folder, or cannot be read.
   """
-  config = ConfigDict(_over(base().to_dict(), _config_of(path)))
+  config = _config_of(path)
   file = path / "result.json"
-  try:
-    result = json.loads(file.read_text()) if file.is_file() else {}
-  except (OSError, ValueError) as error:
-    raise UsageError(f"{file} cannot be read: {error}.") from error
+  result = read_result(file) if file.is_file() else {}
   return Run(name, path, config, runfolder.read_metrics(path / "metrics.jsonl"), result)
 
 
-def _config_of(path: Path) -> dict[str, Any]:
+def _config_of(path: Path) -> Config:
   refusal = f"{path} is not a run folder:"
-  try:
-    saved = _with_tuples(json.loads((path / "config.json").read_text()))
-  except FileNotFoundError:
-    raise UsageError(f"{refusal} it holds no config.json.") from None
-  except (OSError, ValueError) as error:
-    raise UsageError(f"{refusal} config.json cannot be read ({error}).") from error
-  parts = [
-    saved.get(part) if isinstance(saved, dict) else None for part in ("data", "task", "loss")
-  ]
-  if not all(isinstance(part, dict) for part in parts):
+  file = path / "config.json"
+  if not file.is_file():
+    raise UsageError(f"{refusal} it holds no config.json.")
+  saved = read_json(file)
+  if not all(isinstance(saved.get(part), dict) for part in ("data", "task", "loss")):
     raise UsageError(f"{refusal} its config.json is another program's.")
-  return saved
+  try:
+    config = ConfigDict(_over(base().to_dict(), _with_tuples(saved)))
+    require_types(config, f"{file}: ", only_known=False)
+  except ConfigError:
+    raise
+  # A name that no field can have, or parts in parts without end.
+  except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
+    raise UsageError(f"{file} cannot be read: {error}.") from error
+  # Of a page about runs of others nothing may be written but the page.
+  config.data.cache_dir = ""
+  return config
 
 
 def _over(defaults: dict[str, Any], saved: dict[str, Any]) -> dict[str, Any]:
@@ -122,8 +125,12 @@ class _Pairs:
     config = run.config
     if root is not None:
       config.data.root = root
+    _check(run)
     self.origin = run.path
-    self.source = build.source(config, "val")
+    try:
+      self.source = build.source(config, "val")
+    except UsageError as error:
+      raise ConfigError(f"{run.path}: {error}") from error
     self.count = min(count, len(self.source))
     self.names = list(self.source.names[: self.count])
     self.sizes: dict[str, Any] = {
@@ -137,6 +144,7 @@ def _galleries(
 ) -> list[Gallery]:
   # What can be wrong is found before anything slow begins.
   for run in runs:
+    _check(run)
     _check_kind(run, pairs)
   files = {name: _files(name, folder, pairs.names) for name, folder in fused.items()}
   galleries = [
@@ -153,6 +161,14 @@ def _galleries(
       size = next(iter(gallery.layers.values())).shape[:2]
       gallery.layers[f"{name}: fused"] = _picture(file, size)
   return galleries
+
+
+def _check(run: Run) -> None:
+  """Raises ConfigError, naming the run, if its config could not have been trained."""
+  try:
+    checks.check(run.config)
+  except ConfigError as error:
+    raise ConfigError(f"{run.path}: {error}") from error
 
 
 def _check_kind(run: Run, pairs: _Pairs) -> None:

@@ -1,6 +1,5 @@
 """What the runs of a sweep amount to: means, spreads, paired differences."""
 
-import json
 import math
 import statistics
 from collections.abc import Mapping, Set
@@ -9,6 +8,7 @@ from typing import Any
 
 from tdfusion_jax.config import ConfigError
 from tdfusion_jax.evaluate import tables
+from tdfusion_jax.evaluate.results import parts, read_result
 from tdfusion_jax.files import write_json, write_text
 from tdfusion_jax.sweep.file import Sweep
 
@@ -21,7 +21,7 @@ def write_comparison(sweep: Sweep, workdir: str | Path) -> dict:
     for seed in sweep.seeds:
       file = workdir / arm / f"seed_{seed}" / "task" / "result.json"
       if file.is_file():
-        results.setdefault(arm, {})[seed] = json.loads(file.read_text())
+        results.setdefault(arm, {})[seed] = read_result(file)
   compared = compare(sweep, results)
   write_json(workdir / "sweep.json", compared)
   write_text(workdir / "sweep.md", _markdown(sweep, compared))
@@ -43,7 +43,8 @@ def compare(sweep: Sweep, results: Mapping[str, Mapping[int, dict]]) -> dict:
   if results:
     check_splits(sweep, _splits(results))
   rows = {
-    arm: {seed: run[sweep.report] for seed, run in runs.items()} for arm, runs in results.items()
+    arm: {seed: _part(run, sweep.report, f"{arm}, seed {seed}") for seed, run in runs.items()}
+    for arm, runs in results.items()
   }
   chosen = {}
   for name, body in sweep.best.items():
@@ -65,16 +66,35 @@ def compare(sweep: Sweep, results: Mapping[str, Mapping[int, dict]]) -> dict:
 def _splits(results: Mapping[str, Mapping[int, dict]]) -> set[str]:
   """Those that any run has scores on; a result holds texts and numbers beside them."""
   runs = [run for of_arm in results.values() for run in of_arm.values()]
-  return {name for run in runs for name, part in run.items() if isinstance(part, dict)}
+  return {name for run in runs for name in parts(run)}
+
+
+def _part(run: dict, split: str, whose: str) -> dict[str, float]:
+  """The scores on one split; ConfigError if the run has none there."""
+  found = parts(run).get(split)
+  if not found:
+    raise ConfigError(f"{whose}: result.json holds no scores on {split!r}.")
+  return found
+
+
+def _score(scores: Mapping[str, float], name: str, whose: str) -> float:
+  if name not in scores:
+    raise ConfigError(f"{whose}: result.json holds no score {name!r}.")
+  return scores[name]
 
 
 def _mean_on(runs: Mapping[int, dict], split: str, score: str) -> float:
-  return statistics.fmean(run[split][score] for run in runs.values())
+  of_split = [_part(run, split, f"seed {seed}") for seed, run in runs.items()]
+  return statistics.fmean(_score(scores, score, f"on {split}") for scores in of_split)
 
 
 def _summary(runs: Mapping[int, dict], base: Mapping[int, dict], name: str) -> dict[str, Any]:
-  values = {seed: run[name] for seed, run in runs.items()}
-  differences = [run[name] - base[seed][name] for seed, run in runs.items() if seed in base]
+  values = {seed: _score(run, name, f"seed {seed}") for seed, run in runs.items()}
+  differences = [
+    value - _score(base[seed], name, f"seed {seed}")
+    for seed, value in values.items()
+    if seed in base
+  ]
   spread = statistics.stdev(values.values()) if len(values) > 1 else None
   summary: dict[str, Any] = {"mean": statistics.fmean(values.values()), "sd": spread}
   summary["values"] = values

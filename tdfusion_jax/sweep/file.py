@@ -7,20 +7,24 @@ from typing import Any, NamedTuple
 
 from tdfusion_jax.config import ConfigError
 
-_TOP = {
-  "config",
-  "seeds",
-  "set",
-  "fusion",
-  "task",
-  "arms",
-  "best",
-  "compare_to",
-  "select",
-  "report",
-  "scores",
+# {key: what it holds}; a list of a kind holds some of it.
+_STAGES = {"set": dict, "fusion": dict, "task": dict}
+_TOP: dict[str, Any] = {
+  "config": str,
+  "seeds": [int],
+  **_STAGES,
+  "arms": dict,
+  "best": dict,
+  "compare_to": str,
+  "select": str,
+  "report": str,
+  "scores": [str],
 }
-_ARM = {"options", "set", "fusion", "task", "images", "folder"}
+_ARM: dict[str, Any] = {"options": str, **_STAGES, "images": str, "folder": str}
+_BEST: dict[str, Any] = {"of": [str], "by": str}
+_NAMES = {str: "a text", int: "a whole number", dict: "a table"}
+_LONGEST_NAME = 200  # of an arm, which names a folder
+_LARGEST_SEED = 2**32 - 1
 
 
 class Sweep(NamedTuple):
@@ -96,21 +100,58 @@ def _no_such_arm(file: str | Path, strange: list[str], sweep: Sweep) -> str:
   return f"{file}: no such arm: {', '.join(strange)}; there are: {', '.join(sweep.arms)}."
 
 
+def _require_kinds(
+  file: Path, table: Mapping[str, Any], kinds: Mapping[str, Any], above: str = ""
+) -> None:
+  """Raises ConfigError for a value of another kind than its key needs; unknown keys pass."""
+  for key, value in table.items():
+    kind = kinds.get(key)
+    if kind is None:
+      continue
+    several = isinstance(kind, list)
+    one = kind[0] if several else kind
+    values = value if several and isinstance(value, list) else [value]
+    if (several != isinstance(value, list)) or not all(_is_of(one, item) for item in values):
+      needed = f"a list, each {_NAMES[one]}" if several else _NAMES[one]
+      raise ConfigError(f"{file}: {above}{key} is {str(value)[:60]!r}: {needed} is needed.")
+
+
+def _is_of(kind: type, value: Any) -> bool:
+  if kind is int:
+    return type(value) is int and 0 <= value <= _LARGEST_SEED
+  return isinstance(value, kind)
+
+
+def _is_folder_name(name: str) -> bool:
+  plain = name.isprintable() and not set(name) & set("/\\")
+  return plain and name not in ("", ".", "..") and len(name) <= _LONGEST_NAME
+
+
 def _read(file: Path) -> dict[str, Any]:
   """What the file holds; ConfigError for a key that no sweep has, and for one that is missing."""
   try:
     written = tomllib.loads(file.read_text())
-  except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+  except (OSError, RecursionError, ValueError) as error:  # no TOML, or no UTF-8
     raise ConfigError(f"{file} cannot be read: {error}") from error
+  _require_kinds(file, written, _TOP)
   unknown = sorted(written.keys() - _TOP)
   for arm, body in written.get("arms", {}).items():
-    if "/" in arm or "\\" in arm:
-      raise ConfigError(f"{file}: arm {arm!r} cannot name a folder.")
+    if not _is_folder_name(arm):
+      raise ConfigError(f"{file}: arm {arm[:80]!r} cannot name a folder.")
+    if not isinstance(body, dict):
+      raise ConfigError(f"{file}: arms.{arm} holds no settings.")
+    _require_kinds(file, body, _ARM, f"arms.{arm}.")
     unknown += [f"arms.{arm}.{key}" for key in sorted(body.keys() - _ARM)]
   if unknown:
     raise ConfigError(
       f"{file}: unknown {', '.join(unknown)}; there are: {', '.join(sorted(_TOP))}."
     )
+  for name, body in written.get("best", {}).items():
+    if not isinstance(body, dict) or body.keys() != _BEST.keys():
+      raise ConfigError(f"{file}: best.{name} needs of = [ARMS] and by = SCORE.")
+    _require_kinds(file, body, _BEST, f"best.{name}.")
+    if not _is_folder_name(name) or name in written.get("arms", {}):
+      raise ConfigError(f"{file}: best.{name[:80]}: choose another name.")
   missing = [key for key in ("config", "arms") if not written.get(key)]
   if missing:
     raise ConfigError(f"{file}: {' and '.join(missing)} missing.")

@@ -20,6 +20,7 @@ from tdfusion_jax import printing
 from tdfusion_jax.config import Config, ConfigError
 from tdfusion_jax.config.file import read_config
 from tdfusion_jax.evaluate import tables
+from tdfusion_jax.evaluate.results import read_result
 from tdfusion_jax.evaluate.stage import run_task_stage, with_room
 from tdfusion_jax.sweep.compare import check_splits, write_comparison
 from tdfusion_jax.sweep.file import Sweep, check_arms, load_sweep
@@ -66,7 +67,7 @@ def run_one(
   moved = ["fused.run"] if finished else []  # the folder beside it, wherever both are now
   require_same(config_to_json(with_room(task)), folder / "task", free=moved)
   if finished:
-    return json.loads(done.read_text())
+    return read_result(done)
   return run_task_stage(task, folder / "task")
 
 
@@ -97,14 +98,17 @@ def _changes(sweep: Sweep, arm: str, stage: str, seed: int) -> dict[str, Any]:
   }
 
 
-def _check(sweep: Sweep, arms: Iterable[str]) -> None:
+def _check(sweep: Sweep, file: str | Path, arms: Iterable[str]) -> None:
   """Raises ConfigError for whatever would stop an arm, before the first is trained."""
   for arm in arms:
-    fusion, task = _configs(sweep, arm, sweep.seeds[0], Path(arm))
-    for config in (fusion, task):
-      if config is not None:
-        checks.check(config)
-    check_splits(sweep, {task.data.val_split, task.data.test_split} - {""})
+    try:
+      fusion, task = _configs(sweep, arm, sweep.seeds[0], Path(arm))
+      for config in (fusion, task):
+        if config is not None:
+          checks.check(config)
+      check_splits(sweep, {task.data.val_split, task.data.test_split} - {""})
+    except ConfigError as error:
+      raise ConfigError(f"{file}, arm {arm}: {error}") from error
 
 
 _stopped: Any = None  # in a worker: the sweep's event
@@ -199,7 +203,7 @@ def run_sweep(
   sweep = load_sweep(file, changes, seeds, compare_to)
   check_arms(sweep, file, only or [])
   todo = [(arm, seed) for seed in sweep.seeds for arm in sweep.arms if not only or arm in only]
-  _check(sweep, dict.fromkeys(arm for arm, _ in todo))
+  _check(sweep, file, dict.fromkeys(arm for arm, _ in todo))
   failed = []
   # Closed whatever happens here, so that no run goes on after Ctrl-C.
   with contextlib.closing(_run_all(todo, (str(file), str(workdir), changes), jobs)) as results:

@@ -18,6 +18,7 @@ from tdfusion_jax.files import (
   UsageError,
   atomic_write,
   in_words,
+  read_json,
   remove_leftovers,
   write_json,
 )
@@ -168,7 +169,11 @@ def require_same(config: Mapping[str, Any], folder: Path, *, free: Sequence[str]
   file = folder / "config.json"
   if not file.is_file():
     return
-  written = flatten_dict(_read(file), sep=".")
+  config_there = read_json(file, ConfigError)
+  try:
+    written = flatten_dict(config_there, sep=".")
+  except RecursionError:
+    raise ConfigError(f"{file} cannot be read: it is no run's config.") from None
   new = flatten_dict(json.loads(json.dumps(config)), sep=".")
   defaults = flatten_dict(json.loads(base().to_json()), sep=".")
   old = {key: value for key, value in defaults.items() if key in new} | written
@@ -188,18 +193,6 @@ def require_same(config: Mapping[str, Any], folder: Path, *, free: Sequence[str]
 
 def _is_within(key: str, fields: Sequence[str]) -> bool:
   return any(key == field or key.startswith(f"{field}.") for field in fields)
-
-
-def _read(file: Path) -> dict:
-  try:
-    config = json.loads(file.read_bytes())
-  except OSError as error:
-    raise ConfigError(f"{file} cannot be read: {in_words(error)}") from error
-  except (ValueError, RecursionError) as error:  # no JSON, or no UTF-8
-    raise ConfigError(f"{file} cannot be read: {error}") from error
-  if not isinstance(config, dict):
-    raise ConfigError(f"{file} is not a run's config: it holds no fields.")
-  return config
 
 
 def read_metrics(path: Path) -> list[dict]:
