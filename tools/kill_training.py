@@ -24,11 +24,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import small_runs
+from small_runs import ROOT, STAGES
 
-from tdfusion_jax.tasks import Task
-
-ROOT = Path(__file__).resolve().parent.parent
-STAGES = ("fusion", "task")
 _EPOCHS = {"fusion": 12, "task": 24}
 _PATIENCE = 300.0  # seconds that one life of a run may take
 _LONGEST = 2.5  # seconds after the first new metric line at which a kill comes at the latest
@@ -140,18 +138,19 @@ def _disturb(process: subprocess.Popen, run: Path, number: signal.Signals, rng) 
 
 def _half_saved(run: Path) -> Iterator[Path]:
   """Steps that are being saved: Orbax's temporary folders, and those without their manifest."""
-  folder = next(run.rglob("checkpoints"), None) if run.is_dir() else None
-  if folder is None:
-    return
-  for path in folder.iterdir():
+  folder = run / "checkpoints"
+  # Listed at once and not searched: what is listed may be gone the next moment.
+  names = os.listdir(folder) if folder.is_dir() else []
+  for path in (folder / name for name in names):
     whole = path.name.isdigit() and (path / "manifest.json").exists()
     if path.is_dir() and not whole:
       yield path
 
 
 def _lines(run: Path) -> int:
-  files = [file for file in run.rglob("metrics.jsonl") if file.is_file()]
-  return sum(file.stat().st_size for file in files)
+  """The length of the metric lines so far, which grows with each."""
+  file = run / "metrics.jsonl"
+  return file.stat().st_size if file.is_file() else 0
 
 
 def _start(stage: str, run: Path, folder: Path) -> subprocess.Popen:
@@ -221,83 +220,13 @@ def _scores(folder: Path) -> Any:
 
 def child(stage: str, run: str, folder: str) -> None:
   """One life of a run: the real command, with small networks. Ends the process."""
-  import jax
-  import jax.numpy as jnp
-
-  from tdfusion_jax import fusers
   from tdfusion_jax.main import main as train
 
-  class Convolution:
-    """[B, H, W, 1] twice -> `channels` by one 1x1 convolution."""
-
-    def __init__(self, channels: int):
-      self.channels = channels
-
-    def init(self, key, ir, vi):
-      del ir, vi
-      return {"params": {"kernel": 0.1 * jax.random.normal(key, (2, self.channels))}}
-
-  def convolved(params, ir, vi):
-    return jnp.concatenate([ir, vi], axis=-1) @ params["kernel"]
-
-  def fuse(params, ir, vi):
-    return jax.nn.sigmoid(convolved(params, ir, vi))
-
-  def weigh(params, ir, vi):
-    return jax.nn.softmax(convolved(params, ir, vi))
-
-  fusers.fusion_network = lambda *_: fusers.Fuser("fusion", Convolution(1), fuse)
-  fusers.loss_network = lambda *_: fusers.Weigher("lossgen", Convolution(2), weigh)
-  option = ":task" if stage == "task" else ""
-  settings = {
-    "task.kind": "kill_training:pixel_task",
-    "data.task_size": "(32, 48)",
-    "data.train_options.size": "(32, 48)",
-    "data.train_options.count": 8,
-    "data.val_options.size": "(32, 48)",
-    "data.val_options.count": 2,
-    "data.batch_size": 2,
-    "data.cache_mb": 64,
-    "train.epochs": _EPOCHS[stage],
-    "train.pretrain_steps": 0,
-    "train.compile_cache": str(Path(folder) / "cache"),
-    "log.every": 1,
-    "log.pictures": 0,
-    "log.validate_every": 4,
-    "log.checkpoint_every": 2,
-  }
-  if stage == "task":
-    settings |= {"fused.images": "infrared", "data.augment": "none"}
-  else:
-    settings |= {"data.crop_size": "(16, 16)", "meta.pairs": 4, "meta.steps": 3}
+  small_runs.install()
+  settings = small_runs.settings(stage, _EPOCHS[stage], str(Path(folder) / "cache"))
   flags = [f"--config.{field}={value}" for field, value in settings.items()]
-  command = [sys.argv[0], f"--config=configs/synthetic_seg.py{option}", f"--workdir={run}", *flags]
-  sys.argv = command  # where config flags look
-  train(command)
-
-
-def pixel_task(num_classes: int, variant: str = "", in_channels: int = 1, **options: Any) -> Task:
-  """A linear classifier of single pixels in T's place."""
-  import jax
-  import jax.numpy as jnp
-
-  from tdfusion_jax.losses.segmentation import cross_entropy
-
-  del variant, options
-
-  def init(key, images):
-    del images
-    return {"kernel": 0.1 * jax.random.normal(key, (in_channels, num_classes))}, {}
-
-  def apply(params, stats, images, *, train, key=None):
-    del train, key
-    return images @ params["kernel"], stats
-
-  def predict(params, stats, images):
-    del stats
-    return {"labels": jnp.argmax(images @ params["kernel"], -1).astype(jnp.int32)}
-
-  return Task(init, apply, cross_entropy, predict)
+  option = ":task" if stage == "task" else ""
+  train(["train", f"--config={small_runs.CONFIG}{option}", f"--workdir={run}", *flags])
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
 """Checkpoints: what comes back, what is refused, what a killed process or a bad disk leaves."""
 
+import json
 import logging
 import shutil
 
+import damage_checkpoints
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -71,34 +73,26 @@ def saved(tmp_path_factory):
   return folder
 
 
-def flip(data, rng):
-  at = rng.integers(len(data))
-  data[at] ^= 1 << rng.integers(8)
-  return data
-
-
-def cut(data, rng):
-  return data[: rng.integers(len(data))]
-
-
-@pytest.mark.parametrize("damage", [flip, cut])
+@pytest.mark.parametrize("damage", [damage_checkpoints.flip, damage_checkpoints.cut])
 def test_random_damage_is_never_restored(saved, tmp_path, damage):
   """Every file of the newest step in turn: the step before comes back, bit for bit."""
-  rng = np.random.default_rng(0)
-  files = [p.relative_to(saved) for p in sorted((saved / "2").rglob("*")) if p.is_file()]
-  files = [name for name in files if (saved / name).stat().st_size]
-  assert len(files) > 5
-  expected = state(1)
-  for count in range(60):
-    name = files[count % len(files)]
-    folder = tmp_path / str(count)
-    shutil.copytree(saved, folder)
-    data = bytearray((folder / name).read_bytes())
-    (folder / name).write_bytes(damage(data, rng))
-    checkpoints = Checkpoints(folder)
-    assert same(checkpoints.restore(expected), expected), (name, count)
-    assert checkpoints.steps() == [1]
-    checkpoints.close()
+  count = damage_checkpoints.damage_all(saved, state(1), damage, 60, 0, tmp_path)
+  assert count.tries == 60 and count.files > 5 and not count.wrong
+
+
+def test_the_files_of_large_arrays_are_checked_too(tmp_path, capsys):
+  assert damage_checkpoints.main(["--flips=12", "--cuts=12", "--large=300000"]) == 0
+  flips, cuts = map(json.loads, capsys.readouterr().out.splitlines())
+  assert flips == {"damage": "flip", "tries": 12, "files": flips["files"], "wrong": 0}
+  assert cuts["damage"] == "cut" and flips["files"] > 5
+
+
+def test_damage_that_is_not_noticed_would_be_reported(saved, tmp_path, monkeypatch):
+  monkeypatch.setattr(Checkpoints, "_damage", lambda self, step: "")
+  wrong = damage_checkpoints.damage_all(
+    saved, state(1), damage_checkpoints.flip, 6, 0, tmp_path
+  ).wrong
+  assert any("restored wrongly" in line for line in wrong)
 
 
 def test_damage_is_named_set_aside_and_replaced(saved, tmp_path, caplog):
