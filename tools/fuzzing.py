@@ -124,6 +124,8 @@ class Case(NamedTuple):
   """In the folder that `Target.make` was given."""
   names: tuple[str, ...] = ()
   """One of them must be in an error; empty: the path's name."""
+  code: bool = False
+  """Whether the file is code by right, such as a config file: that it runs is no fault."""
 
 
 class Target(NamedTuple):
@@ -199,7 +201,8 @@ def _tried(target: Target, case: Case, rng: random.Random, root: Path) -> tuple[
   writable = [root / "out", *target.writable, *([] if target.reads_only else [root / "in"])]
   before, here = _listed(root, target), os.getcwd()
   result, problem = "", None
-  with watching(Watch(root, writable, target.programs)) as watch:
+  inside = root / "none" if case.code else root
+  with watching(Watch(inside, writable, target.programs)) as watch:
     try:
       target.attempt(case, rng, root / "out")
       result = "read"
