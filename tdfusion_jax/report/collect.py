@@ -86,7 +86,12 @@ def _config_of(path: Path) -> Config:
   file = path / "config.json"
   if not file.is_file():
     raise UsageError(f"{refusal} it holds no config.json.")
-  saved = read_json(file)
+  try:
+    saved = read_json(file)
+  except UsageError as error:
+    raise UsageError(
+      f"{refusal} its config.json is another program's, or damaged: {error}"
+    ) from None
   if not all(isinstance(saved.get(part), dict) for part in ("data", "task", "loss")):
     raise UsageError(f"{refusal} its config.json is another program's.")
   try:

@@ -161,7 +161,7 @@ def test_scores_of_each_class_are_there_to_be_opened():
     (["a", "--out=."], "is a folder"),
     (["list"], "list is not a run folder: its config.json is another program's"),
     (["foreign"], "foreign is not a run folder: its config.json is another program's"),
-    (["broken"], "broken is not a run folder: config.json cannot be read"),
+    (["broken"], "broken/config.json cannot be read: Expecting property name"),
   ],
 )
 def test_wrong_arguments(tmp_path, monkeypatch, capsys, arguments, message):
