@@ -22,6 +22,7 @@ from typing import Any
 
 _COUNT = itertools.count()
 _LARGEST_JSON = 16 << 20
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class UsageError(ValueError):
@@ -249,12 +250,25 @@ def remove_leftovers(folder: Path) -> None:
 
 def in_words(error: OSError) -> str:
   """A system's error: the file, the reason, and for a full disk the remedy."""
-  words = [str(word) for word in error.args if isinstance(word, str)]
-  reason = (error.strerror or "".join(words[:1]) or type(error).__name__).removesuffix(".")
   name = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
-  full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+  return name + reason(error)
+
+
+def reason(error: Exception) -> str:
+  """`in_words` without the file, for a message that names it already."""
+  words = [str(word) for word in error.args if isinstance(word, str)]
+  text = getattr(error, "strerror", None) or "".join(words[:1]) or type(error).__name__
+  full = getattr(error, "errno", None) in _FULL
   remedy = ". Make room, then start the same command again" if full else ""
-  return f"{name}{reason}{remedy}."
+  return f"{text.removesuffix('.')}{remedy}."
+
+
+def of_full_disk(error: Exception, path: str | Path) -> OSError | None:
+  """The error of a full disk that a library hands on in words of its own, as the system's."""
+  for code in _FULL:
+    if os.strerror(code) in str(error):
+      return OSError(code, os.strerror(code), str(path))
+  return None
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -34,9 +34,11 @@ def _verify(options: argparse.Namespace) -> int:
     allow=split_names(options.allow) or (),
     threads=max(1, options.threads),
   )
-  if page is not None:  # before anything is printed: whatever becomes of that, it is there
-    write_page(page, report, thumbnails=options.thumbnails, fix_hints=options.fix_hints)
-  print(table(report, fix_hints=options.fix_hints, limit=options.limit))
+  try:
+    if page is not None:  # before anything is printed: whatever becomes of that, it is there
+      write_page(page, report, thumbnails=options.thumbnails, fix_hints=options.fix_hints)
+  finally:
+    print(table(report, fix_hints=options.fix_hints, limit=options.limit))
   if page is not None:
     print(f"page: {page}")
   return 0 if report.ok else 1

@@ -64,16 +64,16 @@ def run(options: argparse.Namespace) -> int:
   for line in (*_passed_over(options), *pairs.remarks):
     print(f"warning: {line}", file=sys.stderr)
   lower = [metric.name for metric in metrics if not metric.higher_is_better]
+  about = measure.conditions(options.profile)
+  about |= {"stretch": options.stretch, "resize": options.resize}
   files = []
-  if options.out:  # before anything is printed: whatever becomes of that, they are there
-    about = measure.conditions(options.profile)
-    about |= {"stretch": options.stretch, "resize": options.resize}
-    files = measure.write_scores(options.out, scores, lower, about)
-  how = PROFILES[options.profile].about
-  print(f"{len(pairs.sizes)} pairs, means; profile {options.profile}: {how}")
-  print(
-    f"best **bold**, second _slanted_\n\n{tables.markdown(measure.means(scores), lower)}", end=""
-  )
+  try:
+    if options.out:  # before anything is printed: whatever becomes of that, they are there
+      files = measure.write_scores(options.out, scores, lower, about)
+  finally:
+    print(f"{len(pairs.sizes)} pairs, means; profile {options.profile}: {about['profile_about']}")
+    print("best **bold**, second _slanted_\n")
+    print(tables.markdown(measure.means(scores), lower), end="")
   if files:
     print(f"\nwritten: {', '.join(files)}")
   return 0

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from tdfusion_jax.files import UsageError, cache_folder
+from tdfusion_jax.files import UsageError, cache_folder, reason
 from tdfusion_jax.images.scaling import Scale
 
 
@@ -159,4 +159,4 @@ def make_parent(path: str | Path, field: str) -> None:
   try:
     folder.mkdir(parents=True, exist_ok=True)
   except OSError as error:
-    raise UsageError(f"{field}={path}: {folder} cannot be made ({error.strerror}).") from error
+    raise UsageError(f"{field}={path}: {folder} cannot be made: {reason(error)}") from error

@@ -78,7 +78,10 @@ def huge_pairs(
     a, b = read_as_stored(ir, vi, reading)
     remarks += remarks_of(ir, a, b)
     stored = dtype_of(a.array.dtype, b.array.dtype)
-    fused = fuse_streamed(params, a, b, folder=scratch, told=lambda done: told(vi.stem, done))
+    try:
+      fused = fuse_streamed(params, a, b, folder=scratch, told=lambda done: told(vi.stem, done))
+    except ImageError as error:
+      raise ImageError(f"{ir} and {vi}: {error}") from error
     return finish(fused, a, b, stretch=stretch, dtype=stored)
 
   return HugePairs(int(min(megapixels, 1e6) * 1e6), fuse)

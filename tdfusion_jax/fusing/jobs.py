@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tdfusion_jax.files import reason
 from tdfusion_jax.images.listing import list_pairs
 from tdfusion_jax.images.origin import is_placed
 from tdfusion_jax.images.reading import ImageError
@@ -88,4 +89,4 @@ def _make(folder: Path) -> None:
   try:
     folder.mkdir(parents=True, exist_ok=True)
   except OSError as error:
-    raise ImageError(f"{folder} cannot be made: {error.strerror}.") from error
+    raise ImageError(f"{folder} cannot be made: {reason(error)}") from error

@@ -22,6 +22,7 @@ import jax
 import numpy as np
 
 from tdfusion_jax.engines.tiles import BORDER, FEATURES, make_stages
+from tdfusion_jax.files import reason
 from tdfusion_jax.fusing.finish import coloured
 from tdfusion_jax.images.reading import ImageError, Pixels
 from tdfusion_jax.images.writing import quantised
@@ -99,8 +100,10 @@ def fuse_streamed(
       sweep(stages.end, stages.mixtures(sums, "decoder_1"), store, _Result(fused))
   except OSError as error:
     need = height * width * FEATURES * 4 / 1e9
+    where = folder or tempfile.gettempdir()
     raise ImageError(
-      f"no room for {need:.1f} GB of features in {folder or tempfile.gettempdir()}: {error}"
+      f"{where}: no room for a temporary file of {need:.2g} GB ({reason(error)}) Or name another "
+      "folder: --scratch."
     ) from error
   return fused
 

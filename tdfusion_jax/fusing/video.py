@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tdfusion_jax.files import atomic_write, in_words
+from tdfusion_jax.files import atomic_write, reason
 from tdfusion_jax.fusing.footage.frames import Frame
 from tdfusion_jax.fusing.footage.pairing import Pair, Pairing, check_names
 from tdfusion_jax.fusing.footage.pyav import VideoError
@@ -131,7 +131,7 @@ def fuse_video(
           raise
         broken = error
   except OSError as error:
-    raise VideoError(f"{out} cannot be written: {in_words(error)}") from error
+    raise VideoError(f"{out} cannot be written: {reason(error)}") from error
   finally:
     ir.close()
     vi.close()

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tdfusion_jax.files import atomic_write, in_words
+from tdfusion_jax.files import atomic_write, reason
 from tdfusion_jax.images.encoding import WRITERS
 from tdfusion_jax.images.origin import Origin
 from tdfusion_jax.images.reading import ImageError
@@ -47,11 +47,6 @@ def write_image(
           ours(file, stored, origin)
   except OSError as error:
     raise ImageError(f"{path} cannot be written: {reason(error)}") from error
-
-
-def reason(error: OSError) -> str:
-  """What went wrong with a file that the message names already."""
-  return in_words(error).removeprefix(f"{error.filename}: ")
 
 
 def _by_pillow(path: Path, image: np.ndarray, origin: Origin) -> None:

@@ -14,7 +14,7 @@ from tdfusion_jax.config.typed import require_types
 from tdfusion_jax.data import val_batches
 from tdfusion_jax.evaluate.results import read_result
 from tdfusion_jax.evaluate.stage import finished_images
-from tdfusion_jax.files import UsageError, read_json, write_text
+from tdfusion_jax.files import UsageError, read_json, reason, write_text
 from tdfusion_jax.images import pictures
 from tdfusion_jax.images.listing import list_files
 from tdfusion_jax.images.reading import ImageError, read_image
@@ -62,7 +62,7 @@ def write_report(
   try:
     write_text(out, page)
   except OSError as error:
-    raise UsageError(f"{out} cannot be written: {error.strerror}.") from error
+    raise UsageError(f"{out} cannot be written: {reason(error)}") from error
 
 
 def open_run(name: str, path: Path) -> Run:

@@ -9,6 +9,7 @@ A step counts only with its manifest, and only while every file is what the mani
 itself restores a file with a flipped bit as another state.
 """
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -21,7 +22,7 @@ import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
-from tdfusion_jax.files import write_json
+from tdfusion_jax.files import of_full_disk, write_json
 from tdfusion_jax.meta.state import Params, TrainState
 from tdfusion_jax.weightfiles import CheckpointError
 
@@ -74,11 +75,16 @@ class Checkpoints:
       return
     tree = _as_tree(state)
     try:
-      saved = self._checkpointer().save(step, tree, force=True)
+      with _said_once():
+        saved = self._checkpointer().save(step, tree, force=True)
       self._write_manifest(step, tree)
     except (OSError, ValueError) as error:
+      for path in self._entries():  # what is unfinished takes room, too
+        if path.name.endswith(_UNFINISHED):
+          shutil.rmtree(path, ignore_errors=True)
+      reason = _first_line(of_full_disk(error, self._folder) or error)
       raise CheckpointError(
-        f"could not save step {step} in {self._folder}: {_first_line(error)}. Make room, or check "
+        f"could not save step {step} in {self._folder}: {reason}. Make room, or check "
         "the folder's permissions; then start the same command again."
       ) from error
     if not saved:
@@ -213,6 +219,21 @@ class Checkpoints:
     ]
     differing = [name for name in both if ours[name] != theirs[name]]
     return "; ".join(f"{name} is {theirs[name]}, not {ours[name]}" for name in differing[:_SHOWN])
+
+
+@contextlib.contextmanager
+def _said_once() -> Iterator[None]:
+  """Without the tracebacks that each of Orbax's threads logs of an error that is raised anyway."""
+  logger = logging.getLogger("absl")
+
+  def is_short(record: logging.LogRecord) -> bool:
+    return not record.exc_info
+
+  logger.addFilter(is_short)
+  try:
+    yield
+  finally:
+    logger.removeFilter(is_short)
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -1,5 +1,6 @@
 """Writing box labels: Pascal VOC, YOLO and COCO."""
 
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -40,10 +41,22 @@ def _text(value: float) -> str:
 def _each(
   labels: Labels, folder: Path, suffix: str, text: Callable[[str, Annotation], str]
 ) -> None:
+  texts = {f"{stem}{suffix}": text(stem, found) for stem, found in labels.boxes.items()}
+  texts["classes.txt"] = "".join(f"{name}\n" for name in labels.classes)
+  new = not folder.exists()
   folder.mkdir(parents=True, exist_ok=True)
-  for stem, found in labels.boxes.items():
-    write_text(folder / f"{stem}{suffix}", text(stem, found))
-  write_text(folder / "classes.txt", "".join(f"{name}\n" for name in labels.classes))
+  written: list[Path] = []
+  try:
+    for name, content in texts.items():
+      write_text(folder / name, content)
+      written.append(folder / name)
+  except BaseException:  # half of the labels would look like all of them
+    with contextlib.suppress(OSError):
+      for path in written:
+        path.unlink()
+      if new:
+        folder.rmdir()
+    raise
 
 
 def _size_of(found: Annotation) -> tuple[int, int]:

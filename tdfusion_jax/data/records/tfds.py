@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 
+from tdfusion_jax import printing
 from tdfusion_jax.data.labels.notes import told
 from tdfusion_jax.data.readers import DATASETS, get_source
 from tdfusion_jax.data.readers.paired import require_root
@@ -34,6 +35,7 @@ from tdfusion_jax.data.records.splits import (
   splits_of,
 )
 from tdfusion_jax.data.source import DataSet, DatasetError, Kind, Source
+from tdfusion_jax.files import of_full_disk
 
 log = logging.getLogger(__name__)
 
@@ -219,13 +221,20 @@ def build(
   if not sys.stderr.isatty():
     tfds.disable_progress_bar()
   try:
-    with contextlib.redirect_stdout(io.StringIO()):  # it speaks of downloading
+    with (
+      contextlib.redirect_stdout(io.StringIO()),  # it speaks of downloading
+      contextlib.redirect_stderr(printing.unguarded(sys.stderr)),  # its bars move the cursor
+    ):
       builder = BUILDERS[name](
         options=options, splits=splits, root=place, data_dir=str(here), file_format="array_record"
       )
       builder.download_and_prepare(
         file_format="array_record", download_config=tfds.download.DownloadConfig(manual_dir=place)
       )
+  except RuntimeError as error:  # of array_record's writer
+    if full := of_full_disk(error, here):
+      raise full from error
+    raise
   finally:
     for empty in (here / "downloads" / "extracted", here / "downloads", here / name):
       with contextlib.suppress(OSError):  # not empty, or not there

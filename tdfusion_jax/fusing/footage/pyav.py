@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tdfusion_jax import files
 from tdfusion_jax.images.reading import MAX_PIXELS, ImageError
 
 # Containers and bare streams that hold their pictures themselves. Left out on purpose: lists of
@@ -135,5 +136,4 @@ def reason(error: Exception) -> str:
   av = pyav()
   if isinstance(error, av.error.ExitError):
     return f"nothing came for {WAIT:g} seconds."
-  text = getattr(error, "strerror", None) or str(error)
-  return f"{text}."
+  return files.reason(error)
