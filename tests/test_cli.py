@@ -95,6 +95,28 @@ def test_help_without_a_home_folder(verb):
   assert ran.returncode == 0 and f"example: tdfusion {verb}" in ran.stdout, ran.stderr
 
 
+def test_a_user_without_an_entry_and_a_home_folder(folders):
+  """As in a container that is run with `-u 12345`: no name, no home, no variables of them."""
+  code = "import pwd, sys\ndef none(*_): raise KeyError('uid not found')\n"
+  code += "pwd.getpwuid = pwd.getpwnam = none\n"
+  code += "from tdfusion_jax import cli, fusers\n"
+  code += "fusers.load_fusion = lambda **_: (lambda params, ir, vi: (ir + vi) / 2, {})\n"
+  code += "sys.exit(cli.main(sys.argv[1:]))"
+  gone = ("HOME", "USER", "LOGNAME", "LNAME", "USERNAME", "XDG_CACHE_HOME")
+  environment = {name: value for name, value in os.environ.items() if name not in gone}
+  sides = [f"--{side}={folder}" for side, folder in folders.items()]
+  for arguments in (["--help"], ["fuse", *sides, "--weights=f.safetensors"]):
+    ran = subprocess.run(
+      [sys.executable, "-c", code, *arguments],
+      capture_output=True,
+      text=True,
+      env=environment,
+      check=False,
+    )
+    assert ran.returncode == 0 and "Traceback" not in ran.stderr, ran.stderr
+  np.testing.assert_allclose(read_image(f"{folders['out']}/a.png"), 0.4, atol=1e-6)
+
+
 @pytest.mark.parametrize(
   ("arguments", "message"),
   [

@@ -68,7 +68,7 @@ VERBS = {
   ),
   "video": (f"video {SIDES} --out {{out}}/v.mp4 --cache=", "{out}/v.mp4"),
   "export": ("export --out {out} --format stablehlo", "{out}/fusion.stablehlo"),
-  "evaluate": (f"evaluate {SIDES} --fused m={{in}}/ir --out {{out}}/s", "{out}/s.csv"),
+  "evaluate": (f"evaluate {SIDES} --fused m={{in}}/ir --out {{out}}/s", "{out}/s.json"),
   "convert": ("convert {f} --out {out}/f.safetensors", "{out}/f.safetensors"),
   "convert back": ("convert {f} --to upstream --out {out}/f.pth", "{out}/f.pth"),
   "data convert voc": (
@@ -176,5 +176,7 @@ def test_the_task_stage_stops_in_one_line(tmp_path, monkeypatch, room):
 
 def test_a_weight_file_names_itself(tmp_path):
   with room_for(100):
-    told = refusal(tensorfiles.write_safetensors, tmp_path / "w.safetensors", {"a": np.zeros(99)}, {})
+    told = refusal(
+      tensorfiles.write_safetensors, tmp_path / "w.safetensors", {"a": np.zeros(99)}, {}
+    )
   assert told.startswith(f"could not write {tmp_path / 'w.safetensors'}: {REMEDY}")

@@ -26,8 +26,8 @@ class Job(NamedTuple):
 
   def dtype(self, ir: np.dtype, vi: np.dtype) -> type:
     """What the result is stored in, for a pair that is stored in these."""
-    deep = any(side != np.uint8 for side in (ir, vi))
-    if self.form == "tif" and np.dtype(vi).kind == "f":
+    deep = any(side.itemsize > 1 for side in (ir, vi))
+    if self.form == "tif" and vi.kind == "f":
       return np.float32
     return np.uint16 if self.form == "png16" or (deep and self.form in ("", "tif")) else np.uint8
 

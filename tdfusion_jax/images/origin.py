@@ -15,6 +15,7 @@ from PIL import Image
 
 from tdfusion_jax.images import tags
 from tdfusion_jax.images.opening import open_image, require_file
+from tdfusion_jax.images.orientation import png_chunks
 
 ORIENTATION, PROFILE = 274, 34675
 _EXIF, _GPS = 34665, 34853
@@ -92,6 +93,8 @@ def _of_tiff(reader: tags.Reader) -> Origin:
 def _of_others(image: Image.Image) -> Origin:
   profile = image.info.get("icc_profile") or b""
   block = image.info.get("exif") or b""
+  if not block and image.format == "PNG":  # the chunk may stand behind the pixels
+    block = next((data for _, data in png_chunks(getattr(image, "fp", None))), b"")
   block = block.removeprefix(b"Exif\0\0")
   if not block:
     return Origin(profile=profile)

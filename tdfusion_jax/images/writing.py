@@ -1,14 +1,16 @@
 """Images written whole or not at all."""
 
+import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from tdfusion_jax.files import atomic_write, reason
 from tdfusion_jax.images.encoding import WRITERS
+from tdfusion_jax.images.opening import ImageError
 from tdfusion_jax.images.origin import Origin
-from tdfusion_jax.images.reading import ImageError
 
 _JPEG = (".jpg", ".jpeg")
 _MOST_EXIF = 65_533 - 6  # bytes: JPEG counts a segment's in 16 bits
@@ -41,7 +43,7 @@ def write_image(
   try:
     with atomic_write(path) as temporary:
       if ours is None:
-        _by_pillow(temporary, stored, origin)
+        temporary.write_bytes(_by_pillow(suffix, stored, origin))
       else:
         with temporary.open("wb") as file:
           ours(file, stored, origin)
@@ -49,19 +51,23 @@ def write_image(
     raise ImageError(f"{path} cannot be written: {reason(error)}") from error
 
 
-def _by_pillow(path: Path, image: np.ndarray, origin: Origin) -> None:
+def _by_pillow(suffix: str, image: np.ndarray, origin: Origin) -> bytes:
+  """A file's bytes: Pillow, writing them itself, has no words for a full disk."""
   channels = image.shape[-1]
-  about = {}
+  about: dict[str, Any] = {}
   if exif := origin.exif():
     about["exif"] = exif
   if profile := origin.profile_of(channels):
     about["icc_profile"] = profile
-  if path.suffix.lower() in _JPEG:
+  if suffix in _JPEG:
     if len(exif) > _MOST_EXIF:
       del about["exif"]
     about |= {"quality": 95, "subsampling": 0}
   # Pillow's own level 6 takes three times as long for files 4 % smaller.
-  Image.fromarray(image[..., 0] if channels == 1 else image).save(path, compress_level=3, **about)
+  about |= {"format": Image.registered_extensions()[suffix], "compress_level": 3}
+  file = io.BytesIO()
+  Image.fromarray(image[..., 0] if channels == 1 else image).save(file, **about)
+  return file.getvalue()
 
 
 def quantised(image: np.ndarray, dtype: type = np.uint8) -> np.ndarray:

@@ -143,6 +143,20 @@ class _Never:
     raise AssertionError("this pair is to be streamed")
 
 
+def test_16_bits_in_colour_keep_their_last_bits(tmp_path):
+  """A pair that differs in the lowest bits alone: OpenCV reads them all back."""
+  cv2 = pytest.importorskip("cv2")
+  vi = (30000 + RNG.integers(0, 200, (*SIZE, 3))).astype(np.uint16)
+  gray = (vi @ [0.299, 0.587, 0.114]).astype(np.uint16)
+  save(tmp_path / "ir.tif", gray)
+  assert cv2.imwrite(str(tmp_path / "vi.png"), vi[..., ::-1])
+  assert fuse(tmp_path / "ir.tif", tmp_path / "vi.png", tmp_path / "o.png") == 0
+  back = cv2.imread(str(tmp_path / "o.png"), cv2.IMREAD_UNCHANGED)[..., ::-1]
+  assert back.dtype == np.uint16
+  # The luminance of the mean lies at most one unit beside the visible one; chroma stays.
+  np.testing.assert_allclose(back.astype(float), vi.astype(float), atol=3)
+
+
 @pytest.mark.parametrize("depth", [eight, sixteen])
 def test_a_geotiff_pair_keeps_its_place(tmp_path, depth):
   """Must show 5: position, resolution and reference system, as tifffile reads them."""

@@ -87,8 +87,7 @@ def test_tiff_is_read_by_tifffile(tmp_path, dtype, shape):
   )
   # A product of two float32 may be rounded over a half.
   np.testing.assert_allclose(back.reshape(shape), expected, atol=0 if dtype == np.float32 else 1)
-  if dtype != np.float32 or shape[2] == 1:
-    np.testing.assert_allclose(read_image(tmp_path / "a.TIF"), unit, atol=1 / 255)
+  np.testing.assert_allclose(read_image(tmp_path / "a.TIF"), unit, atol=1 / 255)
 
 
 def test_numbers_are_rounded_and_clipped():
@@ -126,6 +125,17 @@ def test_what_the_camera_says_is_kept(tmp_path, source, result, dtype):
   assert not taken.keys() & {37500, 40962}
   assert place[1] == "N" and place[6] == pytest.approx(34.5)
   assert [float(part) for part in place[2]] == pytest.approx(GPS[2])
+
+
+def test_exif_behind_the_pixels_of_a_png_is_found(tmp_path):
+  """The chunk may stand anywhere before the end (PNG, third edition, 5.6)."""
+  camera_file(tmp_path / "v.png", np.zeros((2, 2, 3), np.uint8))
+  data = (tmp_path / "v.png").read_bytes()
+  at = data.index(b"eXIf") - 4
+  size = int.from_bytes(data[at : at + 4], "big") + 12
+  moved = data[:at] + data[at + size : -12] + data[at : at + size] + data[-12:]
+  (tmp_path / "v.png").write_bytes(moved)
+  assert b"FLIR" in origin_of(tmp_path / "v.png").exif()
 
 
 @pytest.mark.parametrize(("space", "channels"), [(b"CMYK", 3), (b"GRAY", 3), (b"RGB ", 1)])
