@@ -7,6 +7,7 @@ handled as ENOSPC is. Python ignores the signal that comes with it.
 import contextlib
 import logging
 
+import jax
 import numpy as np
 import pytest
 import tiny
@@ -23,6 +24,15 @@ from tdfusion_jax.train.loop import train
 
 resource = pytest.importorskip("resource", reason="limits are set by POSIX")
 REMEDY = "File too large. Make room"
+
+
+@pytest.fixture(autouse=True)
+def no_compiled_programs_are_kept():
+  """What an earlier test has chosen as their place would be short of room, too."""
+  before = jax.config.jax_enable_compilation_cache
+  jax.config.update("jax_enable_compilation_cache", False)
+  yield
+  jax.config.update("jax_enable_compilation_cache", before)
 
 
 @contextlib.contextmanager
