@@ -8,7 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from tdfusion_jax.metrics.windows import filter_same, gaussian, halved, local_means, sobel
+from tdfusion_jax.metrics.windows import (
+  Moments,
+  filter_same,
+  gaussian,
+  halved,
+  local_moments,
+  sobel,
+)
 
 _TINY = 1e-10
 _NOISE = 2.0  # variance of the visual noise of VIF
@@ -17,15 +24,10 @@ Score = Float[Array, ""]
 
 
 @jax.jit
-def _channel(means) -> tuple[Any, Any, Any]:
-  """`seen = gain * true + noise` in every window: (gain, remaining variance, variance of true).
-
-  `means`: `local_means` of both.
-  """
-  mean_true, mean_seen, square_true, square_seen, product = means
-  var_true = jnp.maximum(square_true - mean_true**2, 0)
-  var_seen = jnp.maximum(square_seen - mean_seen**2, 0)
-  covariance = product - mean_true * mean_seen
+def _channel(moments: Moments) -> tuple[Any, Any, Any]:
+  """`seen = gain * true + noise` in every window: (gain, remaining variance, variance of true)."""
+  var_true, var_seen = jnp.maximum(moments.var_x, 0), jnp.maximum(moments.var_y, 0)
+  covariance = moments.covariance
   gain = covariance / (var_true + _TINY)
   rest = var_seen - gain * covariance
   flat_true, flat_seen, against = var_true < _TINY, var_seen < _TINY, gain < 0
@@ -38,8 +40,8 @@ def _channel(means) -> tuple[Any, Any, Any]:
 
 
 @jax.jit
-def _kept_and_whole(means) -> tuple[Score, Score]:
-  gain, rest, variance = _channel(means)
+def _kept_and_whole(moments: Moments) -> tuple[Score, Score]:
+  gain, rest, variance = _channel(moments)
   kept = jnp.log10(1 + gain**2 * variance / (rest + _NOISE))
   return jnp.sum(kept), jnp.sum(jnp.log10(1 + variance / _NOISE))
 
@@ -66,7 +68,7 @@ def visual_information_fidelity(true: Image, seen: Image) -> Score:
   """
   kept = whole = jnp.zeros((), true.dtype)
   for (x, y), weights in _scales(true, seen):
-    more_kept, more = _kept_and_whole(local_means(x, y, weights))
+    more_kept, more = _kept_and_whole(local_moments(x, y, weights))
     kept, whole = kept + more_kept, whole + more
   flat_true, flat_seen = (jnp.max(image) == jnp.min(image) for image in (true, seen))
   return jnp.where(flat_true, flat_seen.astype(whole.dtype), kept / jnp.where(whole > 0, whole, 1))
@@ -92,8 +94,8 @@ def vif_for_fusion(a: Image, b: Image, f: Image) -> Score:
   shares, ratios = [], []
   # A small image has fewer scales.
   for share, ((x, y, z), weights) in zip((1.0, 0.0, 0.15, 1.0), _scales(a, b, f), strict=False):
-    gain_a, rest_a, var_a = _channel(local_means(x, z, weights))
-    gain_b, rest_b, var_b = _channel(local_means(y, z, weights))
+    gain_a, rest_a, var_a = _channel(local_moments(x, z, weights))
+    gain_b, rest_b, var_b = _channel(local_moments(y, z, weights))
     kept_a = jnp.log2(1 + gain_a**2 * var_a / (rest_a + noise))
     kept_b = jnp.log2(1 + gain_b**2 * var_b / (rest_b + noise))
     follows_b = gain_a < gain_b

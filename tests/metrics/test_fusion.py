@@ -1,6 +1,8 @@
 """Fusion metrics against independent oracles, golden values and cases known by hand."""
 
 import json
+import os
+import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -117,6 +119,46 @@ def test_edge_images_have_the_oracles_values_and_no_nan(case):
     else:
       assert np.isfinite(found[name]).all(), name
       assert_as_oracle(name, (a, b, f), found[name], rtol=1e-3, atol=1e-4)
+
+
+def partly_flat(size=(96, 120)):
+  """A scene of which large parts are even, as clipped sky and night are; one source nearly all."""
+  a, b, f = (image.copy() for image in scene(*size, count=2))
+  a[0, :60, :80], b[0, 30:, :50], f[0, :50] = 17, 201, 240
+  a[1], f[1, 20:] = 17, 90
+  a[1, 40:44, 40:44] = 18
+  return a, b, f
+
+
+@pytest.mark.parametrize("name", ["VIF", "VIFF"])
+def test_even_ground_is_exact_in_float32(name):
+  """Expected: the oracle in float64. `E[x^2] - E[x]^2` in float32 is off by a third here."""
+  images = partly_flat()
+  assert_as_oracle(name, images, fusion_metrics(*images, metrics=(name,))[name], rtol=1e-4)
+
+
+def test_compilers_order_of_operations_does_not_matter(tmp_path):
+  """XLA without its optimisations, in a process of its own, gives the same on even ground."""
+  images = partly_flat()
+  np.savez(tmp_path / "images.npz", *images)
+  script = (
+    "import sys, warnings, numpy as np; warnings.simplefilter('ignore')\n"
+    "from tdfusion_jax.metrics.fusion import METRICS, fusion_metrics\n"
+    "images = list(np.load('images.npz').values())\n"
+    "np.savez('found.npz', **fusion_metrics(*images, metrics=list(METRICS)))\n"
+  )
+  environment = {
+    **os.environ,
+    "XLA_FLAGS": "--xla_backend_optimization_level=0",
+    "PYTHONPATH": str(Path(__file__).parents[2]),
+  }
+  command = [sys.executable, "-c", script]
+  subprocess.run(command, cwd=tmp_path, env=environment, check=True, timeout=300)
+  expected = fusion_metrics(*images, metrics=ALL)
+  with np.load(tmp_path / "found.npz") as found:
+    assert set(found.files) == set(ALL)
+    for name in ALL:
+      np.testing.assert_allclose(found[name], expected[name], rtol=2e-4, atol=1e-6, err_msg=name)
 
 
 def test_flat_images_warn():
