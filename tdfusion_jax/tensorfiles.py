@@ -125,7 +125,7 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str,
     with path.open("rb") as file:
       arrays, texts = _read(file, path.stat().st_size)
   except (OSError, ValueError, TypeError, RecursionError, OverflowError, MemoryError) as error:
-    if path.suffix in (".pth", ".pt", ".bin"):
+    if path.suffix.lower() in (".pth", ".pt", ".bin"):
       raise CheckpointError(
         f"{path} is a PyTorch file; `tdfusion convert {path} --out FILE` makes one that can be "
         "used here."

@@ -200,6 +200,15 @@ def test_a_pytorch_file_in_place_of_weights(tmp_path, capsys):
   assert "is a PyTorch file; `tdfusion convert" in capsys.readouterr().err
 
 
+def test_endings_of_weight_files_in_any_case(tmp_path, capsys):
+  out = tmp_path / "F.SafeTensors"
+  assert cli.main(["convert", str(fusers.shipped_weights()), f"--out={out}"]) == 0
+  assert out.is_file()
+  (tmp_path / "F.PTH").write_bytes(b"PK" + bytes(100))
+  assert cli.main(["fuse", "--ir=a", "--vi=b", "--out=c", f"--weights={tmp_path}/F.PTH"]) == 2
+  assert "is a PyTorch file; `tdfusion convert" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 def test_a_verb_that_a_scheduler_ends_says_so_and_how_to_go_on(
   folders, capsys, monkeypatch, number

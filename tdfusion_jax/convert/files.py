@@ -112,7 +112,7 @@ def convert(
   source, out = Path(source), Path(out)
   if out.exists() and source.exists() and out.samefile(source):
     raise UsageError(f"{out} is the file that is read; give another name.")
-  if to is None and out.suffix != ".safetensors":
+  if to is None and out.suffix.lower() != ".safetensors":
     raise UsageError(
       f"{out}: this package's weights are .safetensors files; --to writes PyTorch's."
     )
@@ -221,7 +221,7 @@ def _write_theirs(out: Path, variables: dict, ported: Ported, to: str) -> None:
     )
   try:
     state_dict = adopt.unport(variables, ported.origin.arch, to, ported.passengers)
-    if out.suffix == ".safetensors":
+    if out.suffix.lower() == ".safetensors":
       write_safetensors(out, state_dict, {"format": "pt"})
     else:
       write_pth(out, state_dict)

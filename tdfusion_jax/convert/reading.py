@@ -58,7 +58,7 @@ def load(
     raise CheckpointError(f"{path} is a folder; name the weight file in it.")
   if not path.is_file():
     raise CheckpointError(f"weights file {path} does not exist.")
-  if path.suffix != ".safetensors" and not _looks_like_safetensors(path):
+  if path.suffix.lower() != ".safetensors" and not _looks_like_safetensors(path):
     try:
       sets = read_sets(path, arch, style)
     except WeightFileError as error:
