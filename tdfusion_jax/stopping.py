@@ -79,12 +79,20 @@ class Request:
 def at_once() -> Iterator[None]:
   """In the block, a signal raises `Stopped` wherever the main thread is.
 
+  Another one within a second is the same request, and what cleans up after the first is left to it.
+
   Outside the main thread, where Python accepts no handlers, the block runs as it is.
   """
 
+  since = -_SAME_REQUEST
+
   def stop(number: int, frame: FrameType | None) -> None:
+    nonlocal since
     del frame
-    raise Stopped(number)
+    now = time.monotonic()
+    if now - since >= _SAME_REQUEST:
+      since = now
+      raise Stopped(number)
 
   with _handled_by(stop):
     yield

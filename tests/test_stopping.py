@@ -23,6 +23,26 @@ def test_a_signal_raises_at_once_and_handlers_are_put_back(number):
   assert signal.getsignal(number) is before
 
 
+def test_a_request_that_comes_twice_does_not_break_off_the_cleaning_up(monkeypatch):
+  """As when a terminal and a parent both hand it on: the second found an `except` under way."""
+  cleaned = []
+  with pytest.raises(stopping.Stopped), stopping.at_once():
+    try:
+      signal.raise_signal(signal.SIGTERM)
+    finally:
+      signal.raise_signal(signal.SIGTERM)
+      cleaned.append(1)
+  assert cleaned
+  monkeypatch.setattr(stopping, "_SAME_REQUEST", 0.01)
+  with pytest.raises(stopping.Stopped) as stopped, stopping.at_once():
+    try:
+      signal.raise_signal(signal.SIGTERM)
+    finally:
+      time.sleep(0.02)
+      signal.raise_signal(signal.SIGINT)  # whoever asks again later does not want to wait
+  assert stopped.value.number == signal.SIGINT
+
+
 def test_the_status_is_128_and_the_signal():
   """POSIX shells: SIGINT is 2, SIGTERM 15, SIGUSR1 10 on Linux."""
   assert stopping.status(KeyboardInterrupt()) == 130

@@ -95,7 +95,7 @@ def _config_of(path: Path) -> Config:
   if not all(isinstance(saved.get(part), dict) for part in ("data", "task", "loss")):
     raise UsageError(f"{refusal} its config.json is another program's.")
   try:
-    config = ConfigDict(_over(base().to_dict(), _with_tuples(saved)))
+    config: Config = ConfigDict(_over(base().to_dict(), _with_tuples(saved)))
     require_types(config, f"{file}: ", only_known=False)
   except ConfigError:
     raise
@@ -149,8 +149,8 @@ def _galleries(
 ) -> list[Gallery]:
   # What can be wrong is found before anything slow begins.
   for run in runs:
-    _check(run)
     _check_kind(run, pairs)
+    _check(run)
   files = {name: _files(name, folder, pairs.names) for name, folder in fused.items()}
   galleries = [
     Gallery(name, layers) for name, layers in zip(pairs.names, _sources(pairs), strict=True)

@@ -23,7 +23,7 @@ CLASS_FILES = (
 NO_LABELS = frozenset({*CLASS_FILES, "labelmap.txt", "predefined_classes.txt", "notes.json"})
 """Files that may lie beside labels and are none."""
 YAML = (".yaml", ".yml")
-MAX_YAML_BYTES = 256 << 10
+MAX_YAML_BYTES = 64 << 10
 
 
 class ClassList(NamedTuple):
