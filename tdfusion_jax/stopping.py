@@ -83,7 +83,6 @@ def at_once() -> Iterator[None]:
 
   Outside the main thread, where Python accepts no handlers, the block runs as it is.
   """
-
   since = -_SAME_REQUEST
 
   def stop(number: int, frame: FrameType | None) -> None:
