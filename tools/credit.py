@@ -1,40 +1,67 @@
-"""Measures what each rule for G asks of the fusion loss's weights, by region of the built-in world.
+"""Measures what each rule for G asks of the fusion loss's weights, by region of the images.
 
-  python tools/credit.py RUN [--t=FILE.safetensors] [--w=0.5] [--batches=25]
+  python tools/credit.py RUN [--t=FILE.safetensors] [--w=0.5] [--batches=25] [--rules="A;B"]
 
-RUN is a finished run on the synthetic world with a task; its F and T are used, or with `--t`
-another T, one that has learned longer, say. Weights are `--w` everywhere, one number per pixel in
-the place of G: the gradient of G's objective with respect to them is what a rule asks of every
-pixel, before G's network has had its say.
+RUN is a finished run with a task; its F and T are used, or with `--t` another T, one that has
+learned longer, say. Weights are `--w` everywhere, one number per pixel in the place of G: the
+gradient of G's objective with respect to them is what a rule asks of every pixel, before G's
+network has had its say.
 
 A table follows of mean pushes on w_a, positive towards infrared, in units of the mean absolute push
-of all pixels, with standard errors over batches. Right would be: positive in people that only
-infrared shows, negative in signs that only the visible image shows.
+of all pixels, with standard errors over batches. The regions of the built-in world are what one
+image alone shows: right would be a positive push in things that only infrared shows, a negative one
+in things that only the visible image shows. Of other data they are the labels' classes.
 """
 
 import argparse
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tdfusion_jax import weightfiles
-from tdfusion_jax.batch import Pair, Views
-from tdfusion_jax.config import ConfigError
+from tdfusion_jax.batch import DetTarget, Pair, SegTarget, Views
+from tdfusion_jax.config import Config, ConfigError
 from tdfusion_jax.data import val_batches
-from tdfusion_jax.data.source import find
-from tdfusion_jax.meta import Method, Rates, Teacher, TrainState, teach
-from tdfusion_jax.meta.equilibrium import equilibrium
+from tdfusion_jax.data.source import Source, find
+from tdfusion_jax.files import UsageError
+from tdfusion_jax.meta import Method, Rates, Solve, Teacher, TrainState, teach
+from tdfusion_jax.meta.equilibrium import direct, equilibrium
+from tdfusion_jax.meta.gauss_newton import gauss_newton
 from tdfusion_jax.meta.lookahead import lookahead
 from tdfusion_jax.report.collect import open_run
 from tdfusion_jax.train import build
 
-REGIONS = ("infrared only", "visible only", "elsewhere")
+Masks = Mapping[str, np.ndarray]
+"""{region: [B, H, W] bool} of a batch."""
+ELSEWHERE = "elsewhere"
+
+
+class Rule(NamedTuple):
+  """A teacher, and which of two batches it is asked about."""
+
+  teacher: Teacher
+  asks_mtr: bool
+  """Its weights are those of the meta-train batch; else of the meta-test batch."""
+  same: bool = False
+  """Both batches are one."""
+
+
+def rules(rates: Rates) -> dict[str, Callable[[], Rule]]:
+  """All that can teach G, each made when it is asked for."""
+  return {
+    "lookahead": lambda: Rule(lookahead(rates), True),
+    "lookahead, 4 steps": lambda: Rule(lookahead(rates, f_steps=4), True),
+    "gauss_newton, other images": lambda: Rule(gauss_newton(Solve()), True),
+    "gauss_newton, the same images": lambda: Rule(gauss_newton(Solve(), "same"), True, same=True),
+    "equilibrium": lambda: Rule(equilibrium(), False),
+    "direct": lambda: Rule(direct(), False),
+  }
 
 
 def _weigh_pixels(w_a, ir, vi):
@@ -48,7 +75,7 @@ def push(
   """-d(G's objective)/dw_a at `w_a` everywhere, [B, H, W].
 
   Args:
-    teacher: what G lowers; the look-ahead asks it of the pixels of `mtr`, equilibrium of `mts`.
+    teacher: what G lowers; the look-aheads ask it of the pixels of `mtr`, the others of `mts`.
     method: functions and switches; the weights themselves take G's place.
     state: F and T as they are.
     mtr: meta-train batch.
@@ -62,12 +89,44 @@ def push(
   return -grads[..., 0]
 
 
-def by_region(asked: np.ndarray, masks: list[dict[str, np.ndarray]]) -> np.ndarray:
-  """Mean push of [B, H, W] in each of `REGIONS`, NaN in one that no image has."""
-  infrared = np.stack([mask["ir_only"] for mask in masks])
-  visible = np.stack([mask["vi_only"] for mask in masks])
-  regions = (infrared, visible, ~(infrared | visible))
-  return np.array([asked[region].mean() if region.any() else np.nan for region in regions])
+def by_region(asked: np.ndarray, masks: Masks) -> np.ndarray:
+  """Mean push of [B, H, W] in each region, NaN in one that no image has."""
+  return np.array([asked[mask].mean() if mask.any() else np.nan for mask in masks.values()])
+
+
+def masks_of(source: Source, start: int, pair: Pair) -> Masks:
+  """Where the regions lie in a batch.
+
+  Args:
+    source: of the pairs; the built-in world knows what one image alone shows.
+    start: index of the batch's first pair.
+    pair: the batch, with its target.
+  """
+  scene = find(source, "scene")
+  if scene is not None:
+    scenes = [scene(start + row) for row in range(len(pair.ir))]
+    found = {
+      "infrared only": np.stack([one["ir_only"] for one in scenes]),
+      "visible only": np.stack([one["vi_only"] for one in scenes]),
+    }
+  else:
+    found = _of_labels(source.classes, pair)
+  covered = np.any(list(found.values()), axis=0)
+  return {**found, ELSEWHERE: ~covered}
+
+
+def _of_labels(classes: tuple[str, ...], pair: Pair) -> dict[str, np.ndarray]:
+  """{class: its pixels, or the pixels in its boxes}; of masks without class 0, the background."""
+  target = pair.target
+  if isinstance(target, SegTarget):
+    named = list(enumerate(classes))[1:]
+    return {name: np.asarray(target.labels) == index for index, name in named}
+  assert isinstance(target, DetTarget), "a run with labels"
+  found = {name: np.zeros(np.shape(pair.ir)[:3], bool) for name in classes}
+  for row, slot in np.argwhere(np.asarray(target.valid)):
+    x1, y1, x2, y2 = np.asarray(target.boxes)[row, slot].round().astype(int)
+    found[classes[int(target.classes[row, slot])]][row, y1:y2, x1:x2] = True
+  return found
 
 
 class _World(NamedTuple):
@@ -77,45 +136,65 @@ class _World(NamedTuple):
   state: TrainState
   rates: Rates
   batches: list[Pair]
-  masks: list[list[dict[str, np.ndarray]]]
-  """Of each batch, what its images alone show."""
+  masks: list[Masks]
 
 
 def _open(run: Path, t: str | Path | None, batches: int) -> _World:
   """The run's F and T (or `t`) and its first validation batches."""
   config = open_run(run.name, run).config
-  if config.task.kind == "none" or not config.data.name.startswith("synthetic"):
-    raise ConfigError(f"{run}: a run with a task on the built-in world is needed.")
+  if config.task.kind == "none":
+    raise ConfigError(f"{run}: a run with a task is needed.")
   weights = run / "weights"
   config.init.f, config.init.g = str(weights / "f.safetensors"), ""
   config.init.t = str(t or weights / "t.safetensors")
   experiment = build.experiment(config)
-  size, rows = tuple(config.data.task_size), config.data.batch_size
-  count = min(batches, len(experiment.val) // rows)
-  scene = find(experiment.val, "scene")
-  if count < 2 or scene(0)["ir_only"].shape != size:
-    raise ConfigError(
-      f"{run}: two validation batches and more, of scenes as large as data.task_size, are needed."
-    )
-  pairs = val_batches(
-    experiment.val,
-    batch_size=rows,
-    task_size=size,
-    max_boxes=config.data.max_boxes,
-    limit=count * rows,
-  )
+  pairs = _batches(run, config, experiment.val, batches)
+  rows = config.data.batch_size
+  masks = [masks_of(experiment.val, rows * i, pair) for i, pair in enumerate(pairs)]
+  if masks[0][ELSEWHERE].shape != pairs[0].ir.shape[:3]:
+    raise ConfigError(f"{run}: scenes as large as data.task_size are needed.")
   return _World(
     experiment.method,
     experiment.init(),
     Rates(config.meta.eta_f, config.meta.eta_t),
     [jax.tree.map(jnp.asarray, pair) for pair in pairs],
-    [[scene(rows * batch + row) for row in range(rows)] for batch in range(count)],
+    masks,
   )
 
 
+def _batches(run: Path, config: Config, source: Source, most: int) -> list[Pair]:
+  rows = config.data.batch_size
+  count = min(most, len(source) // rows)
+  if count < 2:
+    raise ConfigError(f"{run}: two validation batches and more are needed.")
+  options: dict[str, Any] = {
+    "batch_size": rows,
+    "task_size": tuple(config.data.task_size),
+    "max_boxes": config.data.max_boxes,
+  }
+  return list(val_batches(source, limit=count * rows, **options))
+
+
+class Asked(NamedTuple):
+  """What a rule asks of the weights."""
+
+  rule: str
+  regions: list[str]
+  means: np.ndarray
+  """[regions], in units of the mean absolute push."""
+  errors: np.ndarray
+  """[regions], standard errors over batches."""
+  seconds: float
+  """Of a batch, without compilation."""
+
+
 def measure(
-  run: str | Path, t: str | Path | None = None, w_a: float = 0.5, batches: int = 25
-) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+  run: str | Path,
+  t: str | Path | None = None,
+  w_a: float = 0.5,
+  batches: int = 25,
+  chosen: list[str] | None = None,
+) -> Iterator[Asked]:
   """What each rule asks of the weights.
 
   Args:
@@ -123,30 +202,36 @@ def measure(
     t: weight file of a T in place of the run's.
     w_a: where the weights stand.
     batches: validation batches to average over, at most.
-
-  Yields:
-    (rule, means, standard errors), arrays of three, `REGIONS`.
+    chosen: names of `rules`; None for all.
 
   Raises:
-    ConfigError: not a run with a task on the built-in world.
-    CheckpointError: weights that do not fit.
+    UsageError: not a run with a task, weights that do not fit, or an unknown rule.
   """
   world = _open(Path(run), t, batches)
-  teachers = {"lookahead": lookahead(world.rates), "equilibrium": equilibrium()}
-  for rule, teacher in teachers.items():
-    ask = jax.jit(partial(push, teacher, world.method, w_a=w_a))
-    means, sizes = [], []
-    others = world.batches[1:] + world.batches[:1]
-    for pair, other, masks in zip(world.batches, others, world.masks, strict=True):
-      # Both rules are asked about `pair`.
-      mtr, mts = (pair, other) if rule == "lookahead" else (other, pair)
-      asked = np.asarray(ask(world.state, Views(mtr, mtr), Views(mts, mts)))
-      means.append(by_region(asked, masks))
-      sizes.append(np.abs(asked).mean())
-    scaled = np.stack(means) / np.mean(sizes)
-    counts = (~np.isnan(scaled)).sum(axis=0)
-    errors = np.nanstd(scaled, axis=0, ddof=1) / np.sqrt(counts)
-    yield rule, np.nanmean(scaled, axis=0), errors
+  known = rules(world.rates)
+  for name in chosen or known:
+    if name not in known:
+      raise UsageError(f"--rules: {name!r} is none of: {'; '.join(known)}.")
+    yield _ask(name, known[name](), world, w_a)
+
+
+def _ask(name: str, rule: Rule, world: _World, w_a: float) -> Asked:
+  ask = jax.jit(partial(push, rule.teacher, world.method, w_a=w_a))
+  means, sizes, took = [], [], []
+  others = world.batches if rule.same else world.batches[1:] + world.batches[:1]
+  for pair, other, masks in zip(world.batches, others, world.masks, strict=True):
+    # Every rule is asked about `pair`.
+    mtr, mts = (pair, other) if rule.asks_mtr else (other, pair)
+    began = time.perf_counter()
+    asked = np.asarray(ask(world.state, Views(mtr, mtr), Views(mts, mts)))
+    took.append(time.perf_counter() - began)
+    means.append(by_region(asked, masks))
+    sizes.append(np.abs(asked).mean())
+  scaled = np.stack(means) / np.mean(sizes)
+  counts = (~np.isnan(scaled)).sum(axis=0)
+  errors = np.nanstd(scaled, axis=0, ddof=1) / np.sqrt(counts)
+  regions = list(world.masks[0])
+  return Asked(name, regions, np.nanmean(scaled, axis=0), errors, float(np.median(took[1:])))
 
 
 def main() -> None:
@@ -158,15 +243,20 @@ def main() -> None:
   parser.add_argument("--t", metavar="FILE", help="a T in place of the run's")
   parser.add_argument("--w", type=float, default=0.5, help="w_a to stand at")
   parser.add_argument("--batches", type=int, default=25)
+  parser.add_argument("--rules", metavar="A;B", help="only these, with ; between them")
   given = parser.parse_args()
-  print("| rule | " + " | ".join(REGIONS) + " |\n|---|" + "---|" * len(REGIONS))
-  for rule, means, errors in measure(given.run, given.t, given.w, given.batches):
-    cells = [f"{mean:+.2f} ± {error:.2f}" for mean, error in zip(means, errors, strict=True)]
-    print(f"| {rule} | " + " | ".join(cells) + " |", flush=True)
+  chosen = [name.strip() for name in given.rules.split(";")] if given.rules else None
+  for number, row in enumerate(measure(given.run, given.t, given.w, given.batches, chosen)):
+    if not number:
+      heads = [*row.regions, "s a batch"]
+      print("| rule | " + " | ".join(heads) + " |\n|---|" + "---|" * len(heads))
+    both = zip(row.means, row.errors, strict=True)
+    cells = [f"{mean:+.2f} ± {error:.2f}" for mean, error in both]
+    print(f"| {row.rule} | " + " | ".join([*cells, f"{row.seconds:.1f}"]) + " |", flush=True)
 
 
 if __name__ == "__main__":
   try:
     main()
-  except (ConfigError, weightfiles.CheckpointError) as error:
+  except UsageError as error:
     sys.exit(f"error: {error}")

@@ -11,6 +11,7 @@ import pytest
 import toy
 
 from tdfusion_jax import meta
+from tdfusion_jax.batch import DetTarget, Pair, SegTarget
 from tdfusion_jax.meta import Rates
 from tdfusion_jax.meta.equilibrium import direct, equilibrium
 from tdfusion_jax.meta.gauss_newton import gauss_newton
@@ -128,11 +129,32 @@ def test_what_a_rule_asks_of_a_pixel(rule):
 
 def test_pushes_by_region():
   asked = np.arange(8.0).reshape(2, 2, 2)
-  none = np.zeros((2, 2), bool)
-  first, last = none.copy(), none.copy()
-  first[0, 0], last[1, 1] = True, True
-  masks = [{"ir_only": first, "vi_only": last}, {"ir_only": first, "vi_only": last}]
-  np.testing.assert_allclose(
-    _tool().by_region(asked, masks), [(0 + 4) / 2, (3 + 7) / 2, (1 + 2 + 5 + 6) / 4]
-  )
-  assert np.isnan(_tool().by_region(asked, [{"ir_only": none, "vi_only": last}] * 2)[0])
+  first = np.zeros((2, 2, 2), bool)
+  last, none = first.copy(), first.copy()
+  first[:, 0, 0], last[:, 1, 1] = True, True
+  masks = {"a": first, "b": last, "rest": ~(first | last), "none": none}
+  expected = [(0 + 4) / 2, (3 + 7) / 2, (1 + 2 + 5 + 6) / 4, np.nan]
+  np.testing.assert_allclose(_tool().by_region(asked, masks), expected)
+
+
+def test_regions_of_labels():
+  """Of boxes the pixels inside them, of masks those of each class but the background."""
+  images = np.zeros((2, 4, 5, 1), np.float32)
+  boxes = np.array([[[1, 0, 3, 2], [0, 0, 0, 0]], [[0, 1, 5, 4], [0, 0, 1, 1]]], np.float32)
+  valid = np.array([[True, False], [True, True]])
+  target = DetTarget(boxes, np.array([[1, 0], [0, 1]]), valid)
+
+  class Labelled:
+    classes = ("person", "car")
+
+  found = _tool().masks_of(Labelled(), 0, Pair(images, images, target))
+  assert {name: int(mask.sum()) for name, mask in found.items()} == {
+    "person": 15,
+    "car": 4 + 1,
+    "elsewhere": 40 - 15 - 5,
+  }
+  assert found["car"][0, :2, 1:3].all()
+  labels = np.zeros((2, 4, 5), np.int32)
+  labels[0, 0], labels[1, 3, :2] = 1, 255
+  found = _tool().masks_of(Labelled(), 0, Pair(images, images, SegTarget(labels)))
+  assert {name: int(mask.sum()) for name, mask in found.items()} == {"car": 5, "elsewhere": 35}
