@@ -24,6 +24,10 @@ DET_CLASSES = ("person", "car", "sign")
 _SPLITS = {"train": 0, "test": 1, "val": 2}
 
 
+MOST_SCENES = 1_000_000
+"""Of a source: their names are listed when it is opened."""
+
+
 class SyntheticSource:
   """Street scenes drawn on demand, a pure function of (seed, split, index).
 
@@ -52,12 +56,12 @@ class SyntheticSource:
       raise DatasetError(f"the synthetic world has no split {split!r}; known: {', '.join(_SPLITS)}")
     if len(size) != 2 or min(size) < 32:
       raise DatasetError(f"synthetic scenes need (height, width) of at least 32, got {tuple(size)}")
-    if not 0 <= night <= 1 or noise < 0 or seed < 0 or (count is not None and count < 1):
+    count = {"train": 200}.get(split, 50) if count is None else count
+    if not 0 <= night <= 1 or noise < 0 or seed < 0 or not 1 <= count <= MOST_SCENES:
       raise DatasetError(
-        "synthetic: need 0 <= night <= 1, noise >= 0, seed >= 0, count >= 1; "
+        f"synthetic: need 0 <= night <= 1, noise >= 0, seed >= 0, 1 <= count <= {MOST_SCENES}; "
         f"got {night}, {noise}, {seed}, {count}"
       )
-    count = {"train": 200}.get(split, 50) if count is None else count
     self.kind: Kind | None = kind
     self.split, self.size, self.seed = split, (int(size[0]), int(size[1])), seed
     self.night, self.noise = night, noise

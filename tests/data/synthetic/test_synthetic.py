@@ -100,6 +100,7 @@ def test_wrong_options():
     {"size": (8, 8)},
     {"night": 2.0},
     {"count": 0},
+    {"count": 10**9},
     {"seed": -1},
     {"split": "dev"},
     {"sise": (96, 96)},
