@@ -33,6 +33,9 @@ _NAMED = ("config", "argument", "data set", "records", "synthetic", "the synthet
 # Where a user's own command says that something is to be written.
 _OUTPUTS = ("data.cache_dir", "train.compile_cache")
 
+# What a user's own command names as these is called as it is: it is the user's code.
+_CALLED = ("meta.rule",)
+
 
 def target() -> fuzzing.Target:
   """What reads settings, with one damaged at a time."""
@@ -60,7 +63,7 @@ def target() -> fuzzing.Target:
     for field in rng.sample(list(fields), rng.choice((1, 1, 2))):
       argument = f"--config.{field}={fields[field]}".encode()
       if rng.random() < 0.7:
-        argument = argument.partition(b"=")[0] + b"=" + _hostile(rng, fields[field])
+        argument = argument.partition(b"=")[0] + b"=" + _hostile(rng, field, fields[field])
       else:
         argument = fuzzing.damage(rng, argument, True)
       changed.append(os.fsdecode(argument))
@@ -106,9 +109,9 @@ def as_verbs(attempt: Callable[..., None]) -> Callable[..., None]:
   return done
 
 
-def _hostile(rng: random.Random, value: Any) -> bytes:
+def _hostile(rng: random.Random, field: str, value: Any) -> bytes:
   if isinstance(value, str):
-    text = rng.choice((*fuzzing.NAMES, *CODE))
+    text = rng.choice(fuzzing.NAMES if field in _CALLED else (*fuzzing.NAMES, *CODE))
   elif isinstance(value, tuple):
     text = f"({rng.choice(fuzzing.NUMBERS)}, {rng.choice(('32', *fuzzing.NUMBERS))})"
   else:
