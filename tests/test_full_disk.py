@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import pytest
 import tiny
+from jax.experimental.compilation_cache import compilation_cache
 from PIL import Image
 from pixel_task import config as task_config
 from pixel_task import pixel_task
@@ -31,8 +32,10 @@ def no_compiled_programs_are_kept():
   """What an earlier test has chosen as their place would be short of room, too."""
   before = jax.config.jax_enable_compilation_cache
   jax.config.update("jax_enable_compilation_cache", False)
+  compilation_cache.reset_cache()  # JAX looks at the setting once
   yield
   jax.config.update("jax_enable_compilation_cache", before)
+  compilation_cache.reset_cache()
 
 
 @contextlib.contextmanager

@@ -54,12 +54,12 @@ def summary(names: tuple[str, ...]) -> str:
 
 
 def _names(sets: list[Found]) -> str:
-  whats = []
+  parts = []
   for found in sets[:_MAX_LISTED]:
     archs = sorted({origin.arch for origin in found.origins}) or ["unknown"]
     where = shown(found.key) or "the top"
-    whats.append(f"{where} ({' or '.join(archs)}, {len(found.tensors)} tensors)")
-  return ", ".join(whats)
+    parts.append(f"{where} ({' or '.join(archs)}, {len(found.tensors)} tensors)")
+  return ", ".join(parts)
 
 
 def _is_ultralytics(found: Found) -> bool:

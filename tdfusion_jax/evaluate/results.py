@@ -13,7 +13,7 @@ for each split."""
 
 
 def read_result(file: Path) -> Result:
-  """What `result.json` of a task stage holds.
+  """What `result.json` of a task stage holds; NaN where a score has no value.
 
   Raises:
     UsageError: it cannot be read, or a score is no number; the message names the file.
@@ -21,8 +21,11 @@ def read_result(file: Path) -> Result:
   result = read_json(file)
   for split, scores in parts(result).items():
     for name, score in scores.items():
+      if score is None:  # of a class without a pixel
+        scores[name] = math.nan
+        continue
       number = isinstance(score, int | float) and not isinstance(score, bool)
-      if not number or abs(score) > 1e300 or not math.isfinite(score):
+      if not number or abs(score) > 1e300:
         raise UsageError(f"{file} cannot be read: {split}.{name} is not a number.")
       scores[name] = float(score)
   return result

@@ -11,7 +11,9 @@ from pixel_task import config, pixel_task
 from configs import load
 from tdfusion_jax import fusers
 from tdfusion_jax.config import ConfigError
+from tdfusion_jax.evaluate.results import read_result
 from tdfusion_jax.evaluate.stage import run_task_stage, write_results
+from tdfusion_jax.files import UsageError
 from tdfusion_jax.train import build, checks
 
 
@@ -156,3 +158,15 @@ def test_results_mark_the_best_of_each_split(tmp_path):
   lines = write_results(tmp_path).splitlines()
   assert "_0.2500_ | **1.0000**" in lines[2] and "**0.5000** | _2.0000_" in lines[3]
   assert "IoU/car" not in lines[0]
+
+
+def test_scores_without_a_value_are_read_and_others_that_are_none_are_not(tmp_path):
+  """IoU of a class without a pixel has no value: NaN in the file, as Python writes it, or null."""
+  file = tmp_path / "result.json"
+  file.write_text('{"name": "a", "test": {"mIoU": 0.5, "IoU/car": NaN, "IoU/bump": null}}')
+  scores = read_result(file)["test"]
+  assert scores["mIoU"] == 0.5 and np.isnan([scores["IoU/car"], scores["IoU/bump"]]).all()
+  for wrong in ('"high"', "true", "Infinity", "[]"):
+    file.write_text(f'{{"test": {{"mIoU": {wrong}}}}}')
+    with pytest.raises(UsageError, match=r"test\.mIoU is not a number"):
+      read_result(file)

@@ -135,7 +135,7 @@ def test_folded_head_is_the_plain_one():
 
 
 def test_a_block_is_twice_differentiable(x64):
-  block = Block(2, 2, "erf", 1e-6, 0.1)
+  block = Block(2, 2, "erf", 1e-6, 0.1, 1e-5)
   x = jax.random.normal(jax.random.key(0), (1, 5, 4, 4))
   params = jax.jit(block.init, static_argnums=2)(jax.random.key(1), x, False)
   params = jax.tree.map(lambda a: a.astype(jnp.float64) * 5, params)
@@ -143,7 +143,7 @@ def test_a_block_is_twice_differentiable(x64):
 
 
 def test_a_dropped_block_is_the_identity_and_only_with_a_key():
-  block = Block(1, 1, "erf", 1e-6, 1.0)
+  block = Block(1, 1, "erf", 1e-6, 1.0, 1e-5)
   x = jax.random.normal(jax.random.key(0), (2, 3, 4, 4))
   params = block.init(jax.random.key(1), x, False)
   np.testing.assert_array_equal(
