@@ -31,6 +31,6 @@ def read_result(file: Path) -> Result:
   return result
 
 
-def parts(result: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+def parts(result: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
   """{split: {score: value}}, without what is about the run."""
   return {name: part for name, part in result.items() if isinstance(part, dict)}
