@@ -229,7 +229,14 @@ def _row(line: bytes) -> dict | None:
   if not isinstance(row, dict) or not isinstance(row.get("phase"), str):
     return None
   step = row.get("step")
-  return row if isinstance(step, int) and not isinstance(step, bool) else None
+  numbers = all(_is_number(value) for name, value in row.items() if name != "phase")
+  return row if isinstance(step, int) and numbers else None
+
+
+def _is_number(value: Any) -> bool:
+  if isinstance(value, bool) or not isinstance(value, int | float):
+    return False
+  return isinstance(value, float) or abs(value) < 2**63
 
 
 def _line(row: Mapping[str, Any]) -> bytes:

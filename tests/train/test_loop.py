@@ -263,6 +263,9 @@ BAD_LINES = [
   b"\xff\xfe",
   b"{}",
   b'{"step": "3", "phase": "ft"}',
+  b'{"step": 3, "phase": "ft", "task_loss": {}}',
+  b'{"step": 3, "phase": "ft", "task_loss": "low"}',
+  b'{"step": 3, "phase": "ft", "task_loss": ' + b"9" * 400 + b"}",
   b"[" * 5000,
 ]
 
