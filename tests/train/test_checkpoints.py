@@ -1,5 +1,6 @@
 """Checkpoints: what comes back, what is refused, what a killed process or a bad disk leaves."""
 
+import gc
 import json
 import logging
 import shutil
@@ -14,6 +15,15 @@ import toy
 from tdfusion_jax.train import checkpoints as module
 from tdfusion_jax.train.checkpoints import Checkpoints
 from tdfusion_jax.weightfiles import CheckpointError
+
+# Orbax leaves tasks of a closed event loop behind where what it reads is damaged.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_to_other_tests():
+  yield
+  gc.collect()  # or these would be found in a test that has nothing to do with them
 
 
 def state(step=3):
