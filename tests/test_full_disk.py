@@ -131,17 +131,7 @@ def test_a_verb_names_the_file_and_the_remedy(inputs, tmp_path, capsys, verb):
 
 
 TRAINED = {
-  **tiny.NETWORKS,
-  "data.task_size": (32, 64),
-  "data.train_options.size": (32, 64),
-  "data.train_options.count": 8,
-  "data.val_options.size": (32, 64),
-  "data.val_options.count": 3,
-  "data.crop_size": (16, 16),
-  "data.batch_size": 2,
-  "task.kind": "none",
-  "train.pretrain_steps": 0,
-  "train.epochs": 2,
+  **tiny.SHORT_RUN,
   "train.compile_cache": "",
   "log.checkpoint_every": 2,
 }

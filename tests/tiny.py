@@ -9,6 +9,21 @@ from tdfusion_jax.ops import compiling
 NETWORKS = {"fusion.network": "tiny:fuser", "loss.network": "tiny:weigher"}
 """Fields of a config that trains them."""
 
+SHORT_RUN = {
+  **NETWORKS,
+  "data.task_size": (32, 64),
+  "data.train_options.size": (32, 64),
+  "data.train_options.count": 8,
+  "data.val_options.size": (32, 64),
+  "data.val_options.count": 3,
+  "data.crop_size": (16, 16),
+  "data.batch_size": 2,
+  "task.kind": "none",
+  "train.pretrain_steps": 0,
+  "train.epochs": 2,
+}
+"""Fields of a training in the built-in world that ends in seconds, without a task."""
+
 
 class One(nn.Module):
   """A convolution in the place of F (one channel, sigmoid) or G (two, softmax)."""

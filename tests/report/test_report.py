@@ -24,17 +24,7 @@ from tdfusion_jax.train import build
 from tdfusion_jax.train.loop import train
 
 WORLD = {
-  **tiny.NETWORKS,
-  "data.task_size": (32, 64),
-  "data.train_options.size": (32, 64),
-  "data.train_options.count": 8,
-  "data.val_options.size": (32, 64),
-  "data.val_options.count": 3,
-  "data.crop_size": (16, 16),
-  "data.batch_size": 2,
-  "task.kind": "none",
-  "train.pretrain_steps": 0,
-  "train.epochs": 2,
+  **tiny.SHORT_RUN,
   "log.validate_every": 1,
 }
 

@@ -1,5 +1,6 @@
 """Pairs with boxes; detection sets with a Pascal VOC file per image or the paper's lists."""
 
+import abc
 import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -22,7 +23,7 @@ from tdfusion_jax.images.reading import image_size
 log = logging.getLogger(__name__)
 
 
-class BoxSource(PairedSource):
+class BoxSource(PairedSource, abc.ABC):
   """Pairs with boxes. Subclasses override `read_boxes`.
 
   Args:
@@ -46,9 +47,9 @@ class BoxSource(PairedSource):
     """What was read otherwise than it stands, of every label that was read (`labels.notes`)."""
     self._noted: set[str] = set()
 
+  @abc.abstractmethod
   def read_boxes(self, pair: PairFiles, size: tuple[int, int]) -> tuple[Annotation, Path] | None:
     """(boxes, what they come from) of a pair whose images have `size`; None for an unlabelled."""
-    raise NotImplementedError
 
   def read_target(self, pair: PairFiles, size: tuple[int, int]) -> Any:
     """`Boxes`, or None for an unlabelled pair."""
