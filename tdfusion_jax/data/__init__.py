@@ -1,7 +1,8 @@
 """Pairs of infrared and visible images: readers, a synthetic world, and the loader; no JAX."""
 
+from tdfusion_jax.data.batches import val_batches
 from tdfusion_jax.data.caches import CachedSource, DiskCachedSource
-from tdfusion_jax.data.loader import StepOptions, StepSource, make_dataset, val_batches
+from tdfusion_jax.data.loader import StepOptions, StepSource, make_dataset
 from tdfusion_jax.data.plan import EpochPlan, plan_epoch
 from tdfusion_jax.data.readers import (
   DATASETS,

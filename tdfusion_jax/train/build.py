@@ -18,10 +18,9 @@ from tdfusion_jax.batch import Views
 from tdfusion_jax.config import Config, ConfigError
 from tdfusion_jax.data import DiskCachedSource, RecordSource, SkippingSource, get_source
 from tdfusion_jax.data.caches import CachedSource
-from tdfusion_jax.data.loader import StepOptions, StepSource
+from tdfusion_jax.data.loader import StepSource
 from tdfusion_jax.data.records.source import plain_options
 from tdfusion_jax.data.source import Source
-from tdfusion_jax.data.truth import TruthSource
 from tdfusion_jax.files import is_plugin, made_by
 from tdfusion_jax.integrations import scenic
 from tdfusion_jax.losses.fusion import fusion_loss
@@ -37,6 +36,7 @@ from tdfusion_jax.train import controls, optimisers
 from tdfusion_jax.train.checks import check, labels_needed
 from tdfusion_jax.train.initial import init_state
 from tdfusion_jax.train.networks import Networks, networks
+from tdfusion_jax.train.views import step_source
 
 TASKS = {"detection": detection, "segmentation": segmentation, "scenic": scenic.task_from_names}
 
@@ -215,28 +215,6 @@ def _schedule(config: Config, rate: float, steps_per_epoch: int):
   )
 
 
-def _step_source(config: Config, pairs: Source) -> StepSource:
-  data = config.data
-  if config.loss.weights == "truth":
-    pairs = TruthSource(pairs)
-  options = StepOptions(
-    epochs=config.train.epochs,
-    g_steps=config.meta.steps,
-    batch_size=data.batch_size,
-    meta_pairs=config.meta.pairs,
-    crop_size=tuple(data.crop_size) if data.crop_size else None,
-    task_size=tuple(data.task_size),
-    max_boxes=data.max_boxes,
-    swap=data.swap,
-    flip=data.flip,
-    seed=config.seed,
-    num_classes=len(pairs.classes) if config.task.kind != "none" else None,
-    pretrain_steps=config.train.pretrain_steps,
-    augment=config.data.augment,
-  )
-  return StepSource(pairs, options)
-
-
 def experiment(
   config: Config,
   judge: Task | None = None,
@@ -269,7 +247,7 @@ def experiment(
       "config.data: training and validation name their classes differently, "
       f"{list(train.classes)} and {list(val.classes)}; a class would be taken for another."
     )
-  steps = _step_source(config, train)
+  steps = step_source(config, train)
   judge = judge or task(config, len(train.classes))
   for of_split in (train, val):
     _require_labels(judge, of_split)

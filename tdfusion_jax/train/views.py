@@ -1,0 +1,29 @@
+"""From `config.data` to what each training step sees."""
+
+from tdfusion_jax.config import Config
+from tdfusion_jax.data.loader import StepOptions, StepSource
+from tdfusion_jax.data.source import Source
+from tdfusion_jax.data.truth import TruthSource
+
+
+def step_source(config: Config, pairs: Source) -> StepSource:
+  """What each training step sees of `pairs`."""
+  data = config.data
+  if config.loss.weights == "truth":
+    pairs = TruthSource(pairs)
+  options = StepOptions(
+    epochs=config.train.epochs,
+    g_steps=config.meta.steps,
+    batch_size=data.batch_size,
+    meta_pairs=config.meta.pairs,
+    crop_size=tuple(data.crop_size) if data.crop_size else None,
+    task_size=tuple(data.task_size),
+    max_boxes=data.max_boxes,
+    swap=data.swap,
+    flip=data.flip,
+    seed=config.seed,
+    num_classes=len(pairs.classes) if config.task.kind != "none" else None,
+    pretrain_steps=config.train.pretrain_steps,
+    augment=config.data.augment,
+  )
+  return StepSource(pairs, options)
