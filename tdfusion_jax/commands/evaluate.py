@@ -36,6 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   add("--run", metavar="[NAME=]RUN", help="run folder of a training", **several)
   add("--weights", metavar="[NAME=]FILE", help=".safetensors file of F", **several)
   add("--fused", metavar="[NAME=]DIR", help="any method's fused images", **several)
+  rules = f"comma separated, fusions without a network: {', '.join(methods.BASELINES)}"
+  add("--baseline", default="", metavar="NAMES", help=rules)
   own = "what makes the network of --weights, if it is your own; see tdfusion fuse"
   add("--network", default="", metavar="MODULE:FACTORY", help=own)
   add("--stretch", action="store_true", help="stretch F's images to the full range, as published")
@@ -109,7 +111,9 @@ def _methods(options: argparse.Namespace, pairs: methods.Pairs) -> dict[str, met
   """{title: method}; the weights that ship if none is named."""
   how = {"network": options.network, "stretch": options.stretch}
   of_folders = {"resize": options.resize, "scale": parse_scale(options.fused_scale)}
+  baselines = [word.strip() for word in options.baseline.split(",") if word.strip()]
   makers: list[tuple[list[str], Callable[[str], methods.Method]]] = [
+    (baselines, lambda name: methods.method_of_baseline(name, "--baseline")),
     (options.run, lambda path: methods.method_of_weights(run=path, **how)),
     (options.weights, lambda path: methods.method_of_weights(weights=path, **how)),
     (options.fused, lambda path: methods.method_of_folder(path, pairs, **of_folders)),

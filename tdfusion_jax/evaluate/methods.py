@@ -11,6 +11,7 @@ from PIL import Image
 from tdfusion_jax import fusers
 from tdfusion_jax.data import find_reader, get_source
 from tdfusion_jax.data.transforms import luminance
+from tdfusion_jax.files import UsageError
 from tdfusion_jax.fusing.arrays import make_fuse_fn
 from tdfusion_jax.fusing.reading import remarks_of
 from tdfusion_jax.images.listing import list_files, list_pairs
@@ -20,6 +21,15 @@ from tdfusion_jax.images.scaling import LINEAR, Pixels, Scale
 
 Method = Callable[[str, np.ndarray, np.ndarray], np.ndarray]
 """(name of a pair, infrared, visible) -> fused; luminances [H, W], uint8 or float32 in [0, 1]."""
+
+
+BASELINES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+  "average": lambda ir, vi: (ir + vi) / 2,
+  "maximum": np.maximum,
+  "infrared": lambda ir, vi: ir,
+  "visible": lambda ir, vi: vi,
+}
+"""Fusions of every pixel by itself, of luminances in [0, 1]: what takes no training."""
 
 
 class Pairs(NamedTuple):
@@ -128,6 +138,33 @@ def method_of_weights(
     del name
     a, b = (_unit(image)[None, ..., None] for image in (ir, vi))
     return np.clip(np.asarray(fuse(a, b))[0, ..., 0], 0, 1)
+
+  return fused
+
+
+def method_of_baseline(name: str, field: str) -> Method:
+  """A fusion without a network, which every network should be compared with.
+
+  Of two 8-bit images it is one of 8 bits, halves rounded to even, as its file would be.
+
+  Args:
+    name: a key of `BASELINES`.
+    field: what named it, for messages.
+
+  Raises:
+    UsageError: there is no such baseline.
+  """
+  if name not in BASELINES:
+    raise UsageError(f"{field}: unknown {name}; there are: {', '.join(BASELINES)}.")
+  rule = BASELINES[name]
+
+  def fused(pair: str, ir: np.ndarray, vi: np.ndarray) -> np.ndarray:
+    del pair
+    levels = [_unit(image).astype(np.float64) * 255 for image in (ir, vi)]
+    whole = [np.round(image) for image in levels]
+    if all(np.allclose(*each, rtol=0, atol=1e-3) for each in zip(levels, whole, strict=True)):
+      return np.round(rule(*whole)).astype(np.uint8)
+    return rule(_unit(ir), _unit(vi))
 
   return fused
 

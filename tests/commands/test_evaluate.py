@@ -64,6 +64,31 @@ def test_shipped_weights_are_measured(folders, capsys):
   assert "| shipped weights |" in capsys.readouterr().out
 
 
+def test_fusions_without_a_network(folders, capsys):
+  """Expected: NumPy's average and maximum, measured as arrays; and a source is itself."""
+  folder, images = folders
+  out = folder / "scores"
+  rules = "average, maximum,infrared,visible"
+  assert evaluate(folder, "--baseline", rules, "--fused", folder / "mean", "--out", out) == 0
+  report = json.loads((folder / "scores.json").read_text())["means"]
+  assert list(report) == ["average", "maximum", "infrared", "visible", "mean"]
+  ir, vi = images["ir"], images["vi"]
+  fused = {
+    "average": np.round((ir.astype(np.float64) + vi) / 2).astype(np.uint8),
+    "maximum": np.maximum(ir, vi),
+    "infrared": ir,
+    "visible": vi,
+  }
+  for name, expected in fused.items():
+    for metric, values in fusion_metrics(ir, vi, expected).items():
+      assert report[name][metric] == pytest.approx(values.mean(), rel=1e-5), (name, metric)
+  # Two rows of one title are one too many, whatever they stand for.
+  assert evaluate(folder, "--baseline", "average,average") == 2
+  assert "two methods are called 'average'" in capsys.readouterr().err
+  assert evaluate(folder, "--baseline", "mean") == 2
+  assert "--baseline: unknown mean; there are: average, maximum" in capsys.readouterr().err
+
+
 def test_what_does_not_fit_is_named(folders, capsys):
   folder, _ = folders
 
