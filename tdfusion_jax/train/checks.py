@@ -1,10 +1,8 @@
 """Settings that contradict each other."""
 
-from collections.abc import Iterable
-from functools import reduce
 from typing import Any
 
-from tdfusion_jax.config import Config, ConfigError, base
+from tdfusion_jax.config import Config, base
 from tdfusion_jax.config.typed import require_types
 from tdfusion_jax.data.loader import AUGMENTS, SWAPS
 from tdfusion_jax.data.readers.fused import IMAGES
@@ -14,6 +12,9 @@ from tdfusion_jax.meta import RULES
 from tdfusion_jax.meta.derivative import DERIVATIVES
 from tdfusion_jax.meta.gauss_newton import JUDGED_ON
 from tdfusion_jax.train import optimisers
+from tdfusion_jax.train.requiring import one_of as _one_of
+from tdfusion_jax.train.requiring import require as _require
+from tdfusion_jax.train.requiring import value as _value
 
 LABELS = {
   "detection": "detection",
@@ -95,28 +96,6 @@ def check(config: Config) -> None:
   _check_task(config)
   _check_loss(config)
   _check_teacher(config)
-
-
-def _require(config: Config, ok: bool, field: str, why: str) -> None:
-  """ConfigError `config.FIELD=VALUE: WHY` unless `ok`."""
-  if not ok:
-    raise ConfigError(f"config.{field}={_value(config, field)!r}: {why}")
-
-
-def _value(config: Config, field: str) -> Any:
-  return reduce(lambda place, name: place[name], field.split("."), config)
-
-
-def _one_of(config: Config, field: str, known: Iterable[str], own: str = "") -> None:
-  """Requires one of the known names, or with `own` ("module:function") something of the user's."""
-  names = ", ".join(known)
-  value = _value(config, field)
-  if not own:
-    _require(config, value in known, field, f"one of {names}.")
-  else:
-    _require(
-      config, value in known or is_plugin(value), field, f"one of {names}, or your own as {own}."
-    )
 
 
 def _check_stage(config: Config) -> None:
