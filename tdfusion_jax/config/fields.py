@@ -49,11 +49,26 @@ def base() -> Config:
         "batch_size": 2,
         "crop_size": (256, 256),  # fusion terms: random crops at full resolution
         "task_size": (256, 320),  # task terms: the whole pair, resized
+        # how T sees whole pairs in the task stage: resized to task_size, or letterbox: with their
+        # proportions kept and a gray border
+        "view": "resize",
         "max_boxes": 64,
         "swap": "none",  # rows with ir and vi exchanged: none (the paper), half, copy (upstream)
         "flip": False,
         # or task: random scale and place, mosaics for detection (the task stage's default)
         "augment": "none",
+        # of augment=task for masks: (height, width) of the random windows, None for task_size
+        "crop_view": None,
+        # and the most of a window that one class may fill, or it is drawn again; the field: 0.75
+        "cat_max_ratio": 1.0,
+        # of augment=task for boxes: share of views that are mosaics of four pairs,
+        "mosaic": 1.0,
+        # and epochs at the end without them; -1: the last tenth of all steps
+        "close_mosaic": -1,
+        # gain of random brightness of what T is trained on, in the task stage (Ultralytics: 0.4)
+        "hsv_value": 0.0,
+        # random brightness and contrast there (PhotoMetricDistortion of mmsegmentation)
+        "photometric": False,
         "workers": 0,
         "prefetch": 2,
         "cache_mb": 0,  # decoded pairs kept in memory

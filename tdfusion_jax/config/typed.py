@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from tdfusion_jax.config.fields import Config, ConfigError, base
 
-MAY_BE_NONE = ("data.crop_size",)
+MAY_BE_NONE = ("data.crop_size", "data.crop_view")
 """Fields that may be None, for none of what they hold."""
 _LARGEST = 2**32  # of whole numbers: enough for a seed, and for anything that is counted
 _MOST = 1e300  # of other numbers

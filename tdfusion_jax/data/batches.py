@@ -1,19 +1,13 @@
-"""Pairs as arrays for the task: the whole view, targets of a batch, and validation batches."""
+"""Targets of a batch, and validation batches."""
 
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from tdfusion_jax.batch import IGNORE_LABEL, DetTarget, Pair, Sample, SegTarget
+from tdfusion_jax.batch import IGNORE_LABEL, DetTarget, Pair, SegTarget
+from tdfusion_jax.data.letterbox import whole_view
 from tdfusion_jax.data.source import DatasetError, Kind, Source
-from tdfusion_jax.data.transforms import luminance, resize_bilinear, resize_target
-
-
-def whole_view(sample: Sample, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, Any]:
-  """Luminances [h, w] of the whole pair at the task's size, and the target that belongs to them."""
-  ir, vi = (resize_bilinear(luminance(image), size) for image in (sample.ir, sample.vi))
-  return ir, vi, resize_target(sample.target, sample.ir.shape, size)
 
 
 def stack_targets(
@@ -82,6 +76,7 @@ def val_batches(
   max_boxes: int = 64,
   limit: int | None = None,
   num_classes: int | None = None,
+  view: str = "resize",
 ) -> Iterator[Pair]:
   """Batches of whole pairs at the task's size, in the order of `source.names`.
 
@@ -94,13 +89,14 @@ def val_batches(
     max_boxes: rows per image in `DetTarget`.
     limit: only the first pairs.
     num_classes: the task's classes, checked against the labels.
+    view: how pairs fill that size, see `letterbox.whole_view`.
   """
   if batch_size < 1 or (limit is not None and limit < 0):
     raise ValueError(f"batch_size must be >= 1 and limit >= 0, got {batch_size} and {limit}")
   count = len(source) if limit is None else min(limit, len(source))
   for start in range(0, count, batch_size):
     samples = [source[i] for i in range(start, min(start + batch_size, count))]
-    views = [whole_view(sample, checked_size(task_size)) for sample in samples]
+    views = [whole_view(sample, checked_size(task_size), view) for sample in samples]
     views += views[-1:] * (batch_size - len(views))
     names = [sample.name for sample in samples] + [samples[-1].name] * (batch_size - len(samples))
     target = stack_targets([v[2] for v in views], names, source.kind, max_boxes, num_classes)

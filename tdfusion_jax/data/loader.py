@@ -12,7 +12,9 @@ import numpy as np
 
 from tdfusion_jax.batch import Pair, Sample, Views
 from tdfusion_jax.data.augment import augmented_view
-from tdfusion_jax.data.batches import as_images, checked_size, stack_targets, whole_view
+from tdfusion_jax.data.batches import as_images, checked_size, stack_targets
+from tdfusion_jax.data.letterbox import VIEWS, whole_view
+from tdfusion_jax.data.photometric import relit
 from tdfusion_jax.data.plan import EpochPlan, plan_epoch, pretrain_batches
 from tdfusion_jax.data.source import Source, checked_index
 from tdfusion_jax.data.transforms import (
@@ -63,11 +65,27 @@ class StepOptions(NamedTuple):
   """Label-free or supervised steps on plain passes before the first epoch."""
   augment: str = "none"
   """"task" draws the whole view with random scale, place and mosaics (see `augmented_view`)."""
+  view: str = "resize"
+  """How the whole pair fills `task_size`, see `letterbox.whole_view`."""
+  crop_view: tuple[int, int] | None = None
+  """(h, w) of the windows that "task" draws of pairs with masks; None for `task_size`."""
+  cat_max_ratio: float = 1.0
+  """The most of such a window that one class may fill, see `augmented_view`."""
+  mosaic: float = 1.0
+  """Share of views of pairs with boxes that are mosaics, by "task"."""
+  close_mosaic: int = -1
+  """Epochs at the end without mosaics; -1 for the last tenth of all steps."""
+  hsv_value: float = 0.0
+  """Gain of random brightness of the whole view, see `relit`."""
+  photometric: bool = False
+  """Random brightness and contrast of the whole view, see `relit`."""
 
   def check(self) -> None:
     """Raises `ValueError`, naming the field, for what cannot be."""
     if self.augment not in AUGMENTS:
       raise ValueError(f"augment must be one of {', '.join(AUGMENTS)}, got {self.augment!r}")
+    if self.view not in VIEWS:
+      raise ValueError(f"view must be one of {', '.join(VIEWS)}, got {self.view!r}")
     if self.swap not in SWAPS:
       raise ValueError(f"swap must be one of {', '.join(SWAPS)}, got {self.swap!r}")
     if self.swap == "copy" and self.batch_size % 2:
@@ -102,6 +120,7 @@ class StepSource:
     self._plans: dict[int, EpochPlan] = {}
     self.ft_steps = len(self.plan(0).ftr)
     self.task_size = checked_size(options.task_size)
+    self.crop_view = checked_size(options.crop_view) if options.crop_view else None
     self.crop_size = (
       None if options.crop_size is None else self._fitting(checked_size(options.crop_size))
     )
@@ -167,15 +186,32 @@ class StepSource:
     )
     return {"ftr": self._views(batches[position], step, _FTR)}
 
+  def mosaics_until(self) -> float:
+    """The step from which on whole scenes are seen, and no mosaics."""
+    if self.options.close_mosaic < 0:
+      return _MOSAICS_UNTIL * len(self)
+    return len(self) - self.options.close_mosaic * (self.g_steps + self.ft_steps)
+
   def _whole(self, sample: Sample, step: int, rng: np.random.Generator):
-    if self.options.augment == "none":
-      return whole_view(sample, self.task_size)
+    options = self.options
+    if options.augment == "none":
+      return whole_view(sample, self.task_size, options.view)
 
     def other() -> Sample:
       return self.source[int(rng.integers(len(self.source)))]
 
-    mosaics = step < _MOSAICS_UNTIL * len(self)
-    return augmented_view(sample, self.task_size, rng, other if mosaics else None)
+    mosaics = step < self.mosaics_until()
+    if mosaics and options.mosaic < 1:  # all or none draw nothing
+      mosaics = options.mosaic > 0 and rng.random() < options.mosaic
+    return augmented_view(
+      sample,
+      self.task_size,
+      rng,
+      other if mosaics else None,
+      view=options.view,
+      window=self.crop_view,
+      cat_max_ratio=options.cat_max_ratio,
+    )
 
   def _row(self, index: int, step: int, rng: np.random.Generator) -> "_Row":
     """One row of a batch: every draw comes from `rng`, in this order."""
@@ -183,7 +219,8 @@ class StepSource:
     if self.options.flip and rng.random() < 0.5:
       sample = flip_sample(sample)
     ir, vi, target = self._whole(sample, step, rng)
-    whole = Luminances(ir, vi)
+    light, distortion = self.options.hsv_value, self.options.photometric
+    whole = Luminances(*relit(ir, vi, rng, hsv_value=light, distortion=distortion))
     if self.crop_size is not None:
       crop = random_crop(sample, self.crop_size, rng)
     else:

@@ -89,7 +89,9 @@ def flip_sample(sample: Sample) -> Sample:
   elif target is not None:
     target = target[:, ::-1]
   w_a = None if sample.w_a is None else sample.w_a[:, ::-1]
-  return sample._replace(ir=sample.ir[:, ::-1], vi=sample.vi[:, ::-1], target=target, w_a=w_a)
+  ir = sample.ir[:, ::-1]
+  vi = ir if sample.vi is sample.ir else sample.vi[:, ::-1]  # one image stays one
+  return sample._replace(ir=ir, vi=vi, target=target, w_a=w_a)
 
 
 def random_crop(sample: Sample, size: tuple[int, int], rng: np.random.Generator) -> Luminances:

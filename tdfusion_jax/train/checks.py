@@ -4,6 +4,7 @@ from typing import Any
 
 from tdfusion_jax.config import Config, base
 from tdfusion_jax.config.typed import require_types
+from tdfusion_jax.data.letterbox import VIEWS
 from tdfusion_jax.data.loader import AUGMENTS, SWAPS
 from tdfusion_jax.data.readers.fused import IMAGES
 from tdfusion_jax.data.skipping import BAD_SAMPLES
@@ -28,6 +29,7 @@ _LEAST = {
   "data.batch_size": 1,
   "data.cache_disk_mb": 0,
   "data.cache_mb": 0,
+  "data.close_mosaic": -1,
   "data.max_boxes": 1,
   "data.prefetch": 0,
   "data.workers": 0,
@@ -126,9 +128,27 @@ def _check_data(config: Config) -> None:
   needed = "(height, width) is needed, such as '(256, 320)'."
   _require(config, _is_size(data.task_size), "data.task_size", needed)
   _require(config, data.crop_size is None or _is_size(data.crop_size), "data.crop_size", needed)
+  _require(config, data.crop_view is None or _is_size(data.crop_view), "data.crop_view", needed)
+  _check_views(config)
   if config.task.kind == "detection":
     fits = not any(side % 32 for side in data.task_size)
     _require(config, fits, "data.task_size", "detection needs multiples of 32.")
+
+
+def _check_views(config: Config) -> None:
+  """What T sees, and how it varies in training."""
+  data = config.data
+  _one_of(config, "data.view", VIEWS)
+  if config.task.kind == "detection":
+    _require(config, data.crop_view is None, "data.crop_view", "is for masks; leave it None.")
+  for field, default in (("view", "resize"), ("hsv_value", 0), ("photometric", False)):
+    alone = config.stage == "task" or data[field] == default
+    _require(config, alone, f"data.{field}", "is for stage='task', where T alone is trained.")
+  for field in ("hsv_value", "mosaic"):
+    _require(config, 0 <= data[field] <= 1, f"data.{field}", "must be in [0, 1].")
+  _require(
+    config, 0 < data.cat_max_ratio <= 1, "data.cat_max_ratio", "must be above 0, and at most 1."
+  )
 
 
 def _is_size(size: Any) -> bool:

@@ -24,6 +24,13 @@ def step_source(config: Config, pairs: Source) -> StepSource:
     seed=config.seed,
     num_classes=len(pairs.classes) if config.task.kind != "none" else None,
     pretrain_steps=config.train.pretrain_steps,
-    augment=config.data.augment,
+    augment=data.augment,
+    view=data.view,
+    crop_view=tuple(data.crop_view) if data.crop_view else None,
+    cat_max_ratio=data.cat_max_ratio,
+    mosaic=data.mosaic,
+    close_mosaic=data.close_mosaic,
+    hsv_value=data.hsv_value,
+    photometric=data.photometric,
   )
   return StepSource(pairs, options)
