@@ -85,6 +85,9 @@ def base() -> Config:
         # of batch norm while T is trained: batch, or frozen: the running ones that init.t brings
         "statistics": "batch",
         "dropout": True,
+        # of the pairs to train on: true, or pseudo: what T (init.t) is sure of on either image
+        "labels": "true",
+        "pseudo_threshold": 0.5,  # least score or probability of such a label
       },
       "loss": {
         "alpha": 1.0,

@@ -87,7 +87,27 @@ def framed_target(target: Any, size: Size, place: Frame) -> Any:
   return _framed(target, size, place, IGNORE_LABEL)
 
 
-def _framed(image: np.ndarray, size: Size, place: Frame, ground: float | np.float32) -> np.ndarray:
+def of_pair(target: Any, pair: Size, size: Size, how: str) -> Any:
+  """A target that was found in `whole_view`, in pixels of the pair again.
+
+  Args:
+    target: of the view; boxes are cut at the pair's border, and dropped beyond it.
+    pair: (h, w) of the images.
+    size: (h, w) of the view.
+    how: one of `VIEWS`.
+  """
+  (height, width), top, left = frame(pair, size, how)
+  if not isinstance(target, Boxes):
+    return resize_target(target[top : top + height, left : left + width], (height, width), pair)
+  boxes = target.boxes - np.array([left, top] * 2, np.float32)
+  boxes = np.clip(boxes, 0, np.array([width, height] * 2, np.float32))
+  kept = (boxes[:, 2:] - boxes[:, :2] >= 1).all(axis=1)
+  return resize_target(Boxes(boxes[kept], target.classes[kept]), (height, width), pair)
+
+
+def _framed(
+  image: np.ndarray, size: Size, place: Frame, ground: float | int | np.float32
+) -> np.ndarray:
   canvas = np.full(size, ground, image.dtype)
   height, width = place.size
   canvas[place.top : place.top + height, place.left : place.left + width] = image

@@ -172,6 +172,26 @@ def _check_task(config: Config) -> None:
     "task.frozen",
     "needs a pretrained T; give its weights as init.t.",
   )
+  _check_pseudo(config)
+
+
+def _check_pseudo(config: Config) -> None:
+  _one_of(config, "task.labels", ("true", "pseudo"))
+  sure = config.task.pseudo_threshold
+  _require(config, 0 < sure < 1, "task.pseudo_threshold", "must be between 0 and 1.")
+  if config.task.labels == "true":
+    return
+  needs = "'pseudo' needs"
+  _require(config, config.stage == "fusion", "task.labels", f"{needs} stage='fusion'.")
+  _require(
+    config,
+    config.task.kind in ("detection", "segmentation"),
+    "task.labels",
+    f"{needs} task.kind='detection' or 'segmentation'.",
+  )
+  _require(
+    config, bool(config.init.t), "task.labels", f"{needs} a pretrained T; give it as init.t."
+  )
 
 
 def _check_loss(config: Config) -> None:

@@ -21,7 +21,7 @@ from tdfusion_jax.meta import Params, TrainState
 from tdfusion_jax.ops import compiling
 from tdfusion_jax.progress import Progress
 from tdfusion_jax.tasks import Task
-from tdfusion_jax.train import build, curves, runfolder
+from tdfusion_jax.train import build, curves, pseudo, runfolder
 from tdfusion_jax.train.checkpoints import Checkpoints
 from tdfusion_jax.train.networks import Networks, notes_f, notes_g, with_names
 from tdfusion_jax.train.runfolder import FolderError, RunFolder
@@ -76,7 +76,8 @@ def train(
     CheckpointError: nothing can be restored, or the state cannot be written.
   """
   compiling.use_cache(config.train.compile_cache)
-  experiment = build.experiment(config, task, pairs, fuser=fuser, weigher=weigher)
+  labelled = None if pairs or task else pseudo.labelled(config, workdir)
+  experiment = build.experiment(config, task, pairs or labelled, fuser=fuser, weigher=weigher)
   seen = census.first_images(experiment.steps.source)
   if experiment.method.task is not None:  # labels matter
     seen += census.first_look(experiment.steps.source)
@@ -85,6 +86,8 @@ def train(
   # A wrong init.* ends here, before it can mark the folder.
   shapes = jax.eval_shape(experiment.init)
   folder = RunFolder(workdir, with_names(build.config_to_json(config), fuser, weigher))
+  if labelled is not None:
+    pseudo.save(labelled, folder.path)
   run = _Run(config, experiment, folder)
   run.start(shapes)
   skipped = folder.path / "skipped.jsonl"
