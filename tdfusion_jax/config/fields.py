@@ -22,7 +22,8 @@ def base() -> Config:
       # F, G and T together; or task: a T of its own on finished images (table 2)
       "stage": "fusion",
       "fused": {  # what the task stage trains on
-        # of F: run, or init.f, or the shipped weights; or folder, infrared, visible, both
+        # of F: run, or init.f, or the shipped weights; or folder, infrared, visible, both, or the
+        # average or maximum of the two
         "images": "fusion",
         "run": "",
         "stretch": False,

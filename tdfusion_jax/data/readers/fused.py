@@ -9,7 +9,15 @@ from tdfusion_jax.data.images import files_by_stem, read_visible
 from tdfusion_jax.data.source import DatasetError, Kind, Source
 from tdfusion_jax.data.transforms import luminance
 
-IMAGES = ("fusion", "folder", "infrared", "visible", "both")
+IMAGES = ("fusion", "folder", "infrared", "visible", "average", "maximum", "both")
+
+
+# Of two luminances in [0, 1].
+_OF_PAIR = {
+  "visible": lambda ir, vi: vi,
+  "average": lambda ir, vi: (ir + vi) / 2,
+  "maximum": np.maximum,
+}
 
 
 class FusedSource:
@@ -17,8 +25,9 @@ class FusedSource:
 
   Args:
     source: pairs with labels.
-    images: "infrared" or "visible" for the pair's own; "both" leaves the pair; "fusion" and
-      "folder" read `folder`/NAME with an image suffix, gray or colour (its luminance is taken).
+    images: "infrared" or "visible" for the pair's own luminance; "average" or "maximum" of the two;
+      "both" leaves the pair; "fusion" and "folder" read `folder`/NAME with an image suffix, gray or
+      colour (its luminance is taken).
     folder: of the images.
 
   Raises:
@@ -55,14 +64,16 @@ class FusedSource:
       return sample
     if self.images == "infrared":
       image = sample.ir
-    elif self.images == "visible":
-      image = np.round(luminance(sample.vi) * 255).astype(np.uint8)
+    elif self.images in _OF_PAIR:
+      image = _OF_PAIR[self.images](luminance(sample.ir), luminance(sample.vi))
     else:
       image = read_visible(self._files[index])
       if image.shape[:2] != sample.ir.shape:
         sizes = " and ".join(f"{shape[1]}x{shape[0]}" for shape in (image.shape, sample.ir.shape))
         raise DatasetError(f"{self._files[index]}: differs in size from its pair ({sizes})")
-      image = np.round(luminance(image) * 255).astype(np.uint8)
+      image = luminance(image)
+    if image.dtype != np.uint8:
+      image = np.round(image * 255).astype(np.uint8)
     return sample._replace(ir=image, vi=image)
 
   def describe(self) -> str:

@@ -47,6 +47,18 @@ def test_single_modalities_and_both(world):
   np.testing.assert_array_equal(both.vi, pair.vi)
 
 
+def test_average_and_maximum(world):
+  pair = world[1]
+  infrared, visible = pair.ir.astype(float), pair.vi @ np.array([0.299, 0.587, 0.114])
+  average, maximum = (FusedSource(world, name)[1] for name in ("average", "maximum"))
+  for made, expected in (
+    (average, (infrared + visible) / 2),
+    (maximum, np.maximum(infrared, visible)),
+  ):
+    assert np.abs(made.ir - expected).max() <= 0.51 and made.ir.std() > 1
+    np.testing.assert_array_equal(made.vi, made.ir)
+
+
 def test_what_is_missing_is_named(world, tmp_path):
   with pytest.raises(DatasetError, match="no such folder"):
     FusedSource(world, "folder", tmp_path / "none")
