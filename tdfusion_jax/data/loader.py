@@ -186,7 +186,7 @@ class StepSource:
     )
     return {"ftr": self._views(batches[position], step, _FTR)}
 
-  def mosaics_until(self) -> float:
+  def mosaics_until(self) -> float | int:
     """The step from which on whole scenes are seen, and no mosaics."""
     if self.options.close_mosaic < 0:
       return _MOSAICS_UNTIL * len(self)

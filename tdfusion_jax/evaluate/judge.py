@@ -15,6 +15,8 @@ from tdfusion_jax.metrics.segmentation import confusion_matrix, scores
 from tdfusion_jax.ops import compiling
 from tdfusion_jax.tasks import Task
 
+_BATCH = 8  # pairs at a time
+
 
 def judge(
   task: Task,
@@ -24,7 +26,7 @@ def judge(
   fuse: Callable,
   task_size: tuple[int, int],
   max_boxes: int = 64,
-  batch_size: int = 8,
+  view: str = "resize",
 ) -> dict[str, float]:
   """T's scores on all pairs of `source`.
 
@@ -36,12 +38,13 @@ def judge(
     fuse: (params.f, ir, vi) -> what T sees, on [B, H, W, 1].
     task_size: (H, W) that pairs and labels are resized to.
     max_boxes: rows per image in `DetTarget`.
-    batch_size: pairs at a time.
+    view: how pairs fill that size, see `data.letterbox.whole_view`. Average precision is the same
+      in the view as in the pairs' own pixels.
 
   Returns:
     {"task_loss": mean over pairs; segmentation: "mIoU", "mAcc", "pixel_accuracy", "IoU/CLASS",
     "Acc/CLASS";
-    detection: "AP50", "AP75", "mAP" and "AP50/CLASS" by COCO matching at `task_size`}, in [0, 1],
+    detection: "AP50", "AP75", "mAP" and "AP50/CLASS" by COCO matching in the view}, in [0, 1],
     higher is better but for the loss.
 
   Raises:
@@ -63,7 +66,8 @@ def judge(
     return losses, task.predict(params.t, params.t_stats, images)
 
   losses, seen = [], []
-  batches = val_batches(source, batch_size=batch_size, task_size=task_size, max_boxes=max_boxes)
+  sizes = {"task_size": task_size, "max_boxes": max_boxes, "view": view}
+  batches = val_batches(source, batch_size=_BATCH, **sizes)
   for pair in batches:
     loss, predictions = jax.device_get(predict(params, jax.tree.map(jnp.asarray, pair)))
     # Rows that only fill up the last batch are left out.

@@ -101,6 +101,7 @@ def _scores(config: Config, params: Params, images: Source) -> dict[str, float]:
     fuse=controls.two_channels if config.fused.images == "both" else controls.finished,
     task_size=tuple(config.data.task_size),
     max_boxes=config.data.max_boxes,
+    view=config.data.view,
   )
 
 

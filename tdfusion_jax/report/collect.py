@@ -141,6 +141,7 @@ class _Pairs:
     self.sizes: dict[str, Any] = {
       "task_size": tuple(config.data.task_size),
       "max_boxes": config.data.max_boxes,
+      "view": config.data.view,
     }
 
 

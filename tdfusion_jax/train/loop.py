@@ -289,9 +289,7 @@ def _epoch_to_validate(config: Config, experiment: build.Experiment, done: int) 
   return finished if finished % every == 0 or finished == epochs else None
 
 
-def _validate(
-  config: Config, experiment: build.Experiment, state: TrainState
-) -> tuple[dict[str, float], Any]:
+def _validate(config: Config, experiment: build.Experiment, state: TrainState) -> tuple[dict, Any]:
   return validate(
     experiment.method,
     state.params,
@@ -300,4 +298,5 @@ def _validate(
     max_boxes=config.data.max_boxes,
     limit=config.log.validate_pairs,
     num_pictures=config.log.pictures,
+    view=config.data.view,
   )

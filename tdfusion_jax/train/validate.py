@@ -55,6 +55,7 @@ def inspect_pairs(
   task_size: tuple[int, int],
   max_boxes: int,
   limit: int,
+  view: str = "resize",
 ) -> Iterator[tuple[Pair, dict[str, Any]]]:
   """The first `limit` pairs of `source` with what `inspect_pair` finds in them, as NumPy arrays.
 
@@ -65,14 +66,16 @@ def inspect_pairs(
     task_size: (H, W) that pairs are resized to.
     max_boxes: rows per image in `DetTarget`.
     limit: pairs to inspect.
+    view: how pairs fill that size, see `data.letterbox.whole_view`.
   """
-  batches = val_batches(source, batch_size=1, task_size=task_size, max_boxes=max_boxes, limit=limit)
+  sizes = {"task_size": task_size, "max_boxes": max_boxes, "view": view}
+  batches = val_batches(source, batch_size=1, limit=limit, **sizes)
   inspect = _compiled_inspection()
   for pair in batches:
     yield pair, jax.device_get(inspect(method, params, jax.tree.map(jnp.asarray, pair)))
 
 
-def validate(
+def validate(  # noqa: PLR0913  most are fields of the config
   method: Method,
   params: Params,
   source: Source,
@@ -81,6 +84,7 @@ def validate(
   max_boxes: int,
   limit: int,
   num_pictures: int,
+  view: str = "resize",
 ) -> tuple[dict[str, float], np.ndarray | None]:
   """Means over the first `limit` pairs of `source`, and pictures of some.
 
@@ -93,6 +97,7 @@ def validate(
     max_boxes: rows per image in `DetTarget`.
     limit: pairs to measure.
     num_pictures: rows of the contact sheet.
+    view: how pairs fill that size, see `data.letterbox.whole_view`; masks of `scene` need "resize".
 
   Returns:
     ({"val/task_loss", "val/fusion_loss", "val/w_a", ...}: means over pairs, contact sheet RGB uint8
@@ -101,7 +106,7 @@ def validate(
   sums: dict[str, list[float]] = {}
   rows = []
   inspected = inspect_pairs(
-    method, params, source, task_size=task_size, max_boxes=max_boxes, limit=limit
+    method, params, source, task_size=task_size, max_boxes=max_boxes, limit=limit, view=view
   )
   for index, (pair, seen) in enumerate(inspected):
     for name, value in seen.get("losses", {}).items():

@@ -54,6 +54,18 @@ def test_a_detector_that_finds_nothing_is_pointed_out(tmp_path, monkeypatch, cap
 
 
 @pytest.mark.usefixtures("quick")
+def test_a_border_around_the_pairs_changes_nothing_for_a_task_of_single_pixels(tmp_path):
+  """32x48 pairs in the middle of 48x48: of the border nothing is known; T and its scores stay."""
+  fields = {"fused.images": "infrared", "data.hsv_value": 0.4, "data.photometric": True}
+  plain = run_task_stage(config(**fields), tmp_path / "plain")
+  boxed = {"data.view": "letterbox", "data.task_size": (48, 48)}
+  framed = run_task_stage(config(**fields, **boxed), tmp_path / "boxed")
+  for name, score in plain["test"].items():
+    assert framed["test"][name] == pytest.approx(score, abs=2e-3, nan_ok=True), name
+  assert 0 < plain["test"]["mIoU"] < 1
+
+
+@pytest.mark.usefixtures("quick")
 def test_the_judges_scores_are_those_of_its_predictions(tmp_path):
   result = run_task_stage(config(**{"fused.images": "infrared"}), tmp_path / "run")
   from tdfusion_jax.weightfiles import load_weights
@@ -131,6 +143,12 @@ def test_mosaics_have_room_for_the_boxes_of_four_images(tmp_path, monkeypatch):
     ({"fused.images": "folder"}, "config.fused.images='folder'"),
     ({"fused.folder": "there"}, "config.fused.images='fusion': .*fused.folder='there'"),
     ({"data.augment": "some"}, "config.data.augment"),
+    ({"data.view": "stretch"}, "config.data.view='stretch': one of resize, letterbox"),
+    ({"data.hsv_value": 1.5}, "config.data.hsv_value=1.5: must be in"),
+    ({"data.mosaic": -0.5}, "config.data.mosaic=-0.5: must be in"),
+    ({"data.close_mosaic": -2}, "config.data.close_mosaic=-2: at least -1"),
+    ({"data.cat_max_ratio": 0.0}, "config.data.cat_max_ratio=0.0: must be above 0"),
+    ({"data.crop_view": (48,)}, "config.data.crop_view"),
     ({"meta.rule": "other"}, "config.meta.rule"),
     ({"loss.weights": "truth"}, "log.validate_every=0"),
     (
