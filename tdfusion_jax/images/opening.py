@@ -82,8 +82,10 @@ def check_size(width: int, height: int, name: str) -> None:
   """Raises unless an image of this size may be decoded.
 
   Raises:
-    ImageError: more than `MAX_PIXELS`, or a side longer than `MAX_SIDE`.
+    ImageError: no pixels, more than `MAX_PIXELS`, or a side longer than `MAX_SIDE`.
   """
+  if min(width, height) < 1:
+    raise ImageError(f"{name}: {width}x{height} pixels, there is no image in it")
   if width * height > MAX_PIXELS:
     raise ImageError(
       f"{name}: {width}x{height} pixels, more than the limit of {MAX_PIXELS // 10**6} million"

@@ -350,3 +350,15 @@ def test_no_data(tmp_path):
 def test_tifffile_is_not_imported_before_it_is_needed():
   code = "import tdfusion_jax, tdfusion_jax.data, sys; sys.exit('tifffile' in sys.modules)"
   assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("side", ["ImageWidth", "ImageLength"])
+@pytest.mark.parametrize("extra", [None, ["unassalpha"]])
+def test_an_image_without_pixels_is_none(side, extra, tmp_path):
+  path = tmp_path / "a.tif"
+  array = np.zeros((8, 6, 4 if extra else 3), np.uint8)
+  tifffile.imwrite(path, array, photometric="rgb", extrasamples=extra)
+  with tifffile.TiffFile(path, mode="r+b") as file:
+    file.pages[0].tags[side].overwrite(0)
+  with pytest.raises(ImageError, match=r"a\.tif: .* there is no image in it"):
+    read_image(path)
