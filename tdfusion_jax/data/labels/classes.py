@@ -1,5 +1,6 @@
 """Lists of class names, as labelImg, CVAT, Roboflow, Label Studio and Ultralytics leave them."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +25,7 @@ NO_LABELS = frozenset({*CLASS_FILES, "labelmap.txt", "predefined_classes.txt", "
 """Files that may lie beside labels and are none."""
 YAML = (".yaml", ".yml")
 MAX_YAML_BYTES = 64 << 10
+_MOST_BRACKETS = 100  # inside each other, of a YAML file
 
 
 class ClassList(NamedTuple):
@@ -83,8 +85,11 @@ def read_yaml(path: Path) -> Mapping[Any, Any]:
   Raises:
     DatasetError: too large, no YAML, or no fields.
   """
+  text = read_text(path, MAX_YAML_BYTES)
+  if _depth(text) > _MOST_BRACKETS:  # PyYAML's time grows with the square
+    raise DatasetError(f"{path}: cannot be read as YAML (brackets are nested too deeply)")
   try:
-    content = yaml.load(read_text(path, MAX_YAML_BYTES), _PlainLoader)
+    content = yaml.load(text, _PlainLoader)
   except (yaml.YAMLError, ValueError, RecursionError) as error:
     if isinstance(error, DatasetError):
       raise
@@ -93,6 +98,15 @@ def read_yaml(path: Path) -> Mapping[Any, Any]:
   if not isinstance(content, Mapping):
     raise DatasetError(f"{path}: no fields such as names: [person, car]")
   return content
+
+
+def _depth(text: str) -> int:
+  """How deep brackets are nested; those in quotes count too, which a list of classes affords."""
+  deepest = depth = 0
+  for bracket in re.findall(r"[\[{}\]]", text):
+    depth += 1 if bracket in "[{" else -1
+    deepest = max(deepest, depth)
+  return deepest
 
 
 def _yaml_names(content: Mapping[Any, Any], path: Path) -> tuple[str, ...]:

@@ -71,6 +71,10 @@ REFUSED = {
     r"names\[0\] is True, no text; write it in quotes",
   ),
   "no YAML": (yolo(HALF, **{"data.yaml": "names: ["}), "data.yaml: cannot be read as YAML"),
+  "YAML that takes long": (
+    yolo(HALF, **{"data.yaml": "names: " + "[" * 60_000}),
+    "data.yaml: cannot be read as YAML .brackets are nested too deeply",
+  ),
   "YAML that grows": (
     yolo(HALF, **{"data.yaml": "a: &a [1, 1]\nb: &b [*a, *a]\nnames: [*b, *b]\n"}),
     "data.yaml: cannot be read as YAML .it refers to a part of itself",
