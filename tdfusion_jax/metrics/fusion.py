@@ -106,6 +106,15 @@ PROFILES = {
     {}, "truncate", "as tdfusion, but values cut off to 8 bits, as a cast to uint8 does"
   ),
   "float": Profile({}, "none", "as tdfusion, but values left as they are, in [0, 255]"),
+  "vifb": Profile(
+    {
+      "Qcb": jax.jit(perceptual.chen_blum_picture),
+      "Qcv": jax.jit(perceptual.chen_varshney_picture),
+    },
+    "round",
+    "Qcv and Qcb with what is known of the settings of the toolbox VIFB (2020), not compared with "
+    "its output; the rest as tdfusion",
+  ),
 }
 """Where implementations are known to disagree."""
 

@@ -115,15 +115,33 @@ def _filtered(image: Image, response: np.ndarray) -> Image:
   return jnp.real(jnp.fft.ifft2(jnp.fft.fft2(image) * jnp.asarray(response, image.dtype)))
 
 
+def _cycles(shape: tuple[int, ...], pixels: float | tuple[float, float]) -> np.ndarray:
+  """Cycles per degree at `np.fft.fft2`'s frequencies, where a degree has so many pixels."""
+  rows, columns = np.broadcast_to(pixels, 2)
+  v, u = np.fft.fftfreq(shape[0]) * rows, np.fft.fftfreq(shape[1]) * columns
+  return np.hypot(*np.meshgrid(v, u, indexing="ij"))
+
+
 def chen_blum(a: Image, b: Image, f: Image) -> Score:
   """Qcb (Chen and Blum 2009): local contrast after a contrast sensitivity filter.
 
-  Each source is weighed by its saliency.
+  Each source is weighed by its saliency. The observer is so far away that 30 pixels fill a degree.
   """
-  height, width = f.shape
-  # Cycles per degree at the paper's viewing distance: 30 pixels to a unit.
-  v, u = np.meshgrid(np.fft.fftfreq(height) * 30, np.fft.fftfreq(width) * 30, indexing="ij")
-  r = np.hypot(u, v)
+  return _chen_blum(a, b, f, _cycles(f.shape, 30.0))
+
+
+def chen_blum_picture(a: Image, b: Image, f: Image) -> Score:
+  """Qcb of an observer whose view the picture fills 15 degrees of, however many pixels it has."""
+  r = _cycles(f.shape, _of_picture(f, 15.0))
+  return _chen_blum(_levels(a), _levels(b), _levels(f), r)
+
+
+def _of_picture(image: Image, degrees: float) -> tuple[float, float]:
+  height, width = image.shape
+  return height / degrees, width / degrees
+
+
+def _chen_blum(a: Image, b: Image, f: Image, r: np.ndarray) -> Score:
   sensitivity = np.exp(-((r / 15.3870) ** 2)) - 0.7622 * np.exp(-((r / 1.3456) ** 2))
   ca, cb, cf = (_contrast(_filtered(_stretched(image), sensitivity)) for image in (a, b, f))
   whole = ca**2 + cb**2
@@ -134,6 +152,11 @@ def chen_blum(a: Image, b: Image, f: Image) -> Score:
 def _stretched(image: Image) -> Image:
   low, high = jnp.min(image), jnp.max(image)
   return jnp.where(high > low, (image - low) / jnp.where(high > low, high - low, 1), 0)
+
+
+def _levels(image: Image) -> Image:
+  """Stretched to the whole values 0 to 255."""
+  return jnp.round(_stretched(image) * 255)
 
 
 def _contrast(image: Image) -> Image:
@@ -151,16 +174,28 @@ def _alike(x: Image, y: Image) -> Image:
 def chen_varshney(a: Image, b: Image, f: Image) -> Score:
   """Qcv (Chen and Varshney 2007): error after a contrast sensitivity filter.
 
-  The mean over 16x16 blocks, weighed by their edges. What does not fill a block is left out; below
-  16 pixels there is none (NaN). Lower is better.
+  The mean over 16x16 blocks, weighed by their edges (Sobel magnitudes to the power 1, added up).
+  The observer is so far away that 16 pixels fill a degree. What does not fill a block is left out;
+  below 16 pixels there is none (NaN). Lower is better.
   """
+  return _chen_varshney(a, b, f, _cycles(f.shape, 16.0), exponent=1)
+
+
+def chen_varshney_picture(a: Image, b: Image, f: Image) -> Score:
+  """Qcv of an observer whose view the picture fills 4 degrees of, however many pixels it has.
+
+  Each image is stretched to 0 to 255 first, and edges count by their fifth power: blocks with the
+  strongest edges decide, and slow changes of brightness are errors too.
+  """
+  r = _cycles(f.shape, _of_picture(f, 4.0))
+  return _chen_varshney(_levels(a), _levels(b), _levels(f), r, exponent=5)
+
+
+def _chen_varshney(a: Image, b: Image, f: Image, r: np.ndarray, exponent: int) -> Score:
   block = 16
   if min(f.shape) < block:
     return jnp.full((), jnp.nan, f.dtype)
   height, width = f.shape
-  # Cycles per degree, 8 to the picture's half.
-  v, u = np.meshgrid(np.fft.fftfreq(height) * 16, np.fft.fftfreq(width) * 16, indexing="ij")
-  r = np.hypot(u, v)
   sensitivity = 2.6 * (0.0192 + 0.144 * r) * np.exp(-((0.144 * r) ** 1.1))
 
   def blocks(image, reduce):
@@ -170,7 +205,7 @@ def chen_varshney(a: Image, b: Image, f: Image) -> Score:
 
   def salience(image):
     dx, dy = sobel(image)
-    return blocks(jnp.sqrt(dx**2 + dy**2), jnp.sum)
+    return blocks(jnp.sqrt(dx**2 + dy**2) ** exponent, jnp.sum)
 
   errors = [blocks(_filtered(image - f, sensitivity) ** 2, jnp.mean) for image in (a, b)]
   weights = [salience(a), salience(b)]
