@@ -9,8 +9,8 @@ something of z:
 
 A part is three primitives: the part itself, its derivative along given directions (linear in them),
 and the transpose of that. So forward mode and reverse mode of first order, all that the cheap form
-of Eq. 7 needs, run machine code (`native/block.h`). What goes further, vmap, and other devices take
-the part written in JAX.
+of Eq. 7 needs, run machine code (`native/block.h`). So does vmap over images, as a larger batch.
+What goes further, vmap over weights, and other devices take the part written in JAX.
 """
 
 from functools import partial
@@ -169,11 +169,36 @@ def _define(way, function):
   mlir.register_lowering(primitive, machine_code, platform="cpu")
 
   def batched(arguments, axes, *, part):
+    if function is not _back and _mapped(axes) <= _per_image(part, len(axes)):
+      return _as_one_batch(primitive, arguments, axes, part)
     outs = jax.vmap(partial(function, part), in_axes=tuple(axes))(*arguments)
     return outs, [0] * len(outs)
 
   batching.primitive_batchers[primitive] = batched
   return primitive
+
+
+def _mapped(axes):
+  return {i for i, axis in enumerate(axes) if axis is not None}
+
+
+def _per_image(part, count):
+  """Which of `count` arguments, those of a part or they and their directions, have a batch axis."""
+  whole = 1 + 2 * part.norm + 2 + (part.head != "sums")
+  own = (0, whole - 1) if part.head == "attend" else (0,)
+  return {start + i for start in range(0, count, whole) for i in own}
+
+
+def _as_one_batch(primitive, arguments, axes, part):
+  """The mapped axis as more images of the batch: the same machine code."""
+  size = next(a.shape[axis] for a, axis in zip(arguments, axes, strict=True) if axis is not None)
+  folded = list(arguments)
+  for i in _per_image(part, len(axes)):
+    x, axis = arguments[i], axes[i]
+    x = jnp.broadcast_to(x, (size, *x.shape)) if axis is None else jnp.moveaxis(x, axis, 0)
+    folded[i] = x.reshape(-1, *x.shape[2:])
+  outs = primitive.bind(*folded, part=part)
+  return [out.reshape(size, -1, *out.shape[1:]) for out in outs], [0] * len(outs)
 
 
 _apply_p, _along_p, _back_p = (

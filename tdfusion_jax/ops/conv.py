@@ -68,6 +68,10 @@ def _define(primitive, function, correlate):
     return jax.ffi.ffi_call(native.CONV_TARGET, shape)(x, y, correlate=correlate)
 
   def batched(arguments, axes):
+    if not correlate and axes[1] is None:  # images of one kernel: a larger batch
+      x = jax.numpy.moveaxis(arguments[0], axes[0], 0)
+      out = primitive.bind(x.reshape(-1, *x.shape[2:]), arguments[1])
+      return out.reshape(*x.shape[:2], *out.shape[1:]), 0
     return jax.vmap(function, in_axes=tuple(axes))(*arguments), 0
 
   mlir.register_lowering(primitive, mlir.lower_fun(function, multiple_results=False))

@@ -143,6 +143,21 @@ def test_under_vmap(x64):
   )
 
 
+@pytest.mark.parametrize("head", ["sums", "attend", "feed"])
+def test_mapped_images_are_a_larger_batch(head, x64):
+  """By machine code still, along directions too; an axis anywhere, some of the images shared."""
+  call, arguments = part(head, True, (2, 5, 6))
+  x, *weights = arguments
+  mapped = jnp.stack([x, 2 * x, x - 1], axis=1)
+
+  def both(tiling, x):
+    return jax.jvp(lambda x: call(tiling, x, *weights), (x,), (jnp.sin(9 * x),))
+
+  found = jax.jit(jax.vmap(lambda x: both(NATIVE, x), in_axes=1))
+  assert found.lower(mapped).as_text().count(native.TARGET) == 2
+  close(found(mapped), jax.vmap(lambda x: both(PLAIN, x), in_axes=1)(mapped))
+
+
 def test_gelu_in_float32():
   """Expected: the definition by SciPy's erf, in float64. A depthwise kernel of ones in the middle
   lets values pass."""
