@@ -276,8 +276,9 @@ def make_dataset(
   Args:
     step_source: what to read.
     start_step: the global step to begin with (resume).
-    num_workers: processes; 0 reads in `prefetch` threads of this process. With processes the
-      calling script needs the usual `if __name__ == "__main__"` guard.
+    num_workers: processes; 0 reads in `prefetch` threads of this process. They are spawned, not
+      forked, so it does not matter that JAX has threads already; the calling script needs the usual
+      `if __name__ == "__main__"` guard.
     prefetch: steps read ahead; 0 reads when asked.
   """
   if not 0 <= start_step <= len(step_source):

@@ -177,12 +177,18 @@ def test_dataset_resumes_anywhere():
 WORKERS = """
 import numpy as np
 from tdfusion_jax.data import StepOptions, StepSource, get_source, make_dataset
+from tdfusion_jax.fusing import make_fuse_fn
 
 def total(views):
   boxes = views.whole.target.boxes
   return float(views.crop.ir.sum() + 3 * views.whole.vi.sum() + boxes.sum())
 
+def half(params, ir, vi):
+  return (ir + vi) / 2
+
 def main():
+  image = np.zeros((1, 8, 8, 1), np.float32)
+  np.asarray(make_fuse_fn(half, {})(image, image))  # JAX's threads run: a fork would hang
   source = get_source("synthetic_det", size=(32, 40), count=6)
   options = StepOptions(
     epochs=1, g_steps=2, batch_size=2, meta_pairs=3, crop_size=(16, 16), task_size=(32, 40)
