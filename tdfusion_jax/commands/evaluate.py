@@ -2,16 +2,16 @@
 
 import argparse
 import sys
-from collections.abc import Callable
 
 from tdfusion_jax.commands import options as shared
+from tdfusion_jax.commands.method_options import add_methods, methods_of
 from tdfusion_jax.commands.options import make_parent, named
 from tdfusion_jax.data import SOURCES
 from tdfusion_jax.data.options import parse_options
 from tdfusion_jax.evaluate import measure, methods, tables
 from tdfusion_jax.files import UsageError
 from tdfusion_jax.images.listing import passed_over
-from tdfusion_jax.images.scaling import LINEAR, parse_scale
+from tdfusion_jax.images.scaling import LINEAR
 from tdfusion_jax.metrics.fusion import PAPER, PROFILES
 
 ABOUT = """Measures fused images against their sources: a trained run, a weight file, the shipped
@@ -33,14 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   several = {"action": "append", "default": []}
   option = "of the data set, such as every=10 or split_file=FILE; may be repeated"
   add("--option", metavar="NAME=VALUE", help=option, **several)
-  add("--run", metavar="[NAME=]RUN", help="run folder of a training", **several)
-  add("--weights", metavar="[NAME=]FILE", help=".safetensors file of F", **several)
-  add("--fused", metavar="[NAME=]DIR", help="any method's fused images", **several)
-  rules = f"comma separated, fusions without a network: {', '.join(methods.BASELINES)}"
-  add("--baseline", default="", metavar="NAMES", help=rules)
-  own = "what makes the network of --weights, if it is your own; see tdfusion fuse"
-  add("--network", default="", metavar="MODULE:FACTORY", help=own)
-  add("--stretch", action="store_true", help="stretch F's images to the full range, as published")
+  add_methods(parser)
   which = f"comma separated, or all (default {','.join(PAPER)}); your own as module:function"
   add("--metrics", default=",".join(PAPER), help=which)
   whose = "; ".join(f"{name}: {profile.about}" for name, profile in PROFILES.items())
@@ -48,10 +41,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   add("--profile", default="tdfusion", metavar="NAME", help=where)
   shared.add_scale(parser)
   shared.add_vi_scale(parser)
-  fused_scale = "the same for the fused images of --fused"
-  add("--fused-scale", default="linear", metavar="HOW", help=fused_scale)
-  resize = "resize fused images of another size than their pair"
-  add("--resize", action="store_true", help=resize)
   add("--out", metavar="STEM", help="write STEM.md, .csv (per image), .json and .tex")
 
 
@@ -62,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
   if options.out:  # before anything is measured, so that no work is lost
     make_parent(options.out, "--out")
   pairs = pairs_of(options)
-  scores = measure.measure(pairs, _methods(options, pairs), metrics, options.profile)
+  scores = measure.measure(pairs, methods_of(options, pairs), metrics, options.profile)
   for line in (*_passed_over(options), *pairs.remarks):
     print(f"warning: {line}", file=sys.stderr)
   lower = [metric.name for metric in metrics if not metric.higher_is_better]
@@ -105,24 +94,3 @@ def pairs_of(options: argparse.Namespace) -> methods.Pairs:
   return methods.pairs_of_dataset(
     options.dataset, options.root, options.split, field="--dataset", options=given
   )
-
-
-def _methods(options: argparse.Namespace, pairs: methods.Pairs) -> dict[str, methods.Method]:
-  """{title: method}; the weights that ship if none is named."""
-  how = {"network": options.network, "stretch": options.stretch}
-  of_folders = {"resize": options.resize, "scale": parse_scale(options.fused_scale)}
-  baselines = [word.strip() for word in options.baseline.split(",") if word.strip()]
-  makers: list[tuple[list[str], Callable[[str], methods.Method]]] = [
-    (baselines, lambda name: methods.method_of_baseline(name, "--baseline")),
-    (options.run, lambda path: methods.method_of_weights(run=path, **how)),
-    (options.weights, lambda path: methods.method_of_weights(weights=path, **how)),
-    (options.fused, lambda path: methods.method_of_folder(path, pairs, **of_folders)),
-  ]
-  made: dict[str, methods.Method] = {}
-  for texts, make in makers:
-    for text in texts:
-      title, path = named(text)
-      if title in made:
-        raise UsageError(f"two methods are called {title!r}; name them: NAME={path}")
-      made[title] = make(path)
-  return made or {"shipped weights": methods.method_of_weights(stretch=options.stretch)}
