@@ -29,15 +29,8 @@ def average_precision(
   Raises:
     ValueError: numbers of images differ, or boxes that are not [K, 4].
   """
-  if len(detected) != len(true):
-    raise ValueError(f"{len(detected)} images of detections, {len(true)} of true boxes.")
-  from pycocotools.cocoeval import COCOeval
-
+  evaluation = matched(detected, true, classes)
   with contextlib.redirect_stdout(io.StringIO()):  # it reports on standard output
-    evaluation = COCOeval(_coco(true, classes), _coco(detected, classes), "bbox")
-    evaluation.params.maxDets = [_MOST]
-    evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0, _HUGE]], ["all"]
-    evaluation.evaluate()
     evaluation.accumulate()
   assert evaluation.eval, "accumulate() fills it"
   # [IoU thresholds, recalls, classes]; -1 where a class has no true box.
@@ -55,6 +48,31 @@ def average_precision(
       f"mAP/{name}": _mean(precision[:, :, index]),
     }
   return scores
+
+
+def matched(
+  detected: Sequence[Mapping[str, Any]], true: Sequence[Mapping[str, Any]], classes: Sequence[str]
+) -> Any:
+  """pycocotools' `COCOeval` behind its `evaluate`: detections and true boxes matched by image.
+
+  Args:
+    detected: as for `average_precision`.
+    true: likewise.
+    classes: likewise.
+
+  Raises:
+    ValueError: as for `average_precision`.
+  """
+  if len(detected) != len(true):
+    raise ValueError(f"{len(detected)} images of detections, {len(true)} of true boxes.")
+  from pycocotools.cocoeval import COCOeval
+
+  with contextlib.redirect_stdout(io.StringIO()):  # it reports on standard output
+    evaluation = COCOeval(_coco(true, classes), _coco(detected, classes), "bbox")
+    evaluation.params.maxDets = [_MOST]
+    evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0, _HUGE]], ["all"]
+    evaluation.evaluate()
+  return evaluation
 
 
 def _mean(values: np.ndarray) -> float:
