@@ -18,6 +18,8 @@ def add_methods(parser: argparse.ArgumentParser) -> None:
   add("--fused", metavar="[NAME=]DIR", help="any method's fused images", **several)
   rules = f"comma separated, fusions without a network: {', '.join(methods.BASELINES)}"
   add("--baseline", default="", metavar="NAMES", help=rules)
+  constants = "comma separated, weights of infrared: 0.7 is 0.7 ir + 0.3 vi"
+  add("--constant", default="", metavar="W,W", help=constants)
   own = "what makes the network of --weights, if it is your own; see tdfusion fuse"
   add("--network", default="", metavar="MODULE:FACTORY", help=own)
   add("--stretch", action="store_true", help="stretch F's images to the full range, as published")
@@ -31,18 +33,36 @@ def methods_of(options: argparse.Namespace, pairs: methods.Pairs) -> dict[str, m
   """{title: method}; the weights that ship if none is named."""
   how = {"network": options.network, "stretch": options.stretch}
   of_folders = {"resize": options.resize, "scale": parse_scale(options.fused_scale)}
-  baselines = [word.strip() for word in options.baseline.split(",") if word.strip()]
-  makers: list[tuple[list[str], Callable[[str], methods.Method]]] = [
-    (baselines, lambda name: methods.method_of_baseline(name, "--baseline")),
-    (options.run, lambda path: methods.method_of_weights(run=path, **how)),
-    (options.weights, lambda path: methods.method_of_weights(weights=path, **how)),
-    (options.fused, lambda path: methods.method_of_folder(path, pairs, **of_folders)),
+  named_methods: list[tuple[list[tuple[str, str]], Callable[[str], methods.Method]]] = [
+    (
+      [(name, name) for name in _words(options.baseline)],
+      lambda name: methods.method_of_baseline(name, "--baseline"),
+    ),
+    (
+      [(f"w = {w}", w) for w in _words(options.constant)],
+      lambda w: methods.method_of_constant(w, "--constant"),
+    ),
+    (_named(options.run), lambda path: methods.method_of_weights(run=path, **how)),
+    (_named(options.weights), lambda path: methods.method_of_weights(weights=path, **how)),
+    (_named(options.fused), lambda path: methods.method_of_folder(path, pairs, **of_folders)),
   ]
   made: dict[str, methods.Method] = {}
-  for texts, make in makers:
-    for text in texts:
-      title, path = named(text)
+  for given, make in named_methods:
+    for title, what in given:
       if title in made:
-        raise UsageError(f"two methods are called {title!r}; name them: NAME={path}")
-      made[title] = make(path)
-  return made or {"shipped weights": methods.method_of_weights(stretch=options.stretch)}
+        raise UsageError(f"two methods are called {title!r}; name them: NAME={what}")
+      made[title] = make(what)
+  return made or shipped(options)
+
+
+def shipped(options: argparse.Namespace) -> dict[str, methods.Method]:
+  """The weights that come with the package, under their title."""
+  return {"shipped weights": methods.method_of_weights(stretch=options.stretch)}
+
+
+def _words(text: str) -> list[str]:
+  return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _named(texts: list[str]) -> list[tuple[str, str]]:
+  return [named(text) for text in texts]

@@ -93,8 +93,12 @@ def split_names(text: str | None) -> tuple[str, ...] | None:
   return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
-def parse_options(items: Sequence[str]) -> dict[str, dict[str, Any]]:
+def parse_options(items: Sequence[str], field: str = "--option") -> dict[str, dict[str, Any]]:
   """Reader options by split from `[SPLIT:]NAME=VALUE`; under "" those of every split.
+
+  Args:
+    items: as given.
+    field: what named them, for messages.
 
   Raises:
     DatasetError: an item of another form.
@@ -104,7 +108,7 @@ def parse_options(items: Sequence[str]) -> dict[str, dict[str, Any]]:
     name, separator, text = item.partition("=")
     split, _, option = name.rpartition(":")
     if not separator or not option:
-      raise DatasetError(f"--option={item}: [SPLIT:]NAME=VALUE is needed, such as every=10")
+      raise DatasetError(f"{field}={item}: [SPLIT:]NAME=VALUE is needed, such as every=10")
     value = split_names(text) if option == "classes" else _value(text)
     found.setdefault(split, {})[option] = value
   return found

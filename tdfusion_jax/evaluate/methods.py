@@ -10,6 +10,7 @@ from PIL import Image
 
 from tdfusion_jax import fusers
 from tdfusion_jax.data import find_reader, get_source
+from tdfusion_jax.data.source import Source
 from tdfusion_jax.data.transforms import luminance
 from tdfusion_jax.files import UsageError
 from tdfusion_jax.fusing.arrays import make_fuse_fn
@@ -102,7 +103,11 @@ def pairs_of_dataset(
   given = dict(options or {})
   if "labelled_only" in inspect.signature(reader).parameters:
     given.setdefault("labelled_only", False)
-  source = get_source(name, root=root, split=split, **given)
+  return pairs_of_source(get_source(name, root=root, split=split, **given))
+
+
+def pairs_of_source(source: Source) -> Pairs:
+  """The pairs of a source, by their names."""
   index = {pair: i for i, pair in enumerate(source.names)}
 
   def read(pair: str) -> tuple[np.ndarray, np.ndarray]:
@@ -156,8 +161,29 @@ def method_of_baseline(name: str, field: str) -> Method:
   """
   if name not in BASELINES:
     raise UsageError(f"{field}: unknown {name}; there are: {', '.join(BASELINES)}.")
-  rule = BASELINES[name]
+  return _by_pixel(BASELINES[name])
 
+
+def method_of_constant(text: str, field: str) -> Method:
+  """One weight for all pixels: `w ir + (1 - w) vi`; 0.5 is the average. 8 bits as baselines.
+
+  Args:
+    text: the weight of infrared, from 0 to 1.
+    field: what named it, for messages.
+
+  Raises:
+    UsageError: no such number.
+  """
+  try:
+    w = float(text)
+  except ValueError:
+    w = -1.0
+  if not 0 <= w <= 1:
+    raise UsageError(f"{field}: {text} is no weight of infrared from 0 to 1, such as 0.7.")
+  return _by_pixel(lambda ir, vi: w * ir + (1 - w) * vi)
+
+
+def _by_pixel(rule: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Method:
   def fused(pair: str, ir: np.ndarray, vi: np.ndarray) -> np.ndarray:
     del pair
     levels = [_unit(image).astype(np.float64) * 255 for image in (ir, vi)]

@@ -88,7 +88,7 @@ def _check_kind(ir: Any, vi: Any) -> None:
   for name, image in (("ir", ir), ("vi", vi)):
     if not jnp.issubdtype(image.dtype, jnp.floating):
       how = "take its real part" if jnp.iscomplexobj(image) else "divide 8 bits by 255"
-      raise UsageError(f"{name} is {image.dtype}; images are floats in [0, 1]: {how}.")
+      raise UsageError(f"{name}: images are floats in [0, 1], not {image.dtype}; {how}.")
 
 
 def _check_values(name: str, image: Any) -> None:

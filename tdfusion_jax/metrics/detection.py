@@ -53,7 +53,7 @@ def average_precision(
 def matched(
   detected: Sequence[Mapping[str, Any]], true: Sequence[Mapping[str, Any]], classes: Sequence[str]
 ) -> Any:
-  """pycocotools' `COCOeval` behind its `evaluate`: detections and true boxes matched by image.
+  """Detections and true boxes matched by image: a `COCOeval` behind its `evaluate`.
 
   Args:
     detected: as for `average_precision`.

@@ -131,9 +131,9 @@ def _with(value):
     (jnp.asarray(_with(np.nan)), "ir holds NaN or infinity"),
     (_with(255), "not in [0, 1]; divide by 255"),
     (_with(-0.5), "ir has values from -0.5 to"),
-    ((IR * 255).astype(np.uint8), "ir is uint8; images are floats in [0, 1]: divide 8 bits by 255"),
-    (IR.astype(np.int32), "ir is int32"),
-    (IR.astype(np.complex64), "ir is complex64; images are floats in [0, 1]: take its real part"),
+    ((IR * 255).astype(np.uint8), "ir: images are floats in [0, 1], not uint8; divide 8 bits by 255"),
+    (IR.astype(np.int32), "ir: images are floats in [0, 1], not int32"),
+    (IR.astype(np.complex64), "floats in [0, 1], not complex64; take its real part"),
     (IR.tolist(), "ir is a list, not a NumPy or JAX array; stack images by np.stack"),
     (list(IR), "ir is a list"),
     (IR[0], "one pair is a batch of one, image[None]"),
@@ -160,7 +160,7 @@ def test_under_tracing_shapes_and_dtypes_are_checked_and_values_are_not():
   fuse, broken = make_fuse_fn(half, {}), jnp.asarray(_with(np.nan))
   with pytest.raises(UsageError, match="of equal size"):
     jax.jit(fuse)(IR[:1], VI)
-  with pytest.raises(UsageError, match="ir is int32"):
+  with pytest.raises(UsageError, match="not int32"):
     jax.jit(fuse)(IR.astype(np.int32), VI)
   assert np.isnan(jax.jit(fuse)(_with(np.nan), VI)).any()
   with pytest.raises(UsageError, match="NaN"):

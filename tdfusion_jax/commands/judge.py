@@ -1,0 +1,140 @@
+"""`tdfusion judge`: which images suit a detector or segmenter that is there already."""
+
+import argparse
+from typing import Any
+
+from tdfusion_jax.commands.method_options import add_methods, methods_of, shipped
+from tdfusion_jax.commands.options import make_parent
+from tdfusion_jax.data import SOURCES, get_source
+from tdfusion_jax.data.options import parse_options
+from tdfusion_jax.evaluate import tables, verdict
+from tdfusion_jax.evaluate.given import judge_methods, load_given
+from tdfusion_jax.evaluate.methods import BASELINES, Method, Pairs, method_of_baseline
+from tdfusion_jax.evaluate.methods import pairs_of_source as pairs_of
+from tdfusion_jax.evaluate.resampling import neighbours
+from tdfusion_jax.files import UsageError, write_text
+
+ABOUT = """Scores of a detector (YOLOv8) or segmenter (SegFormer) that you have already, as it is,
+on the images of several methods: which fusion makes yours better, and is that more than chance?
+Intervals (95 %) are of a bootstrap over images. T sees luminances at the images' own size."""
+EXAMPLE = (
+  "tdfusion judge --task-weights t_det.safetensors --root my_pairs --constant 0.7 --out verdict"
+)
+INTERRUPTED = "nothing was written"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+  """The options of `tdfusion judge`."""
+  add = parser.add_argument
+  weights = "T: a file of tdfusion convert, of a training (RUN/weights/t.safetensors), or PyTorch's"
+  add("--task-weights", required=True, metavar="FILE", help=weights)
+  kept = "keep only these classes of T, in the data's order, as tdfusion convert does"
+  add("--keep-classes", default="", metavar="A,B", help=kept)
+  own = "what makes T, if it is your own, as task.kind"
+  add("--task", default="", metavar="MODULE:FACTORY", help=own)
+  add("--task-variant", default="", metavar="NAME", help="of --task")
+  several = {"action": "append", "default": []}
+  of_task = "of T, such as iou_threshold=0.6; may be repeated"
+  add("--task-option", metavar="NAME=VALUE", help=of_task, **several)
+  resized = "resize images and labels to this; default: their own size"
+  add("--task-size", default="", metavar="HEIGHT,WIDTH", help=resized)
+  sets = f"labelled pairs: {', '.join(sorted(SOURCES))} (default folder), or"
+  add("--dataset", default="folder", metavar="NAME", help=f"{sets} your own as module:function")
+  add("--root", metavar="DIR", help="where they are")
+  add("--split", default="test", help="of the data set (default test)")
+  option = "of the data set, such as every=10; may be repeated"
+  add("--option", metavar="NAME=VALUE", help=option, **several)
+  add_methods(parser)
+  rows = "row that the others are compared to (default: the best)"
+  add("--compare-to", default="", metavar="NAME", help=rows)
+  scores = ", ".join(name for names in verdict.MAIN.values() for name in names)
+  add("--score", default="", metavar="NAME", help=f"that decides: {scores}")
+  add("--resamples", type=int, default=1000, metavar="N", help="of the bootstrap (0: no intervals)")
+  blocks = "draw N neighbouring images together: frames of a video are alike (default 1)"
+  add("--block", type=int, default=1, metavar="N", help=blocks)
+  add("--seed", type=int, default=0, metavar="N", help="of the bootstrap")
+  add("--out", metavar="STEM", help="write STEM.md, .csv and .json")
+
+
+def run(options: argparse.Namespace) -> int:
+  """Judges, prints the table and the answer."""
+  size = _size(options.task_size)
+  _check_numbers(options)
+  kept = tuple(word.strip() for word in options.keep_classes.split(",") if word.strip())
+  if options.out:  # before anything is computed, so that no work is lost
+    make_parent(options.out, "--out")
+  given = parse_options(options.option).get("", {})
+  source = get_source(options.dataset, root=options.root, split=options.split, **given)
+  task = load_given(
+    options.task_weights,
+    source,
+    keep=kept,
+    kind=options.task,
+    variant=options.task_variant,
+    options=parse_options(options.task_option, "--task-option").get("", {}),
+  )
+  known = verdict.MAIN[str(source.kind)]
+  main = options.score or known[0]
+  if main not in known:
+    raise UsageError(f"--score: {main} is none of {', '.join(known)}, for {source.kind}.")
+  methods = _methods(options, pairs_of(source))
+  verdict.check_row(options.compare_to, list(methods))
+  outcomes = judge_methods(task, source, methods, task_size=size)
+  decided = verdict.decide(
+    outcomes,
+    neighbours(len(source), options.block),
+    main=main,
+    compare_to=options.compare_to,
+    resamples=options.resamples,
+    seed=options.seed,
+  )
+  text = f"{source.describe()}\n\n{verdict.markdown(decided)}\n"
+  text += "".join(f"{line}\n" for line in verdict.answer(decided))
+  files = _write(options, decided, text) if options.out else []
+  print(text, end="")
+  if files:
+    print(f"\nwritten: {', '.join(files)}")
+  return 0
+
+
+def _methods(options: argparse.Namespace, pairs: Pairs) -> dict[str, Method]:
+  """What is asked for, or all that needs nothing of the user's."""
+  named = (options.run, options.weights, options.fused, options.baseline, options.constant)
+  if any(named):
+    return methods_of(options, pairs)
+  baselines = {name: method_of_baseline(name, "--baseline") for name in BASELINES}
+  return baselines | shipped(options)
+
+
+def _size(text: str) -> tuple[int, int] | None:
+  if not text:
+    return None
+  parts = text.replace("x", ",").split(",")
+  if len(parts) != 2 or not all(part.strip().isdigit() and int(part) for part in parts):
+    raise UsageError(f"--task-size={text}: write HEIGHT,WIDTH, such as 480,640.")
+  height, width = (int(part) for part in parts)
+  if height % 32 or width % 32:
+    raise UsageError(f"--task-size={text}: both must be multiples of 32.")
+  return height, width
+
+
+def _check_numbers(options: argparse.Namespace) -> None:
+  least = {"resamples": 0, "block": 1, "seed": 0}
+  for name, low in least.items():
+    if getattr(options, name) < low:
+      raise UsageError(f"--{name} must be at least {low}, not {getattr(options, name)}.")
+
+
+def _write(options: argparse.Namespace, decided: verdict.Verdict, text: str) -> list[str]:
+  about: dict[str, Any] = {
+    name: getattr(options, name)
+    for name in ("task_weights", "dataset", "split", "task_size", "resamples", "block", "seed")
+  }
+  texts = {
+    f"{options.out}.md": text,
+    f"{options.out}.csv": tables.comma_separated(verdict.rows_of(decided)),
+    f"{options.out}.json": tables.json_text({**about, **verdict.as_json(decided)}),
+  }
+  for file, content in texts.items():
+    write_text(file, content)
+  return list(texts)
