@@ -131,7 +131,10 @@ def _with(value):
     (jnp.asarray(_with(np.nan)), "ir holds NaN or infinity"),
     (_with(255), "not in [0, 1]; divide by 255"),
     (_with(-0.5), "ir has values from -0.5 to"),
-    ((IR * 255).astype(np.uint8), "ir: images are floats in [0, 1], not uint8; divide 8 bits by 255"),
+    (
+      (IR * 255).astype(np.uint8),
+      "floats in [0, 1], not uint8; divide 8 bits by 255",
+    ),
     (IR.astype(np.int32), "ir: images are floats in [0, 1], not int32"),
     (IR.astype(np.complex64), "floats in [0, 1], not complex64; take its real part"),
     (IR.tolist(), "ir is a list, not a NumPy or JAX array; stack images by np.stack"),
