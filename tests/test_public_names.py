@@ -51,7 +51,18 @@ PROMISED = {
   "tdfusion_jax.convert:from_torch": "state_dict arch options",
   "tdfusion_jax.convert:to_torch": "variables arch style",
 }
-VERBS = ("train", "fuse", "video", "evaluate", "export", "report", "sweep", "convert", "data", "judge")
+VERBS = (
+  "train",
+  "fuse",
+  "video",
+  "evaluate",
+  "judge",
+  "export",
+  "report",
+  "sweep",
+  "convert",
+  "data",
+)
 
 
 @pytest.mark.parametrize("name", PROMISED)
