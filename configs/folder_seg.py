@@ -26,8 +26,12 @@ def get_config(options=""):
   config.name = "folder_seg"
   config.data.name = "folder"
   config.data.task_size = (240, 320)
-  config.data.train_options.update({"classes": "", "unlabelled": placeholder(int)})
-  config.data.val_options.update({"classes": "", "unlabelled": placeholder(int)})
+  config.data.train_options.update(
+    {"fold": placeholder(int), "classes": "", "unlabelled": placeholder(int)}
+  )
+  config.data.val_options.update(
+    {"fold": placeholder(int), "classes": "", "unlabelled": placeholder(int)}
+  )
   config.data.cache_mb = 4096
   shared.use_segformer(config)
   return finish(config, options, RUNLOCAL)

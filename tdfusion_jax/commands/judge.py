@@ -11,7 +11,7 @@ from tdfusion_jax.evaluate import tables, verdict
 from tdfusion_jax.evaluate.given import judge_methods, load_given
 from tdfusion_jax.evaluate.methods import BASELINES, Method, Pairs, method_of_baseline
 from tdfusion_jax.evaluate.methods import pairs_of_source as pairs_of
-from tdfusion_jax.evaluate.resampling import neighbours
+from tdfusion_jax.evaluate.resampling import blocks_of
 from tdfusion_jax.files import UsageError, write_text
 
 ABOUT = """Scores of a detector (YOLOv8) or segmenter (SegFormer) that you have already, as it is,
@@ -82,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
   outcomes = judge_methods(task, source, methods, task_size=size)
   decided = verdict.decide(
     outcomes,
-    neighbours(len(source), options.block),
+    blocks_of(source, options.block),
     main=main,
     compare_to=options.compare_to,
     resamples=options.resamples,

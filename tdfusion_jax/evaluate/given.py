@@ -176,9 +176,10 @@ def judge_methods(
         raise DatasetError(f"{sample.name}: no label; skip unlabelled pairs")
       vi = sample.vi if sample.vi.ndim == 2 else luminance(sample.vi)
       images = [_unit(fuse(sample.name, sample.ir, vi)) for fuse in methods.values()]
-      target, size = sample.target, sample.ir.shape
+      height, width = sample.ir.shape
+      target, size = sample.target, (height, width)
       if task_size is not None:
-        target, size = resize_target(target, size, task_size), tuple(task_size)
+        target, size = resize_target(target, size, task_size), task_size
         images = [resize_bilinear(image, size) for image in images]
       padded = _padded(np.stack(images), given.channels)
       predictions = jax.device_get(predict(given.params, given.stats, jnp.asarray(padded)))
@@ -203,8 +204,9 @@ def _padded(images: np.ndarray, channels: int) -> np.ndarray:
 def _seen(predictions: dict, target: Any, size: tuple[int, int], source: Source) -> Any:
   height, width = size
   if source.kind == "segmentation":
-    labels = predictions["labels"][:height, :width]
-    return np.asarray(confusion_matrix(labels, np.asarray(target, np.int32), len(source.classes)))
+    labels = jnp.asarray(predictions["labels"][:height, :width])
+    true = jnp.asarray(target, jnp.int32)
+    return np.asarray(confusion_matrix(labels, true, len(source.classes)))
   valid = predictions["valid"]
   boxes = np.clip(predictions["boxes"][valid], 0, [width, height, width, height])
   detected = {name: predictions[name][valid] for name in ("scores", "classes")}

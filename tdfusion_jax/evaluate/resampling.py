@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tdfusion_jax.data.source import Source, find
+
 Scores = Mapping[str, np.ndarray]
 """{score: one value for each weighting of the images}."""
 
@@ -46,9 +48,12 @@ def draws(blocks: np.ndarray, resamples: int, seed: int) -> np.ndarray:
   return np.concatenate([np.ones((1, len(blocks))), drawn[:, blocks]])
 
 
-def neighbours(images: int, size: int) -> np.ndarray:
-  """[images]: blocks of `size` neighbours each; the last may be smaller."""
-  return np.arange(images) // size
+def blocks_of(source: Source, size: int = 1) -> np.ndarray:
+  """[images] int: `size` neighbours each, or for size 1 what the source knows (`data.folds`)."""
+  known = find(source, "blocks")
+  if size == 1 and known is not None:
+    return np.unique(known, return_inverse=True)[1]
+  return np.arange(len(source)) // size
 
 
 def estimate(values: np.ndarray) -> Estimate:

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from tdfusion_jax.files import UsageError
 from tdfusion_jax.fusing.finish import finish
@@ -67,7 +68,7 @@ def cast(dtype: Any, x: Any) -> Any:
 
 def _traced(x: Any) -> bool:
   """Of an array made here and now: whether this is within a `jax.jit` of the caller's."""
-  return isinstance(x, jax.core.Tracer)
+  return isinstance(x, Tracer)
 
 
 def _check_kind(ir: Any, vi: Any) -> None:

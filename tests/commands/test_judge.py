@@ -141,7 +141,6 @@ def test_weights_of_a_detector_know_their_classes(pairs):
   with pytest.raises(UsageError, match="knows 2 classes, the data 1 .square.; --keep-classes squa"):
     load_given(file, source)
   given = load_given(file, source, keep=("square",))
-  assert given.channels == 3
-  assert given.params["head"].keys() and jax.tree.leaves(given.stats)
+  assert given.channels == 3 and jax.tree.leaves(given.stats)
   with pytest.raises(UsageError, match="knows car, the data square, in this order"):
     load_given(file, source, keep=("car",))

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from tdfusion_jax.data.folds import FILE, block_numbers, in_split, read_folds
 from tdfusion_jax.data.images import files_by_stem
 from tdfusion_jax.data.labels.annotations import Annotation
 from tdfusion_jax.data.labels.classes import NO_LABELS, class_names, given_classes
@@ -89,6 +90,7 @@ def folder(
   labelled_only: bool = True,
   unlabelled_images: Literal["skip", "keep", "background"] = "skip",
   unlabelled: int | None = None,
+  fold: int | None = None,
 ) -> PairedSource:
   """Pairs from `<root>/<split>/`, or where there is none from `<root>/` for every split.
 
@@ -106,23 +108,31 @@ def folder(
       them out, "keep" hands them out without a target, "background" says that there is nothing in
       them (boxes only).
     unlabelled: a value of masks that means unknown, as 255 does: no loss, no score.
+    fold: the fold of `<root>/folds.txt` that is the test set; the others are "train" and, for
+      choices, "val" (see `data.folds`).
   """
   base = require_root(root, LAYOUT)
   above = (base / split, base) if (base / split).is_dir() else (base,)
   base = above[0]
   infrared, visible = list_folder(base / "ir", LAYOUT), list_folder(base / "vi", LAYOUT)
   require_partners(infrared, visible, LAYOUT)
-  title = f"folder {base}"
+  title = f"folder {base}" if fold is None else f"folder {base} {split} of fold {fold}"
+  folds = {} if fold is None else _folds_of(base, infrared, split)
+  used = infrared
+  if fold is not None:
+    used = {name: infrared[name] for name in in_split(folds, fold, split)}
+    if not used:
+      raise DatasetError(f"{base / FILE}: with fold={fold} the split {split!r} is empty")
   labels = base / "labels"
   if not labels.is_dir():
-    pairs = [PairFiles(name, path, visible[name]) for name, path in infrared.items()]
-    return PairedSource(title, pairs, None, ())
+    pairs = [PairFiles(name, path, visible[name]) for name, path in used.items()]
+    return _with_blocks(PairedSource(title, pairs, None, ()), folds)
   read = _read(labels, classes, above, infrared)
   strangers = sorted(read.files.keys() - infrared.keys())
   if strangers and read.form != "coco":
     raise DatasetError(f"{labels}: {len(strangers)} label(s) without a pair: {shorten(strangers)}")
   pairs = [
-    PairFiles(name, path, visible[name], read.files.get(name)) for name, path in infrared.items()
+    PairFiles(name, path, visible[name], read.files.get(name)) for name, path in used.items()
   ]
   policy = unlabelled_images if labelled_only else "keep"
   background = policy == "background"
@@ -135,7 +145,7 @@ def folder(
     raise DatasetError(f"{labels}: unlabelled={unlabelled} is for masks, and these are boxes")
   pairs = _chosen(pairs, labels, policy)
   if read.form == "mask":
-    return MaskSource(title, pairs, read.classes, unlabelled)
+    return _with_blocks(MaskSource(title, pairs, read.classes, unlabelled), folds)
   if read.form == "yolo":
     source = YoloSource(title, pairs, read.classes, background=background)
   elif read.form == "voc":
@@ -143,7 +153,7 @@ def folder(
   else:
     source = CocoSource(title, pairs, read.classes, read.found, background=background)
   source.notes.update(read.notes)
-  return source
+  return _with_blocks(source, folds)
 
 
 DATASET = DataSet(
@@ -153,6 +163,29 @@ DATASET = DataSet(
   classes=(),
   kind=None,
 )
+
+
+def _with_blocks(source: PairedSource, folds: Mapping[str, int]) -> PairedSource:
+  if folds:
+    source.blocks = block_numbers(folds, source.names)
+  return source
+
+
+def _folds_of(base: Path, infrared: dict[str, Path], split: str) -> dict[str, int]:
+  """The fold of each pair; DatasetError unless `folds.txt` has exactly these pairs."""
+  if base.name == split and not (base / FILE).is_file():
+    raise DatasetError(
+      f"{base}: a fold is for pairs in one folder with {FILE}; with a folder for each split leave "
+      "it out"
+    )
+  folds = read_folds(base / FILE)
+  for lonely, where, what in (
+    (folds.keys() - infrared.keys(), base / FILE, "name(s) without a pair"),
+    (infrared.keys() - folds.keys(), base / "ir", f"pair(s) without a fold in {FILE}"),
+  ):
+    if lonely:
+      raise DatasetError(f"{where}: {len(lonely)} {what}: {shorten(sorted(lonely))}")
+  return folds
 
 
 def _chosen(pairs: list[PairFiles], labels: Path, policy: str) -> list[PairFiles]:

@@ -36,6 +36,8 @@ class PairedSource:
     self.names = [pair.name for pair in self.pairs]
     self.kind: Kind | None = kind
     self.classes = tuple(classes)
+    self.blocks: list[int] | None = None
+    """Which block of neighbouring frames each pair is of (`data.folds`), where that is known."""
 
   def __len__(self) -> int:
     return len(self.pairs)
