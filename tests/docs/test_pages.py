@@ -12,6 +12,7 @@ import generated_pages
 
 from tdfusion_jax.commands import VERBS
 from tdfusion_jax.config import base
+from tdfusion_jax.metrics.fusion import METRICS
 
 _LINK = re.compile(r"(?<!`)\[[^\]]*\]\(([^)\s]+)\)|!\[[^\]]*\]\(([^)\s]+)\)")
 OTHERS = [
@@ -92,6 +93,15 @@ def test_every_verb_and_option_is_in_the_reference():
       helped = parser.format_help()
       for option in set(re.findall(r"--[a-z][\w-]+", helped)) - {"--help"}:
         assert option in text, f"{verb} {option}"
+
+
+def test_every_metric_has_its_formula():
+  rows = re.findall(
+    r"^\| `(\w+)` \| (.+) \|$", (ROOT / "docs/reference/metrics.md").read_text(), re.M
+  )
+  assert [name for name, _ in rows if name not in METRICS] == []
+  assert sorted(name for name, _ in rows) == sorted(METRICS)
+  assert all(len(formula) > 8 for _, formula in rows)
 
 
 def test_pages_ask_only_for_what_can_be_generated():
