@@ -44,7 +44,8 @@ def judge(
   Returns:
     {"task_loss": mean over pairs; segmentation: "mIoU", "mAcc", "pixel_accuracy", "IoU/CLASS",
     "Acc/CLASS";
-    detection: "AP50", "AP75", "mAP" and "AP50/CLASS" by COCO matching in the view}, in [0, 1],
+    detection: "AP50", "AP75", "mAP" and "AP50/CLASS" by COCO matching in the view,
+    "Ultralytics/AP50" and the like by `interpolated_precision`}, in [0, 1],
     higher is better but for the loss.
 
   Raises:
@@ -98,6 +99,7 @@ def _segmentation(seen: list[tuple[dict, SegTarget]], classes: tuple[str, ...]) 
 
 def _detection(seen: list[tuple[dict, DetTarget]], classes: tuple[str, ...]) -> dict[str, float]:
   from tdfusion_jax.metrics.detection import average_precision
+  from tdfusion_jax.metrics.interpolated import interpolated_precision
 
   predicted, true = [], []  # one item for each image
   for predictions, target in seen:
@@ -107,4 +109,6 @@ def _detection(seen: list[tuple[dict, DetTarget]], classes: tuple[str, ...]) -> 
       predicted.append({name: predictions[name][row][kept] for name in names})
       kept = target.valid[row]
       true.append({"boxes": target.boxes[row][kept], "classes": target.classes[row][kept]})
-  return average_precision(predicted, true, classes)
+  other = interpolated_precision(predicted, true, classes)
+  others = {f"Ultralytics/{name}": score for name, score in other.items()}
+  return average_precision(predicted, true, classes) | others

@@ -26,8 +26,12 @@ from tdfusion_jax.train.networks import networks
 log = logging.getLogger(__name__)
 
 _BATCH = 16  # images of one size fused at a time
-_ABOUT = ("name", "config", "images", "seed", "epochs")  # of a result, in its table
+_ABOUT = ("name", "config", "images", "start", "seed", "epochs")  # of a result, in its table
 _LOW = {"score_threshold": 0.001, "max_detections": 300}  # average precision needs the whole curve
+_RANDOM_START = (
+  "T starts from random weights. Published numbers start from pretrained ones (ImageNet for "
+  "SegFormer, COCO for YOLOv8): `tdfusion convert` makes a file of them for --config.init.t=FILE"
+)
 _NOTHING_FOUND = (
   "T has found nothing. If its training loss fell to nearly zero, its class scores died out before "
   "it had learned small objects: --config.task.options.assigner_eps=1e-30 prevents that, "
@@ -47,8 +51,8 @@ def run_task_stage(config: Config, workdir: str | Path) -> dict:
     workdir: the run folder.
 
   Returns:
-    What `result.json` holds: {"name", "images", "weights", "seed", "epochs", SPLIT: {score:
-      value}}.
+    What `result.json` holds: {"name", "images", "start", "weights", "seed", "epochs",
+      SPLIT: {score: value}}.
 
   Raises:
     ConfigError, DatasetError, CheckpointError: as in training; images missing or of another size,
@@ -62,8 +66,11 @@ def run_task_stage(config: Config, workdir: str | Path) -> dict:
     "name": workdir.name,
     "config": config.name,
     "images": config.fused.images,
+    "start": _start(config.init.t),
     "seed": config.seed,
   }
+  if not config.init.t:
+    log.warning(_RANDOM_START)
   folder = Path(config.fused.folder) if config.fused.folder else workdir / "fused"
   if config.fused.images == "fusion":
     about["weights"] = _fuse_all(config, pairs, folder)
@@ -83,6 +90,17 @@ def run_task_stage(config: Config, workdir: str | Path) -> dict:
   if any(of_split.get("AP50", 1) < 1e-3 for of_split in shown.values()):
     log.warning(_NOTHING_FOUND)
   return result
+
+
+def _start(file: str) -> str:
+  """Where T starts, for those who compare results: file and sha256, or random."""
+  if not file:
+    return "random"
+  try:
+    digest = hashlib.sha256(Path(file).read_bytes()).hexdigest()
+  except OSError as error:
+    raise ConfigError(f"config.init.t={file!r} cannot be read: {error.strerror}.") from error
+  return f"{Path(file).name} {digest[:12]}"
 
 
 def _scores(config: Config, params: Params, images: Source) -> dict[str, float]:

@@ -91,3 +91,50 @@ def nms(
 
   _, (indices, real) = jax.lax.scan(keep_best, scores, length=max_detections)
   return indices, real
+
+
+def best_boxes(
+  boxes: Float[Array, "anchors 4"],
+  probabilities: Float[Array, "anchors classes"],
+  *,
+  score_threshold: float,
+  iou_threshold: float,
+  max_detections: int,
+  multi_label: bool = False,
+  candidates: int = 1000,
+) -> dict[str, jax.Array]:
+  """The detections of one image: candidates above a score, then `nms`.
+
+  Args:
+    boxes: xyxy pixels.
+    probabilities: of every class.
+    score_threshold: a candidate's score is above it.
+    iou_threshold: see `nms`.
+    max_detections: see `nms`.
+    multi_label: an anchor is a candidate for every class above the threshold, and not for its most
+      probable class alone.
+    candidates: as many of the best enter `nms`.
+
+  Returns:
+    {"boxes" [k, 4], "scores" [k], "classes" [k] int32, "valid" [k] bool} by falling score, zeros
+    where not valid; k = max_detections.
+  """
+  anchors, num_classes = probabilities.shape
+  if multi_label:
+    scores = probabilities.reshape(-1)
+    owners, classes = jnp.divmod(jnp.arange(anchors * num_classes), num_classes)
+  else:
+    scores = probabilities.max(axis=-1)
+    owners, classes = jnp.arange(anchors), jnp.argmax(probabilities, axis=-1)
+  scores = jnp.where(scores > score_threshold, scores, 0)
+  scores, order = jax.lax.top_k(scores, min(candidates, scores.size))
+  boxes, classes = boxes[owners[order]], classes[order].astype(jnp.int32)
+  kept, valid = nms(
+    boxes, scores, classes, iou_threshold=iou_threshold, max_detections=max_detections
+  )
+
+  def zero_if_not_valid(x):
+    return jnp.where(valid.reshape(-1, *[1] * (x.ndim - 1)), x, 0)
+
+  detections = {"boxes": boxes[kept], "scores": scores[kept], "classes": classes[kept]}
+  return {**jax.tree.map(zero_if_not_valid, detections), "valid": valid}

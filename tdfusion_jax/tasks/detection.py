@@ -4,14 +4,11 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from tdfusion_jax.losses.detection import yolo_loss
 from tdfusion_jax.networks.yolov8 import YOLOv8, decode_boxes
-from tdfusion_jax.ops.boxes import nms
+from tdfusion_jax.ops.boxes import best_boxes
 from tdfusion_jax.tasks import Task
-
-_CANDIDATES = 1000  # best-scoring anchors that enter non-maximum suppression
 
 
 def detection(  # noqa: PLR0913  one argument for each of `config.task.options`
@@ -25,6 +22,8 @@ def detection(  # noqa: PLR0913  one argument for each of `config.task.options`
   assigner_eps: float = 1e-9,
   assigner_least_side: float | int = 0.0,
   class_width: int = 0,
+  multi_label: bool = False,
+  candidates: int = 1000,
 ) -> Task:
   """A `Task` with YOLOv8 as network and its loss.
 
@@ -41,6 +40,9 @@ def detection(  # noqa: PLR0913  one argument for each of `config.task.options`
       that.
     assigner_least_side: see `losses.detection.assign`: 0 is YOLOv8 as published, 16 the current
       Ultralytics package, which gives boxes under 16 pixels more candidates.
+    multi_label: see `ops.boxes.best_boxes`. The Ultralytics package validates so where there are
+      several classes: with a score threshold of 0.001, an IoU of 0.7 and 300 detections.
+    candidates: see `ops.boxes.best_boxes`; 30000 in the Ultralytics package.
     class_width: see `YOLOv8`; `tdfusion convert --keep-classes` reports what its weights need.
 
   Returns:
@@ -72,25 +74,16 @@ def detection(  # noqa: PLR0913  one argument for each of `config.task.options`
     outputs, moved = net.apply(variables, images, train=True, mutable=["batch_stats"])
     return outputs, moved["batch_stats"]
 
-  def select(boxes, probabilities):
-    """The detections of one image."""
-    scores = probabilities.max(axis=-1)
-    classes = jnp.argmax(probabilities, axis=-1).astype(jnp.int32)
-    scores = jnp.where(scores > score_threshold, scores, 0)
-    scores, order = jax.lax.top_k(scores, min(_CANDIDATES, scores.size))
-    boxes, classes = boxes[order], classes[order]
-    kept, valid = nms(
-      boxes, scores, classes, iou_threshold=iou_threshold, max_detections=max_detections
-    )
-
-    def zero_if_not_valid(x):
-      return jnp.where(valid.reshape(-1, *[1] * (x.ndim - 1)), x, 0)
-
-    detections = {"boxes": boxes[kept], "scores": scores[kept], "classes": classes[kept]}
-    return {**jax.tree.map(zero_if_not_valid, detections), "valid": valid}
-
   def predict(params, stats, images):
     outputs, _ = apply(params, stats, images, train=False)
+    select = partial(
+      best_boxes,
+      score_threshold=score_threshold,
+      iou_threshold=iou_threshold,
+      max_detections=max_detections,
+      multi_label=multi_label,
+      candidates=candidates,
+    )
     return jax.vmap(select)(decode_boxes(outputs), jax.nn.sigmoid(outputs.class_logits))
 
   loss = partial(

@@ -1,5 +1,6 @@
 """The task stage: what it trains on, what it leaves behind."""
 
+import hashlib
 import json
 
 import numpy as np
@@ -38,6 +39,28 @@ def test_a_fresh_task_network_is_trained_and_judged(tmp_path):
   table = (tmp_path / "results.md").read_text()
   assert table.count("\n") == 5 and "| both |" in table and "| infrared |" in table
   assert f"{infrared['test']['mIoU']:.4f}" in table
+
+
+@pytest.mark.usefixtures("quick")
+def test_each_row_says_where_its_t_started(tmp_path, caplog):
+  changes = {"fused.images": "infrared"}
+  fresh = run_task_stage(config(**changes), tmp_path / "all" / "fresh")
+  assert fresh["start"] == "random" and "tdfusion convert" in caplog.text
+  caplog.clear()
+  weights = tmp_path / "all" / "fresh" / "weights" / "t.safetensors"
+  started = run_task_stage(config(**changes, **{"init.t": str(weights)}), tmp_path / "all" / "next")
+  digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+  assert started["start"] == f"t.safetensors {digest[:12]}"
+  assert "tdfusion convert" not in caplog.text
+  old = {"name": "old", "images": "visible", "test": {"mIoU": 0.25}}  # of before there was a start
+  (tmp_path / "all" / "old").mkdir()
+  (tmp_path / "all" / "old" / "result.json").write_text(json.dumps(old))
+  lines = write_results(tmp_path / "all").splitlines()
+  cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+  column = cells[0].index("start")
+  assert [row[column] for row in cells[2:]] == ["random", started["start"], ""]
+  with pytest.raises(ConfigError, match=r"config\.init\.t='.*none' cannot be read"):
+    run_task_stage(config(**changes, **{"init.t": str(tmp_path / "none")}), tmp_path / "wrong")
 
 
 @pytest.mark.usefixtures("quick")

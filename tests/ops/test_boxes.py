@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.test_util import check_grads
 
-from tdfusion_jax.ops.boxes import box_iou, ciou, nms
+from tdfusion_jax.ops.boxes import best_boxes, box_iou, ciou, nms
 
 
 def boxes(*rows):
@@ -110,3 +110,22 @@ def test_nms_of_nothing():
     jnp.zeros((3, 4)), empty, empty.astype(jnp.int32), iou_threshold=0.5, max_detections=4
   )
   assert not real.any()
+
+
+def test_a_box_of_two_classes_is_one_candidate_or_two():
+  """Two boxes on one another: within a class the surer one stays, whichever anchor it is."""
+  where = boxes((0, 0, 10, 10), (0, 0, 10, 9))
+  probabilities = jnp.asarray([[0.6, 0.3, 0.001], [0.5, 0.4, 0.01]])
+  asked = {"score_threshold": 0.005, "iou_threshold": 0.7, "max_detections": 4}
+  single = best_boxes(where, probabilities, **asked)
+  assert single["valid"].tolist() == [True, False, False, False]
+  np.testing.assert_allclose(single["scores"], [0.6, 0, 0, 0])
+  several = jax.jit(lambda *args: best_boxes(*args, **asked, multi_label=True))(
+    where, probabilities
+  )
+  assert several["valid"].tolist() == [True, True, True, False]
+  np.testing.assert_allclose(several["scores"], [0.6, 0.4, 0.01, 0], rtol=1e-6)
+  assert several["classes"].tolist() == [0, 1, 2, 0]
+  np.testing.assert_array_equal(several["boxes"], where[jnp.array([0, 1, 1])].tolist() + [[0] * 4])
+  few = best_boxes(where, probabilities, **asked, multi_label=True, candidates=1)
+  assert few["valid"].sum() == 1
