@@ -8,7 +8,7 @@ import pytest
 
 from configs import CONFIGS, NAMES, load
 from tdfusion_jax import fusers
-from tdfusion_jax.config import ConfigError
+from tdfusion_jax.config import ConfigError, shared
 from tdfusion_jax.config.file import read_config
 from tdfusion_jax.train import build, checks
 
@@ -181,3 +181,9 @@ def test_both_splits_must_name_their_classes_alike(monkeypatch):
   monkeypatch.setattr(build, "source", lambda config, split, own_task: sources[split])
   with pytest.raises(ConfigError, match="differently"):
     build.experiment(load("synthetic_det"))
+
+
+def test_small_objects_teach_a_fresh_t_where_there_are_many():
+  """M3FD's median object is 10 pixels at its size; LLVIP's people are 25 by 59."""
+  eps = {name: load(name).task.options.assigner_eps for name in ("m3fd_det", "llvip_det")}
+  assert eps == {"m3fd_det": shared.SMALL_OBJECTS, "llvip_det": 1e-9}
