@@ -25,4 +25,4 @@ def get_config(options=""):
   config.data.val_options.ignore_unlabelled = True
   config.data.cache_mb = 4096
   shared.use_segformer(config)
-  return finish(config, options, RUNLOCAL)
+  return finish(config, options, RUNLOCAL, full_size=(600, 800))

@@ -23,4 +23,4 @@ def get_config(options=""):
   config.data.task_size = (240, 320)
   config.data.cache_mb = 4096
   shared.use_segformer(config)
-  return finish(config, options, RUNLOCAL)
+  return finish(config, options, RUNLOCAL, full_size=(480, 640))

@@ -45,4 +45,4 @@ def get_config(options=""):
   config.train.epochs = 4
   config.log.validate_pairs = 32
   config.log.checkpoint_every = 50
-  return finish(config, options, RUNLOCAL)
+  return finish(config, options, RUNLOCAL, recipe="simple")

@@ -33,4 +33,4 @@ def get_config(options=""):
   config.train.epochs = 8
   config.log.validate_pairs = 32
   config.log.checkpoint_every = 50
-  return finish(config, options, shared.SYNTHETIC_RUNLOCAL)
+  return finish(config, options, shared.SYNTHETIC_RUNLOCAL, recipe="simple")

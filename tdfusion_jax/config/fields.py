@@ -127,7 +127,28 @@ def base() -> Config:
       "optim": {
         "f": {"rule": "adam", "learning_rate": 1e-4, "eps": 1e-8},
         "g": {"rule": "adam", "learning_rate": 1e-4, "eps": 1e-12},
-        "t": {"rule": "adam", "learning_rate": 1e-4, "eps": 1e-8},
+        "t": {
+          "rule": "adam",
+          "learning_rate": 1e-4,
+          "eps": 1e-8,
+          # The rest is for the task stage, where a recipe sets it (docs/method/task_stage.md).
+          "weight_decay": -1.0,  # below 0: the rule's own, 0.01 of adamw and 5e-4 of nesterov
+          "no_decay": "vectors",  # spared by it; or norms: those outside of T's head, as mmseg
+          "momentum": 0.937,  # of nesterov
+          "head_factor": 1.0,  # times the rate, for parameters with "head" in their name
+          "poly_power": 1.0,  # of the fall to optim.final_rate; 1 is linear
+          "falls_by": "step",  # or epoch: the rate falls between two epochs only
+          # optim.warmup_steps is the least then, and the rates begin at warmup_from's share
+          "warmup_epochs": 0.0,
+          "warmup_from": -1.0,  # below 0: at the share of a first step
+          "warmup_bias_rate": -1.0,  # biases begin at this rate; below 0: as all others
+          "warmup_momentum": -1.0,  # nesterov's momentum begins here; below 0: as it stays
+          "nominal_batch": 0,  # gradients add up until so many images were seen; 0: no adding up
+          "loss_times_batch": False,
+          "clip_norm": 0.0,  # of the whole gradient, at most; 0: any
+          "ema": 0.0,  # decay of the moving average of T that is judged and saved; 0: T itself
+          "ema_ramp": 2000.0,  # updates over which that decay rises
+        },
         "decay_every": 0,  # epochs; the inner rates follow the same decay
         "decay_rate": 0.1,
         "warmup_steps": 0,  # the rates rise linearly from zero

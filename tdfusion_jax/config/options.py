@@ -1,15 +1,22 @@
 """What stands after the colon of `--config=FILE:options`."""
 
+from tdfusion_jax.config import recipes
 from tdfusion_jax.config.fields import Config, ConfigError
 from tdfusion_jax.config.typed import open_options
 
-OPTIONS = ("runlocal", "upstream", "ablation=I..V", "weights=W", "task")
+OPTIONS = ("runlocal", "upstream", "ablation=I..V", "weights=W", "task", "recipe=R")
 
 
 ABLATIONS = ("I", "II", "III", "IV", "V")
 
 
-def finish(config: Config, options: str | None, runlocal: dict) -> Config:
+def finish(
+  config: Config,
+  options: str | None,
+  runlocal: dict,
+  recipe: str = "",
+  full_size: tuple[int, int] | None = None,
+) -> Config:
   """Applies the options after the colon and locks the config, so that an unknown field is an error.
 
   Only the fields that hold a factory's arguments, such as `task.options`, accept further names.
@@ -20,11 +27,14 @@ def finish(config: Config, options: str | None, runlocal: dict) -> Config:
     config: filled in.
     options: comma separated: `upstream`; `runlocal`; `ablation=I` to `V`; `weights=W` for a fixed
       w_a; `task` for the stage that trains a T of its own on finished images (table 2), a short one
-      beside `runlocal`.
+      beside `runlocal`; `recipe=R` for how, one of `recipes.RECIPES`.
     runlocal: {"a.b": value}, what shrinks this config to minutes on two CPU cores.
+    recipe: of the task stage if the options name none; empty takes the usual one for the task.
+    full_size: (height, width) of the data set's pairs, for a recipe that trains T on windows of
+      them.
 
   Raises:
-    ConfigError: unknown option.
+    ConfigError: unknown option, or a recipe that is for another kind of task.
   """
   config.lock()
   open_options(config)
@@ -37,10 +47,18 @@ def finish(config: Config, options: str | None, runlocal: dict) -> Config:
     _ablation(config, given["ablation"])
   if "weights" in given:
     _fixed_weights(config, _number(given["weights"]))
+  if "recipe" in given and "task" not in given:
+    raise ConfigError(
+      "config option recipe is for the task stage: write it beside the option task."
+    )
   if "task" in given:
+    chosen = given.get("recipe") or recipe or recipes.usual(config)
     _task_stage(config)
+    size = config.data.task_size
+    recipes.use(config, chosen, full_size)
     if "runlocal" in given:
-      config.update_from_flattened_dict(_SHORT_TASK)
+      config.data.task_size = size
+      config.update_from_flattened_dict({**_SHORT_TASK, **recipes.SHORT[chosen]})
   return config
 
 
@@ -51,7 +69,8 @@ def _parsed(options: str) -> dict[str, str]:
   for option in filter(None, options.split(",")):
     name, equals, value = option.partition("=")
     # A value where there is one to give, and none elsewhere.
-    fits = {"ablation": value in ABLATIONS, "weights": bool(value)}.get(name, not equals)
+    valued = {"ablation": value in ABLATIONS, "weights": bool(value), "recipe": bool(value)}
+    fits = valued.get(name, not equals)
     if name not in names or not fits:
       raise ConfigError(f"config option {option!r} is not known; there are: {', '.join(OPTIONS)}.")
     if given.setdefault(name, value) != value:
@@ -63,7 +82,6 @@ _SHORT_TASK = {
   "data.batch_size": 4,
   "train.epochs": 3,
   "log.validate_every": 1,
-  "optim.warmup_steps": 10,
 }
 
 
@@ -97,23 +115,16 @@ def _fixed_weights(config: Config, w_a: float) -> None:
 
 
 def _task_stage(config: Config) -> None:
-  """Table 2 of the paper: 300 epochs of a fresh T, by the recipe usual for its architecture."""
+  """Table 2 of the paper: 300 epochs of a fresh T. Its recipe comes on top."""
   config.stage = "task"
   _fixed_weights(config, 0.5)
   config.data.crop_size = None
   config.data.swap = "none"
   config.data.flip, config.data.augment = True, "task"
-  config.data.batch_size = 16
   config.train.pretrain_steps = 0
   config.train.epochs = 300
   config.log.validate_every = 10
   config.optim.decay_every = 0
-  config.optim.warmup_steps = 300
-  of_t = config.optim.t
-  if config.task.kind == "detection":
-    of_t.rule, of_t.learning_rate, config.optim.final_rate = "nesterov", 1e-2, 0.01
-  else:
-    of_t.rule, of_t.learning_rate, config.optim.final_rate = "adamw", 1e-4, 0.0
 
 
 def _ablation(config: Config, number: str) -> None:

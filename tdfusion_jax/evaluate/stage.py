@@ -79,7 +79,7 @@ def run_task_stage(config: Config, workdir: str | Path) -> dict:
   }
   state = train(with_room(config), workdir, pairs=(images["train"], images["val"]))
   scores = {
-    config.data[f"{split}_split"]: _scores(config, state.params, images[split])
+    config.data[f"{split}_split"]: _scores(config, state.judged, images[split])
     for split in splits[1:]
   }
   result = {**about, "epochs": config.train.epochs, **scores}

@@ -12,7 +12,7 @@ from tdfusion_jax.meta.gauss_newton import gauss_newton as _gauss_newton
 from tdfusion_jax.meta.lookahead import Inner, Rates, look_ahead, meta_gradient, meta_objective
 from tdfusion_jax.meta.lookahead import lookahead as _lookahead
 from tdfusion_jax.meta.method import Method
-from tdfusion_jax.meta.state import Optimisers, Params, TrainState, init_state
+from tdfusion_jax.meta.state import Average, Averaging, Optimisers, Params, TrainState, init_state
 from tdfusion_jax.meta.steps import make_steps
 from tdfusion_jax.meta.teacher import Outer, Teacher, teach
 
@@ -26,6 +26,8 @@ RULES = {
 
 __all__ = [
   "RULES",
+  "Average",
+  "Averaging",
   "Inner",
   "Method",
   "Optimisers",

@@ -84,6 +84,9 @@ def _t_step(method: Method, optimisers: Optimisers, state: TrainState, views: Vi
   (loss, found), grads = jax.value_and_grad(judged, has_aux=True)(params.t)
   state, norms = _updated(state, "t", optimisers, grads)
   state = state._replace(params=state.params._replace(t_stats=found.t_stats))
+  if optimisers.t_average is not None and state.t_average is not None:
+    moved = optimisers.t_average.update(state.t_average, state.params, state.t_opt)
+    state = state._replace(t_average=moved)
   return state, {"task_loss": loss, **found.parts, **norms}
 
 

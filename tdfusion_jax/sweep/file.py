@@ -13,6 +13,7 @@ _TOP: dict[str, Any] = {
   "config": str,
   "seeds": [int],
   **_STAGES,
+  "recipe": str,
   "arms": dict,
   "best": dict,
   "compare_to": str,
@@ -38,6 +39,8 @@ class Sweep(NamedTuple):
   """{"field": value} for both stages; `fusion` and `task` for one."""
   fusion: dict[str, Any]
   task: dict[str, Any]
+  recipe: str
+  """Of the task stage, see `config.recipes`; by itself `simple`, which suits few pairs."""
   best: dict[str, dict[str, Any]]
   """{"name": {"of": [arms], "by": score}}: a further row, the arm that is best on `select`."""
   compare_to: str
@@ -75,6 +78,7 @@ def load_sweep(
     set=written.get("set", {}),
     fusion=written.get("fusion", {}),
     task=written.get("task", {}),
+    recipe=written.get("recipe", "simple"),
     best=written.get("best", {}),
     compare_to=str(compare_to or written.get("compare_to", next(iter(written["arms"])))),
     select=written.get("select", "val"),

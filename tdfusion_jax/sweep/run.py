@@ -82,7 +82,7 @@ def _configs(sweep: Sweep, arm: str, seed: int, folder: Path) -> tuple[Config | 
     of_task["fused.run"] = str(folder / "fusion")
     of_fusion = _changes(sweep, arm, "fusion", seed)
     fusion = read_config(sweep.config, body.get("options", ""), of_fusion)
-  return fusion, read_config(sweep.config, "task", of_task)
+  return fusion, read_config(sweep.config, f"task,recipe={sweep.recipe}", of_task)
 
 
 def _changes(sweep: Sweep, arm: str, stage: str, seed: int) -> dict[str, Any]:

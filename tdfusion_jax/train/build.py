@@ -32,7 +32,7 @@ from tdfusion_jax.tasks import Task
 from tdfusion_jax.tasks.detection import detection
 from tdfusion_jax.tasks.own import own_task
 from tdfusion_jax.tasks.segmentation import segmentation
-from tdfusion_jax.train import controls, optimisers
+from tdfusion_jax.train import controls, optimisers, recipe, task_optimiser
 from tdfusion_jax.train.checks import check, labels_needed
 from tdfusion_jax.train.initial import init_state
 from tdfusion_jax.train.networks import Networks, networks
@@ -202,6 +202,22 @@ def optimiser(config: Config, letter: str, steps_per_epoch: int) -> optax.Gradie
   )
 
 
+def _optimisers(config: Config, steps: StepSource) -> Optimisers:
+  """Each counts its own steps; pre-training moves the clocks of F and T on a little."""
+  if recipe.has_recipe(config):
+    pairs = steps.source
+    how = recipe.recipe_of(config, steps.ft_steps, len(pairs), len(pairs.classes))
+    of_t = task_optimiser.task_optimiser(how)
+  else:
+    of_t = optimiser(config, "t", steps.ft_steps)
+  return Optimisers(
+    f=optimiser(config, "f", steps.ft_steps),
+    g=optimiser(config, "g", steps.g_steps),
+    t=of_t,
+    t_average=recipe.averaging_of(config),
+  )
+
+
 def _schedule(config: Config, rate: float, steps_per_epoch: int):
   optim = config.optim
   return optimisers.schedule(
@@ -252,14 +268,9 @@ def experiment(
   for of_split in (train, val):
     _require_labels(judge, of_split)
   how = method(config, judge, used)
-  # Each optimiser counts its own steps; pre-training moves the clocks of F and T on a little.
-  optimisers = Optimisers(
-    f=optimiser(config, "f", steps.ft_steps),
-    g=optimiser(config, "g", steps.g_steps),
-    t=optimiser(config, "t", steps.ft_steps),
-  )
-  taught_by = teacher(config, _inner_rates(config, steps), optimisers.t)
-  g_step, ft_step = meta.make_steps(how, taught_by, optimisers)
+  rules = _optimisers(config, steps)
+  taught_by = teacher(config, _inner_rates(config, steps), rules.t)
+  g_step, ft_step = meta.make_steps(how, taught_by, rules)
   return Experiment(
     networks=used,
     method=how,
@@ -267,7 +278,7 @@ def experiment(
     ft_step=compiling.jit(ft_step, donate_argnums=0),
     steps=steps,
     val=val,
-    init=partial(init_state, config, how, optimisers, steps.task_size, used),
+    init=partial(init_state, config, how, rules, steps.task_size, used),
   )
 
 

@@ -263,7 +263,10 @@ def _as_tree(state: TrainState) -> dict:
   words = jax.random.key_data(state.key) if isinstance(state.key, jax.Array) else None
   if words is None:
     words = jax.eval_shape(jax.random.key_data, state.key)
-  return {**state._asdict(), "key": words}
+  tree = {**state._asdict(), "key": words}
+  if state.t_average is None:  # as states were before there was one
+    del tree["t_average"]
+  return tree
 
 
 def _named(tree: Any) -> dict[str, Any]:

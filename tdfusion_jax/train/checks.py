@@ -12,7 +12,7 @@ from tdfusion_jax.files import is_plugin
 from tdfusion_jax.meta import RULES
 from tdfusion_jax.meta.derivative import DERIVATIVES
 from tdfusion_jax.meta.gauss_newton import JUDGED_ON
-from tdfusion_jax.train import optimisers
+from tdfusion_jax.train import optimisers, recipe
 from tdfusion_jax.train.requiring import one_of as _one_of
 from tdfusion_jax.train.requiring import require as _require
 from tdfusion_jax.train.requiring import value as _value
@@ -50,7 +50,13 @@ _LEAST = {
   "meta.steps": 0,
   "optim.f.learning_rate": 0,
   "optim.g.learning_rate": 0,
+  "optim.t.clip_norm": 0,
+  "optim.t.head_factor": 0,
   "optim.t.learning_rate": 0,
+  "optim.t.nominal_batch": 0,
+  "optim.t.poly_power": 0,
+  "optim.t.warmup_epochs": 0,
+  "optim.warmup_steps": 0,
   "train.epochs": 0,
   "seed": 0,
   "train.pretrain_steps": 0,
@@ -65,6 +71,8 @@ _MOST = {
   "log.pictures": 1024,
   "meta.inner_steps": 1000,
   "meta.solve_steps": 1000,
+  "optim.t.nominal_batch": 65_536,
+  "optim.warmup_steps": 1_000_000,
 }
 """The largest value of numbers that something is made of before the first step."""
 
@@ -91,8 +99,9 @@ def check(config: Config) -> None:
     "meta.steps",
     f"the G-steps of an epoch read at most {_READ_BY_G} pairs.",
   )
-  for letter in "fgt":
+  for letter in "fg":
     _one_of(config, f"optim.{letter}.rule", optimisers.RULES)
+  recipe.check(config)
   _check_stage(config)
   _check_data(config)
   _check_task(config)

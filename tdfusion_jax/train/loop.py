@@ -111,7 +111,7 @@ def train(
   run.checkpoints.close()
   state = run.state
   about = {"config": config.name, "step": int(state.step)}
-  export_weights(config, experiment.networks, state.params, folder.path / "weights", about)
+  export_weights(config, experiment.networks, state.judged, folder.path / "weights", about)
   curves.curves(folder.path / "curves.png", runfolder.read_metrics(folder.path / "metrics.jsonl"))
   log.info("done: %s", folder.path)
   return state
@@ -232,7 +232,7 @@ class _Run:
   def _export(self, done: int, measured: Mapping[str, float]) -> None:
     """The weights as they are, and as the best ones so far if they are."""
     about = {"config": self._config.name, "step": done}
-    used, params = self._experiment.networks, self.state.params
+    used, params = self._experiment.networks, self.state.judged
     export_weights(self._config, used, params, self._folder.path / "weights", about)
     score = next((name for name in _BEST_BY if name in measured), None)
     if score is None:
@@ -292,7 +292,7 @@ def _epoch_to_validate(config: Config, experiment: build.Experiment, done: int) 
 def _validate(config: Config, experiment: build.Experiment, state: TrainState) -> tuple[dict, Any]:
   return validate(
     experiment.method,
-    state.params,
+    state.judged,
     experiment.val,
     task_size=experiment.steps.task_size,
     max_boxes=config.data.max_boxes,

@@ -46,6 +46,7 @@ SMALLER = {
   "data.batch_size": 2,
   "data.crop_size": (32, 32),
   "data.task_size": (64, 64),
+  "data.crop_view": (64, 64),
   "data.train_options.count": 4,
   "data.val_options.count": 2,
   "optim.warmup_steps": 1,

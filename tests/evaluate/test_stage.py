@@ -8,6 +8,7 @@ import optax
 import pytest
 from PIL import Image
 from pixel_task import config, pixel_task
+from runs import rows
 
 from configs import load
 from tdfusion_jax import fusers
@@ -106,6 +107,48 @@ def test_the_judges_scores_are_those_of_its_predictions(tmp_path):
     )
   assert result["test"]["pixel_accuracy"] == pytest.approx(right / total, abs=1e-4)
   assert result["test"]["task_loss"] == pytest.approx(float(np.mean(losses)), rel=1e-4)
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_recipe_goes_on_as_if_unbroken_and_its_average_is_judged(tmp_path, monkeypatch):
+  """Stopped between two batches of one step; three batches are a step, two an epoch."""
+  from tdfusion_jax.train.runfolder import RunFolder
+
+  changes = {
+    "fused.images": "infrared",
+    "optim.t.nominal_batch": 12,
+    "optim.t.ema": 0.9,
+    "optim.t.ema_ramp": 2.0,
+    "log.every": 1,
+    "log.checkpoint_every": 4,
+  }
+  unbroken = run_task_stage(config(**changes), tmp_path / "unbroken")
+  write = RunFolder.write
+
+  def stop_at_five(self, row):
+    write(self, row)
+    if row["step"] == 5:
+      raise RuntimeError("power cut")
+
+  monkeypatch.setattr(RunFolder, "write", stop_at_five)
+  with pytest.raises(RuntimeError, match="power cut"):
+    run_task_stage(config(**changes), tmp_path / "broken")
+  monkeypatch.setattr(RunFolder, "write", write)
+  again = run_task_stage(config(**changes), tmp_path / "broken")
+  assert {**again, "name": ""} == {**unbroken, "name": ""}
+  files = [tmp_path / run / "weights" / "t.safetensors" for run in ("unbroken", "broken")]
+  assert files[0].read_bytes() == files[1].read_bytes()
+  assert rows(tmp_path / "broken") == rows(tmp_path / "unbroken")
+  moved = [row["t_update_norm"] > 0 for row in rows(tmp_path / "broken") if row["phase"] == "ft"]
+  assert moved == [False, False, True, False, False, True, False, False]
+  without = run_task_stage(config(**{**changes, "optim.t.ema": 0.0}), tmp_path / "without")
+  assert without["test"]["task_loss"] != unbroken["test"]["task_loss"]
+  # Of the same T: training sees nothing of its average.
+  losses = [
+    [row["task_loss"] for row in rows(tmp_path / run) if row["phase"] == "ft"]
+    for run in ("without", "broken")
+  ]
+  assert losses[0] == losses[1]
 
 
 @pytest.mark.usefixtures("quick")
