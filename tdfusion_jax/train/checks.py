@@ -72,6 +72,7 @@ _MOST = {
   "meta.inner_steps": 1000,
   "meta.solve_steps": 1000,
   "optim.t.nominal_batch": 65_536,
+  "optim.t.warmup_epochs": 1000,
   "optim.warmup_steps": 1_000_000,
 }
 """The largest value of numbers that something is made of before the first step."""

@@ -159,6 +159,7 @@ def test_auto_is_adamw_up_to_ten_thousand_steps(images, rule, rate):
     ("task", {"optim.t.falls_by": "hour"}, "optim.t.falls_by='hour': one of step, epoch"),
     ("task", {"optim.t.ema_ramp": 0.0}, "optim.t.ema_ramp"),
     ("task", {"optim.t.clip_norm": -1.0}, "optim.t.clip_norm"),
+    ("task", {"optim.t.warmup_epochs": 1e9}, "optim.t.warmup_epochs=1000000000.0: at most 1000"),
   ],
 )
 def test_contradictions_name_the_field(option, changes, message):

@@ -92,7 +92,7 @@ def assert_near(found: Any, expected: Any, tolerance=1e-9, least=1e-6):
     np.testing.assert_allclose(found[path], value, rtol=0, atol=tolerance * size, err_msg=str(path))
 
 
-@pytest.mark.slow  # compiles SegFormer's gradient
+@pytest.mark.slow  # compiles the gradient of SegFormer, ten to thirty seconds of one core
 @pytest.mark.parametrize("variant", SIZES)
 def test_loss_gradient_and_step_are_those_of_the_packages(tmp_path, variant):
   """Expected: transformers' network in training mode, torch's cross-entropy, gradient and AdamW."""
