@@ -12,9 +12,9 @@ from tdfusion_jax.convert import files
 from tdfusion_jax.convert.adopt import Changes
 from tdfusion_jax.data.source import DatasetError, Source
 from tdfusion_jax.data.transforms import luminance, resize_bilinear, resize_target
+from tdfusion_jax.evaluate.contributions import Contributions, gathered
 from tdfusion_jax.evaluate.methods import Method
 from tdfusion_jax.files import UsageError
-from tdfusion_jax.metrics import weighted
 from tdfusion_jax.metrics.segmentation import confusion_matrix
 from tdfusion_jax.ops import compiling
 from tdfusion_jax.progress import Progress
@@ -125,33 +125,14 @@ def _check_classes(file: str | Path, ported: Any, classes: tuple[str, ...]) -> N
     )
 
 
-class Outcome(NamedTuple):
-  """What T made of the images of one method, in the order of the pairs."""
-
-  kind: str
-  classes: tuple[str, ...]
-  seen: list[Any]
-  """For each image a confusion matrix, or (detections, true boxes) as `average_precision` has
-  them."""
-
-  def scores(self, weights: np.ndarray) -> weighted.Scores:
-    """Of images that count as often as `weights` [R, images] say."""
-    if self.kind == "segmentation":
-      return weighted.overlap(np.stack(self.seen), self.classes, weights)
-    detected, true = zip(*self.seen, strict=True)
-    return weighted.average_precision(
-      weighted.match(detected, true, self.classes), self.classes, weights
-    )
-
-
 def judge_methods(
   given: Given,
   source: Source,
   methods: Mapping[str, Method],
   *,
   task_size: tuple[int, int] | None = None,
-) -> dict[str, Outcome]:
-  """T's predictions on the images of every method; each pair is read once.
+) -> dict[str, Contributions]:
+  """What T finds on the images of every method; each pair is read once.
 
   Args:
     given: T.
@@ -186,8 +167,7 @@ def judge_methods(
       for row, title in enumerate(methods):
         own = {name: values[row] for name, values in predictions.items()}
         seen[title].append(_seen(own, target, size, source))
-  kind, classes = str(source.kind), tuple(source.classes)
-  return {title: Outcome(kind, classes, of_method) for title, of_method in seen.items()}
+  return {title: gathered(source, of_method) for title, of_method in seen.items()}
 
 
 def _unit(image: np.ndarray) -> np.ndarray:

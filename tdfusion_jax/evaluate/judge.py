@@ -10,8 +10,11 @@ import numpy as np
 from tdfusion_jax.batch import DetTarget, Pair, SegTarget
 from tdfusion_jax.data import val_batches
 from tdfusion_jax.data.source import DatasetError, Source
+from tdfusion_jax.evaluate.contributions import Contributions, gathered
 from tdfusion_jax.meta.state import Params
-from tdfusion_jax.metrics.segmentation import confusion_matrix, scores
+from tdfusion_jax.metrics.detection import average_precision
+from tdfusion_jax.metrics.interpolated import interpolated_precision
+from tdfusion_jax.metrics.segmentation import confusion_matrix
 from tdfusion_jax.ops import compiling
 from tdfusion_jax.tasks import Task
 
@@ -27,8 +30,8 @@ def judge(
   task_size: tuple[int, int],
   max_boxes: int = 64,
   view: str = "resize",
-) -> dict[str, float]:
-  """T's scores on all pairs of `source`.
+) -> tuple[dict[str, float], Contributions]:
+  """T's scores on all pairs of `source`, and what each of them adds.
 
   Args:
     task: made with a low `score_threshold` for detection, since average precision needs the whole
@@ -46,7 +49,7 @@ def judge(
     "Acc/CLASS";
     detection: "AP50", "AP75", "mAP" and "AP50/CLASS" by COCO matching in the view,
     "Ultralytics/AP50" and the like by `interpolated_precision`}, in [0, 1],
-    higher is better but for the loss.
+    higher is better but for the loss; and contributions to all but the loss.
 
   Raises:
     DatasetError: a source without labels.
@@ -76,39 +79,48 @@ def judge(
     losses.append(loss[valid])
     seen.append(_rows((predictions, pair.target), valid))
   measured = {"task_loss": float(np.concatenate(losses).mean())}
-  score = _segmentation if source.kind == "segmentation" else _detection
-  return measured | score(seen, source.classes)
+  look = _segmentation if source.kind == "segmentation" else _detection
+  rows = look(seen, source.classes)
+  of_images = gathered(source, rows)
+  return measured | _whole(of_images, rows), of_images
 
 
 def _rows(tree: Any, chosen: np.ndarray) -> Any:
   return jax.tree.map(lambda leaf: leaf[chosen], tree)
 
 
-def _segmentation(seen: list[tuple[dict, SegTarget]], classes: tuple[str, ...]) -> dict[str, float]:
-  matrix = np.zeros((len(classes), len(classes)), np.int64)
+def _whole(of_images: Contributions, rows: list[Any]) -> dict[str, float]:
+  """The scores of all images."""
+  if of_images.kind == "detection":  # by COCO's own code, and its recall too
+    detected, true = zip(*rows, strict=True)
+    other = interpolated_precision(detected, true, of_images.classes)
+    others = {f"Ultralytics/{name}": score for name, score in other.items()}
+    return average_precision(detected, true, of_images.classes) | others
+  found = of_images.scores(np.ones((1, len(rows))))
+  return {name: float(value[0]) for name, value in found.items()}
+
+
+def _segmentation(seen: list[tuple[dict, SegTarget]], classes: tuple[str, ...]) -> list[Any]:
+  """The confusion matrix of each image."""
+  matrices = []
   for predictions, target in seen:
-    predicted, true = jnp.asarray(predictions["labels"]), jnp.asarray(target.labels)
-    matrix += np.asarray(confusion_matrix(predicted, true, len(classes)), np.int64)
-  by_name = scores(matrix)
-  measured = {name: by_name[name] for name in ("mIoU", "mAcc", "pixel_accuracy")}
-  for name in ("IoU", "Acc"):
-    for title, value in zip(classes, by_name[name], strict=True):
-      measured[f"{name}/{title}"] = float(value)
-  return measured
+    for predicted, true in zip(predictions["labels"], target.labels, strict=True):
+      counts = confusion_matrix(jnp.asarray(predicted), jnp.asarray(true), len(classes))
+      matrices.append(np.asarray(counts, np.int64))
+  return matrices
 
 
-def _detection(seen: list[tuple[dict, DetTarget]], classes: tuple[str, ...]) -> dict[str, float]:
-  from tdfusion_jax.metrics.detection import average_precision
-  from tdfusion_jax.metrics.interpolated import interpolated_precision
-
-  predicted, true = [], []  # one item for each image
+def _detection(seen: list[tuple[dict, DetTarget]], classes: tuple[str, ...]) -> list[Any]:
+  """(detections, true boxes) of each image."""
+  del classes
+  rows = []
   for predictions, target in seen:
     for row in range(len(target.valid)):
       kept = predictions["valid"][row]
       names = ("boxes", "scores", "classes")
-      predicted.append({name: predictions[name][row][kept] for name in names})
+      predicted = {name: predictions[name][row][kept] for name in names}
       kept = target.valid[row]
-      true.append({"boxes": target.boxes[row][kept], "classes": target.classes[row][kept]})
-  other = interpolated_precision(predicted, true, classes)
-  others = {f"Ultralytics/{name}": score for name, score in other.items()}
-  return average_precision(predicted, true, classes) | others
+      rows.append(
+        (predicted, {"boxes": target.boxes[row][kept], "classes": target.classes[row][kept]})
+      )
+  return rows

@@ -12,7 +12,8 @@ from tdfusion_jax import fusers
 from tdfusion_jax.batch import LUMA, Sample
 from tdfusion_jax.config import Config, ConfigError
 from tdfusion_jax.data import CachedSource, FusedSource, Source
-from tdfusion_jax.evaluate import tables
+from tdfusion_jax.evaluate import contributions, tables
+from tdfusion_jax.evaluate.given import LOW
 from tdfusion_jax.evaluate.judge import judge
 from tdfusion_jax.evaluate.results import parts, read_result
 from tdfusion_jax.files import write_json, write_text
@@ -27,7 +28,6 @@ log = logging.getLogger(__name__)
 
 _BATCH = 16  # images of one size fused at a time
 _ABOUT = ("name", "config", "images", "start", "seed", "epochs")  # of a result, in its table
-_LOW = {"score_threshold": 0.001, "max_detections": 300}  # average precision needs the whole curve
 _RANDOM_START = (
   "T starts from random weights. Published numbers start from pretrained ones (ImageNet for "
   "SegFormer, COCO for YOLOv8): `tdfusion convert` makes a file of them for --config.init.t=FILE"
@@ -42,9 +42,10 @@ _NOTHING_FOUND = (
 def run_task_stage(config: Config, workdir: str | Path) -> dict:
   """Trains and judges a fresh (or `init.t`) T on the images that `config.fused` names.
 
-  Leaves in `workdir` what `train` leaves, `fused/SPLIT/NAME.png` where F made them, and
-  `result.json`; and beside it `results.md`, a table of all such results in the parent folder. Goes
-  on where an earlier run stopped.
+  Leaves in `workdir` what `train` leaves, `fused/SPLIT/NAME.png` where F made them,
+  `images_SPLIT.npz` (what T found on each image, for intervals) and `result.json`; and beside it
+  `results.md`, a table of all such results in the parent folder. Goes on where an earlier run
+  stopped.
 
   Args:
     config: with `stage="task"`, e.g. from `configs/llvip_det.py:task`.
@@ -79,7 +80,7 @@ def run_task_stage(config: Config, workdir: str | Path) -> dict:
   }
   state = train(with_room(config), workdir, pairs=(images["train"], images["val"]))
   scores = {
-    config.data[f"{split}_split"]: _scores(config, state.judged, images[split])
+    config.data[f"{split}_split"]: _scores(config, state.judged, images[split], split, workdir)
     for split in splits[1:]
   }
   result = {**about, "epochs": config.train.epochs, **scores}
@@ -103,16 +104,18 @@ def _start(file: str) -> str:
   return f"{Path(file).name} {digest[:12]}"
 
 
-def _scores(config: Config, params: Params, images: Source) -> dict[str, float]:
-  """Of the trained T on one split."""
+def _scores(
+  config: Config, params: Params, images: Source, split: str, workdir: Path
+) -> dict[str, float]:
+  """Of the trained T on one split; what it found on each image goes into `images_SPLIT.npz`."""
   log.info("judging on %s", images.describe())
   low = config.copy_and_resolve_references()
   if config.task.kind == "detection":
     with low.unlocked():
-      low.task.options.update(_LOW)
+      low.task.options.update(LOW)
   task = build.task(low, len(images.classes))
   assert task is not None
-  return judge(
+  measured, of_images = judge(
     task,
     params,
     images,
@@ -121,6 +124,8 @@ def _scores(config: Config, params: Params, images: Source) -> dict[str, float]:
     max_boxes=config.data.max_boxes,
     view=config.data.view,
   )
+  contributions.write(workdir / f"images_{config.data[f'{split}_split']}.npz", of_images)
+  return measured
 
 
 def with_room(config: Config) -> Config:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tdfusion_jax.evaluate import tables
-from tdfusion_jax.evaluate.given import Outcome
+from tdfusion_jax.evaluate.contributions import Contributions
 from tdfusion_jax.evaluate.resampling import Estimate, differences, draws, estimates
 from tdfusion_jax.files import UsageError
 
@@ -38,7 +38,7 @@ class Verdict(NamedTuple):
 
 
 def decide(
-  outcomes: Mapping[str, Outcome],
+  outcomes: Mapping[str, Contributions],
   blocks: np.ndarray,
   *,
   main: str,

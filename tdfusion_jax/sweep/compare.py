@@ -7,43 +7,59 @@ from pathlib import Path
 from typing import Any
 
 from tdfusion_jax.config import ConfigError
-from tdfusion_jax.evaluate import tables
+from tdfusion_jax.evaluate import contributions, tables
+from tdfusion_jax.evaluate.contributions import Contributions
 from tdfusion_jax.evaluate.results import parts, read_result
 from tdfusion_jax.files import write_json, write_text
 from tdfusion_jax.sweep.file import Sweep
+from tdfusion_jax.sweep.intervals import add_intervals
 
 
-def write_comparison(sweep: Sweep, workdir: str | Path) -> dict:
-  """Compares the finished runs in `workdir` and writes `sweep.json` and `sweep.md` there."""
+def write_comparison(sweep: Sweep, workdir: str | Path, *, resamples: int = 1000) -> dict:
+  """Compares the finished runs in `workdir` and writes `sweep.json` and `sweep.md` there.
+
+  Args:
+    sweep: names the arms.
+    workdir: of the sweep.
+    resamples: of the bootstrap over images that gives intervals; 0 gives none.
+  """
   workdir = Path(workdir)
-  results: dict[str, dict[int, dict]] = {}
+  results: dict[str, dict[int | str, dict]] = {}
+  images: dict[str, dict[int | str, Contributions]] = {}
   for arm in sweep.arms:
-    for seed in sweep.seeds:
-      file = workdir / arm / f"seed_{seed}" / "task" / "result.json"
-      if file.is_file():
-        results.setdefault(arm, {})[seed] = read_result(file)
+    for turn in sweep.turns:
+      folder = workdir / arm / turn.folder / "task"
+      if not (folder / "result.json").is_file():
+        continue
+      results.setdefault(arm, {})[turn.key] = read_result(folder / "result.json")
+      seen = folder / f"images_{sweep.report}.npz"
+      if resamples and seen.is_file():
+        images.setdefault(arm, {})[turn.key] = contributions.read(seen)
   compared = compare(sweep, results)
+  arms = {row: body.get("chosen", row) for row, body in compared.items()}
+  of_rows = {row: images[arm] for row, arm in arms.items() if arm in images}
+  add_intervals(compared, of_rows, sweep.compare_to, resamples=resamples, counted=arms)
   write_json(workdir / "sweep.json", compared)
   write_text(workdir / "sweep.md", _markdown(sweep, compared))
   return compared
 
 
-def compare(sweep: Sweep, results: Mapping[str, Mapping[int, dict]]) -> dict:
+def compare(sweep: Sweep, results: Mapping[str, Mapping[int | str, dict]]) -> dict:
   """Means, spreads and paired differences.
 
   Args:
     sweep: names the splits, the scores and the arm to compare to.
-    results: {arm: {seed: result}} as from `run_one`.
+    results: {arm: {run: result}} as from `run_one`; a run is a seed, or "fold_K/seed_N".
 
   Returns:
-    {arm: {score: {"mean", "sd", "values" {seed: value}, "difference" and "t" of the paired
+    {arm: {score: {"mean", "sd", "values" {run: value}, "difference" and "t" of the paired
     differences to `sweep.compare_to`, "chosen" for a best row}}} on `sweep.report`; sd and t are
-    None for a single seed.
+    None for a single run.
   """
   if results:
     check_splits(sweep, _splits(results))
   rows = {
-    arm: {seed: _part(run, sweep.report, f"{arm}, seed {seed}") for seed, run in runs.items()}
+    arm: {key: _part(run, sweep.report, f"{arm}, {_name(key)}") for key, run in runs.items()}
     for arm, runs in results.items()
   }
   chosen = {}
@@ -63,7 +79,7 @@ def compare(sweep: Sweep, results: Mapping[str, Mapping[int, dict]]) -> dict:
   return out
 
 
-def _splits(results: Mapping[str, Mapping[int, dict]]) -> set[str]:
+def _splits(results: Mapping[str, Mapping[int | str, dict]]) -> set[str]:
   """Those that any run has scores on; a result holds texts and numbers beside them."""
   runs = [run for of_arm in results.values() for run in of_arm.values()]
   return {name for run in runs for name in parts(run)}
@@ -83,17 +99,21 @@ def _score(scores: Mapping[str, float], name: str, whose: str) -> float:
   return scores[name]
 
 
-def _mean_on(runs: Mapping[int, dict], split: str, score: str) -> float:
-  of_split = [_part(run, split, f"seed {seed}") for seed, run in runs.items()]
+def _mean_on(runs: Mapping[int | str, dict], split: str, score: str) -> float:
+  of_split = [_part(run, split, _name(key)) for key, run in runs.items()]
   return statistics.fmean(_score(scores, score, f"on {split}") for scores in of_split)
 
 
-def _summary(runs: Mapping[int, dict], base: Mapping[int, dict], name: str) -> dict[str, Any]:
-  values = {seed: _score(run, name, f"seed {seed}") for seed, run in runs.items()}
+def _name(key: int | str) -> str:
+  return f"seed {key}" if isinstance(key, int) else key
+
+
+def _summary(
+  runs: Mapping[int | str, dict], base: Mapping[int | str, dict], name: str
+) -> dict[str, Any]:
+  values = {key: _score(run, name, _name(key)) for key, run in runs.items()}
   differences = [
-    value - _score(base[seed], name, f"seed {seed}")
-    for seed, value in values.items()
-    if seed in base
+    value - _score(base[key], name, _name(key)) for key, value in values.items() if key in base
   ]
   spread = statistics.stdev(values.values()) if len(values) > 1 else None
   summary: dict[str, Any] = {"mean": statistics.fmean(values.values()), "sd": spread}
@@ -113,11 +133,39 @@ def _markdown(sweep: Sweep, compared: Mapping[str, Mapping[str, Any]]) -> str:
   for name in names:
     head += [f"{name}: mean ± sd", "difference (t)"]
   lines = [_line(arm, row, names) for arm, row in compared.items()]
+  by = "fold and seed" if sweep.folds else "seed"
   note = (
-    f"On `{sweep.report}`; differences are paired by seed, to `{sweep.compare_to}`; "
+    f"On `{sweep.report}`; differences are paired by {by}, to `{sweep.compare_to}`; "
     f"choices made on `{sweep.select}`."
   )
-  return f"{tables.markdown_lines([*head, 'seeds'], lines)}\n{note}\n"
+  counted = "runs" if sweep.folds else "seeds"
+  table = tables.markdown_lines([*head, counted], lines)
+  return f"{table}\n{note}\n{_over_images(compared, names)}"
+
+
+def _over_images(compared: Mapping[str, Mapping[str, Any]], names: list[str]) -> str:
+  """A second table: what other images would have changed; nothing where that is not known."""
+  known = [name for name in names if any("low" in row[name] for row in compared.values())]
+  if not known:
+    return ""
+  lines = []
+  for arm, row in compared.items():
+    if not any("low" in row[name] for name in known):
+      continue
+    cells = [arm]
+    for name in known:
+      summary = row[name]
+      there = "low" in summary
+      cells.append(f"{summary['low']:+.4f} to {summary['high']:+.4f}" if there else "")
+      cells.append(f"{summary['p']:.3f}" if "p" in summary else "")
+    lines.append(cells)
+  head = ["arm", *(text for name in known for text in (f"{name}: difference (95 %)", "p (Holm)"))]
+  note = (
+    "Intervals and p are of a bootstrap over the images of these runs, by blocks of neighbours "
+    "where the data names them; what other seeds would change is in the spread above. p is "
+    "corrected for all arms of a score together."
+  )
+  return f"\n{tables.markdown_lines(head, lines)}\n{note}\n"
 
 
 def _line(arm: str, row: Mapping[str, Any], names: list[str]) -> list[str]:

@@ -12,6 +12,7 @@ _STAGES = {"set": dict, "fusion": dict, "task": dict}
 _TOP: dict[str, Any] = {
   "config": str,
   "seeds": [int],
+  "folds": [int],
   **_STAGES,
   "recipe": str,
   "arms": dict,
@@ -28,12 +29,41 @@ _LONGEST_NAME = 200  # of an arm, which names a folder
 _LARGEST_SEED = 2**32 - 1
 
 
+class Turn(NamedTuple):
+  """What an arm is run with; those of two arms with one turn are compared."""
+
+  seed: int
+  fold: int | None = None
+
+  @property
+  def folder(self) -> str:
+    """Of the run, in that of its arm."""
+    return f"seed_{self.seed}" if self.fold is None else f"fold_{self.fold}/seed_{self.seed}"
+
+  @property
+  def key(self) -> int | str:
+    """In `sweep.json`."""
+    return self.seed if self.fold is None else self.folder
+
+  @property
+  def changes(self) -> dict[str, Any]:
+    """Fields of both stages."""
+    of_fold = ("data.train_options.fold", "data.val_options.fold")
+    fold = {} if self.fold is None else dict.fromkeys(of_fold, self.fold)
+    return {"seed": self.seed, **fold}
+
+  def __str__(self) -> str:
+    return f"seed {self.seed}" if self.fold is None else f"fold {self.fold}, seed {self.seed}"
+
+
 class Sweep(NamedTuple):
   """What a sweep file holds."""
 
   config: str
   """A file of configs/, as written."""
   seeds: list[int]
+  folds: list[int]
+  """Of the data, a run for each and each seed; none: the data's own splits."""
   arms: dict[str, dict[str, Any]]
   set: dict[str, Any]
   """{"field": value} for both stages; `fusion` and `task` for one."""
@@ -51,6 +81,11 @@ class Sweep(NamedTuple):
   scores: list[str]
   changes: dict[str, Any]
   """{"field": value} in front of all of that."""
+
+  @property
+  def turns(self) -> list[Turn]:
+    """Each fold with each seed."""
+    return [Turn(seed, fold) for seed in self.seeds for fold in self.folds or [None]]
 
 
 def load_sweep(
@@ -74,6 +109,7 @@ def load_sweep(
   sweep = Sweep(
     config=written["config"],
     seeds=list(seeds or written.get("seeds", [0, 1, 2])),
+    folds=list(written.get("folds", [])),
     arms=written["arms"],
     set=written.get("set", {}),
     fusion=written.get("fusion", {}),

@@ -23,7 +23,7 @@ from tdfusion_jax.evaluate import tables
 from tdfusion_jax.evaluate.results import read_result
 from tdfusion_jax.evaluate.stage import run_task_stage, with_room
 from tdfusion_jax.sweep.compare import check_splits, write_comparison
-from tdfusion_jax.sweep.file import Sweep, check_arms, load_sweep
+from tdfusion_jax.sweep.file import Sweep, Turn, check_arms, load_sweep
 from tdfusion_jax.train import checks
 from tdfusion_jax.train.build import config_to_json
 from tdfusion_jax.train.loop import train
@@ -36,7 +36,12 @@ _NO_TRAINING = ("infrared", "visible", "both", "folder")
 
 
 def run_one(
-  file: str, arm: str, seed: int, workdir: str, changes: Mapping[str, Any] | None = None
+  file: str,
+  arm: str,
+  seed: int,
+  workdir: str,
+  changes: Mapping[str, Any] | None = None,
+  fold: int | None = None,
 ) -> dict:
   """Trains one arm with one seed and judges it. A finished one is read, an interrupted one goes on.
 
@@ -44,8 +49,9 @@ def run_one(
     file: a sweep file.
     arm: one of its arms.
     seed: of both stages.
-    workdir: gets ARM/seed_N/fusion and ARM/seed_N/task.
+    workdir: gets ARM/seed_N/fusion and ARM/seed_N/task (ARM/fold_K/seed_N with a fold).
     changes: as for `load_sweep`.
+    fold: of the data, where the sweep has folds.
 
   Returns:
     What `result.json` of the task stage holds.
@@ -53,10 +59,10 @@ def run_one(
   Raises:
     ConfigError: the folder holds a run with other settings.
   """
-  sweep = load_sweep(file, changes)
-  folder = Path(workdir).absolute() / arm / f"seed_{seed}"
+  sweep, turn = load_sweep(file, changes), Turn(seed, fold)
+  folder = Path(workdir).absolute() / arm / turn.folder
   logging.getLogger("tdfusion_jax").setLevel(logging.WARNING)
-  fusion, task = _configs(sweep, arm, seed, folder)
+  fusion, task = _configs(sweep, arm, turn, folder)
   if fusion is not None:
     run = folder / "fusion"
     require_same(config_to_json(fusion), run)
@@ -71,25 +77,25 @@ def run_one(
   return run_task_stage(task, folder / "task")
 
 
-def _configs(sweep: Sweep, arm: str, seed: int, folder: Path) -> tuple[Config | None, Config]:
+def _configs(sweep: Sweep, arm: str, turn: Turn, folder: Path) -> tuple[Config | None, Config]:
   """Of an arm's two stages; None where there is no F to train."""
   body = sweep.arms[arm]
   images = body.get("images", "fusion")
-  of_task = _changes(sweep, arm, "task", seed)
+  of_task = _changes(sweep, arm, "task", turn)
   of_task |= {"fused.images": images, "fused.folder": body.get("folder", "")}
   fusion = None
   if images not in _NO_TRAINING:
     of_task["fused.run"] = str(folder / "fusion")
-    of_fusion = _changes(sweep, arm, "fusion", seed)
+    of_fusion = _changes(sweep, arm, "fusion", turn)
     fusion = read_config(sweep.config, body.get("options", ""), of_fusion)
   return fusion, read_config(sweep.config, f"task,recipe={sweep.recipe}", of_task)
 
 
-def _changes(sweep: Sweep, arm: str, stage: str, seed: int) -> dict[str, Any]:
+def _changes(sweep: Sweep, arm: str, stage: str, turn: Turn) -> dict[str, Any]:
   """{"field": value} of one stage ("fusion" or "task"): the more special setting wins."""
   body = sweep.arms[arm]
   return {
-    "seed": seed,
+    **turn.changes,
     **sweep.set,
     **getattr(sweep, stage),
     **body.get("set", {}),
@@ -102,7 +108,7 @@ def _check(sweep: Sweep, file: str | Path, arms: Iterable[str]) -> None:
   """Raises ConfigError for whatever would stop an arm, before the first is trained."""
   for arm in arms:
     try:
-      fusion, task = _configs(sweep, arm, sweep.seeds[0], Path(arm))
+      fusion, task = _configs(sweep, arm, sweep.turns[0], Path(arm))
       for config in (fusion, task):
         if config is not None:
           checks.check(config)
@@ -155,14 +161,17 @@ class _Prefixed(io.TextIOBase):
       self.write("\n")
 
 
-def _in_worker(run: Callable[..., dict], file: str, arm: str, seed: int, *more: Any) -> dict:
+def _in_worker(
+  run: Callable[..., dict], file: str, arm: str, turn: Turn, workdir: str, changes: Any
+) -> dict:
   # What a pool has handed to a worker already cannot be cancelled any more.
   if _stopped.is_set():
     raise InterruptedError("the sweep was interrupted")
-  lines = _Prefixed(f"{arm}, seed {seed}: ", sys.stderr)
+  lines = _Prefixed(f"{arm}, {turn}: ", sys.stderr)
   with contextlib.redirect_stderr(lines):
     try:
-      return run(file, arm, seed, *more)
+      fold = {} if turn.fold is None else {"fold": turn.fold}
+      return run(file, arm, turn.seed, workdir, changes, **fold)
     finally:
       lines.end()
 
@@ -202,19 +211,19 @@ def run_sweep(
   """
   sweep = load_sweep(file, changes, seeds, compare_to)
   check_arms(sweep, file, only or [])
-  todo = [(arm, seed) for seed in sweep.seeds for arm in sweep.arms if not only or arm in only]
+  todo = [(arm, turn) for turn in sweep.turns for arm in sweep.arms if not only or arm in only]
   _check(sweep, file, dict.fromkeys(arm for arm, _ in todo))
   failed = []
   # Closed whatever happens here, so that no run goes on after Ctrl-C.
   with contextlib.closing(_run_all(todo, (str(file), str(workdir), changes), jobs)) as results:
-    for count, ((arm, seed), result) in enumerate(results, 1):
+    for count, ((arm, turn), result) in enumerate(results, 1):
       if isinstance(result, Exception):
-        failed.append(f"{arm}, seed {seed}: {result}")
-        log.error("%d of %d: %s, seed %d failed: %s", count, len(todo), arm, seed, result)
+        failed.append(f"{arm}, {turn}: {result}")
+        log.error("%d of %d: %s, %s failed: %s", count, len(todo), arm, turn, result)
         continue
       shown = tables.main_scores(result.get(sweep.report, {}))
-      log.info("%d of %d: %s, seed %d: %s", count, len(todo), arm, seed, json.dumps(shown))
-      write_comparison(sweep, workdir)
+      log.info("%d of %d: %s, %s: %s", count, len(todo), arm, turn, json.dumps(shown))
+      write_comparison(sweep, workdir, resamples=0)  # intervals take a while: at the end
   compared = write_comparison(sweep, workdir)
   if failed:
     raise ConfigError(
@@ -225,9 +234,9 @@ def run_sweep(
 
 
 def _run_all(
-  todo: Sequence[tuple[str, int]], common: tuple[str, str, Mapping[str, Any] | None], jobs: int
-) -> Generator[tuple[tuple[str, int], dict | Exception]]:
-  """((arm, seed), result or what went wrong) in the order in which they end."""
+  todo: Sequence[tuple[str, Turn]], common: tuple[str, str, Mapping[str, Any] | None], jobs: int
+) -> Generator[tuple[tuple[str, Turn], dict | Exception]]:
+  """((arm, turn), result or what went wrong) in the order in which they end."""
   file, workdir, changes = common
   context = get_context("spawn")
   stop = context.Event()
@@ -236,8 +245,8 @@ def _run_all(
   )
   try:
     running = {
-      pool.submit(_in_worker, run_one, file, arm, seed, workdir, changes): (arm, seed)
-      for arm, seed in todo
+      pool.submit(_in_worker, run_one, file, arm, turn, workdir, changes): (arm, turn)
+      for arm, turn in todo
     }
     for future in as_completed(running):
       try:

@@ -12,6 +12,7 @@ from tdfusion_jax.config import ConfigError
 from tdfusion_jax.files import UsageError
 from tdfusion_jax.sweep import compare
 from tdfusion_jax.sweep import run as sweep
+from tdfusion_jax.sweep.file import Turn
 from tdfusion_jax.train import build
 
 
@@ -42,7 +43,8 @@ def test_a_sweep_runs_its_arms_and_compares(tmp_path, monkeypatch):
   assert (
     list(of_one["both"]["mIoU"]["values"]) == [1] and len(compared["both"]["mIoU"]["values"]) == 2
   )
-  assert (tmp_path / "runs" / "sweep.md").read_text().count("\n") == 7
+  table, _, over_images = (tmp_path / "runs" / "sweep.md").read_text().partition("\n\n")
+  assert table.count("\n") == 4 and "| both | " in over_images
 
 
 def test_a_moved_sweep_is_still_its_own(tmp_path, monkeypatch):
@@ -52,7 +54,7 @@ def test_a_moved_sweep_is_still_its_own(tmp_path, monkeypatch):
     SWEEP + '[arms.half]\noptions = "weights=0.5"\nfusion = { "task.kind" = "none" }\n'
   )
   fusion, task = sweep._configs(
-    sweep.load_sweep(file), "half", 0, tmp_path / "before" / "half" / "seed_0"
+    sweep.load_sweep(file), "half", Turn(0), tmp_path / "before" / "half" / "seed_0"
   )
   now = tmp_path / "now" / "half" / "seed_0"
   for name, made in (("fusion", fusion), ("task", task)):
