@@ -76,7 +76,7 @@ def read(path: Path) -> Contributions:
     UsageError: it cannot be read, or does not hold that.
   """
   try:
-    with np.load(path, allow_pickle=False) as arrays:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
       kind = str(arrays["kind"])
       classes, names = (tuple(map(str, arrays[name])) for name in ("classes", "names"))
       blocks = arrays["blocks"]

@@ -68,11 +68,14 @@ def test_each_row_says_where_its_t_started(tmp_path, caplog):
 def test_a_detector_that_finds_nothing_is_pointed_out(tmp_path, monkeypatch, caplog):
   from tdfusion_jax.evaluate import stage
 
+  judge = stage.judge
   for found, told in ((0.0, True), (0.2, False)):
     caplog.clear()
-    monkeypatch.setattr(
-      stage, "judge", lambda *args, found=found, **named: {"AP50": found, "AP50/car": found}
-    )
+
+    def judged(*args, found=found, **named):
+      return {"AP50": found, "AP50/car": found}, judge(*args, **named)[1]
+
+    monkeypatch.setattr(stage, "judge", judged)
     run_task_stage(config(**{"fused.images": "infrared"}), tmp_path / str(found))
     assert ("assigner_eps" in caplog.text) == told
 
