@@ -8,6 +8,7 @@ import pytest
 from made_data import picture, save
 from pixel_task import pixel_task
 
+from tdfusion_jax.data.source import Kind
 from tdfusion_jax.evaluate import contributions
 from tdfusion_jax.evaluate.contributions import Contributions, gathered
 from tdfusion_jax.evaluate.resampling import draws
@@ -51,7 +52,7 @@ def compared_of(images, base):
   return out
 
 
-def made(blocks):
+def made(blocks) -> dict[str, dict[int | str, Contributions]]:
   names = {fold: tuple(f"{fold}{i}" for i in range(12)) for fold in (0, 1)}
   hits = {"base": 0.5, "better": 0.75, "same": 0.5}
   return {
@@ -99,7 +100,8 @@ def test_a_run_without_images_has_no_interval():
 
 
 class Boxes:
-  names, classes, kind = ["a", "b"], ("person", "car"), "detection"
+  names, classes = ["a", "b"], ("person", "car")
+  kind: Kind | None = "detection"
 
   def __len__(self):
     return 2
