@@ -107,7 +107,12 @@ def read_skipped(report: Path) -> dict[str, str]:
     try:
       row = json.loads(line)
       found.setdefault(row["name"], row["reason"])
-    except (KeyError, TypeError, ValueError):  # the end of a line that a killed process wrote
+    except (
+      KeyError,
+      RecursionError,
+      TypeError,
+      ValueError,
+    ):  # the end of a line that a killed process wrote
       continue
   return found
 

@@ -1,12 +1,11 @@
 """The weights of F: those that ship, of a file, of a run, and whose network they are."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from tdfusion_jax.files import is_plugin
+from tdfusion_jax.files import is_plugin, read_json
 from tdfusion_jax.fusers.kinds import (
   Fuser,
   Weigher,
@@ -131,16 +130,16 @@ def _named_by(run: Path, averages: bool) -> tuple[str, dict[str, Any], str]:
   """(factory, options, field) that the config of a run names; an empty factory for our networks."""
   file = run / "config.json"
   section, name, options = ("loss", "network", "network_options") if averages else _FUSION_FIELDS
-  try:
-    noted = json.loads(file.read_text()).get(section, {})
-  except FileNotFoundError:  # a folder of weights alone
+  if not file.exists():  # a folder of weights alone
     return "", {}, ""
-  except (OSError, ValueError, AttributeError) as error:
-    raise CheckpointError(f"{file} cannot be read: {error}") from error
-  network = noted.get(name, "")
+  noted = read_json(file, CheckpointError).get(section, {})
+  fits = isinstance(noted, dict)
+  network, arguments = (noted.get(name, ""), noted.get(options, {})) if fits else ("", {})
+  if not (fits and isinstance(network, str) and isinstance(arguments, dict)):
+    raise CheckpointError(f"{file} cannot be read: {section} is no table of a run's config.")
   if network and not is_plugin(network):
     raise CheckpointError(
       f"{run} was trained with the network {network!r}, given to train() in Python; give it again, "
       "load_fusion(run=..., network=my_fuser), or name its factory: --network my_module:factory."
     )
-  return network, noted.get(options, {}), f"{file}: {section}.{name}"
+  return network, arguments, f"{file}: {section}.{name}"

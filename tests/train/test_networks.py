@@ -227,6 +227,23 @@ def test_what_is_no_factory_of_networks(finished, tmp_path, network, message):
 
 
 @pytest.mark.parametrize(
+  "text",
+  [
+    "[" * 100_000,
+    "[1]",
+    '{"fusion": []}',
+    '{"fusion": {"network": 3}}',
+    '{"fusion": {"network": "half:fuser", "options": [3]}}',
+  ],
+)
+def test_a_config_that_names_no_network_is_one_line(finished, tmp_path, text):
+  shutil.copytree(finished, tmp_path / "run")
+  (tmp_path / "run" / "config.json").write_text(text)
+  with pytest.raises(CheckpointError, match=r"config\.json cannot be read"):
+    fusers.load_fusion(run=tmp_path / "run")
+
+
+@pytest.mark.parametrize(
   ("changes", "message"),
   [
     ({"fusion.network": "half:fuser", "loss.none": True, "meta.fuse_in_outer": True}, "loss.none"),

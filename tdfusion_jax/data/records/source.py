@@ -48,7 +48,7 @@ def read_about(data_dir: str | Path, name: str) -> dict[str, Any] | None:
     return None
   try:
     return json.loads(path.read_text(encoding="utf-8"))[ABOUT]
-  except (KeyError, TypeError, ValueError) as error:
+  except (KeyError, RecursionError, TypeError, ValueError) as error:
     raise DatasetError(
       f"{path}: not written by `tdfusion data build` ({type(error).__name__} {error})"
     ) from None
