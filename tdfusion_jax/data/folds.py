@@ -5,6 +5,7 @@ blocks of neighbours: what stands together in the list with one fold is a block,
 to be drawn block by block.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -16,6 +17,7 @@ FILE = "folds.txt"
 """Beside `ir/` and `vi/`: a line `NAME FOLD` for each pair."""
 SPLITS = ("train", "val", "test")
 _CHOSEN = 5  # one of so many training pairs is for choices
+_FOLD = re.compile(r"[0-9]{1,6}")
 
 
 def read_folds(path: Path) -> dict[str, int]:
@@ -28,14 +30,15 @@ def read_folds(path: Path) -> dict[str, int]:
     raise DatasetError(f"{path} is missing: a line NAME FOLD for each pair, folds from 0 on")
   folds: dict[str, int] = {}
   for number, line in enumerate(read_text(path).splitlines(), 1):
-    words = line.split()
+    words = line.rsplit(maxsplit=1)  # a name may have spaces
     if not words:
       continue
-    if len(words) != 2 or not words[1].isascii() or not words[1].isdigit():
+    if len(words) != 2 or not _FOLD.fullmatch(words[1]):
       raise DatasetError(f"{path}: line {number}: {short(line)} is not NAME FOLD, such as 00004N 0")
-    if words[0] in folds:
-      raise DatasetError(f"{path}: line {number} repeats {short(words[0])}")
-    folds[words[0]] = int(words[1])
+    name = words[0].strip()
+    if name in folds:
+      raise DatasetError(f"{path}: line {number} repeats {short(name)}")
+    folds[name] = int(words[1])
   return folds
 
 
@@ -72,10 +75,10 @@ def in_split(folds: Mapping[str, int], fold: int, split: str) -> list[str]:
   if split == "test":
     return [name for name, own in folds.items() if own == fold]
   others = [block for block in blocks_of(folds) if folds[block[0]] != fold]
-  val = _for_choices(others)
+  val = dict.fromkeys(_for_choices(others))
   if split == "val":
-    return val
-  return [name for block in others for name in block if name not in set(val)]
+    return list(val)
+  return [name for block in others for name in block if name not in val]
 
 
 def _for_choices(blocks: Sequence[Sequence[str]]) -> list[str]:

@@ -25,6 +25,11 @@ def test_a_fold_is_the_test_set_and_the_end_of_each_other_block_is_for_choices()
   assert train == [name for name in found if name not in (*test, "n05", "n17", "n22")]
 
 
+def test_names_may_have_spaces(tmp_path):
+  (tmp_path / "folds.txt").write_text("my pair 0\n  a\t1 \n\nmy  pair\t 12\n")
+  assert folds.read_folds(tmp_path / "folds.txt") == {"my pair": 0, "a": 1, "my  pair": 12}
+
+
 def test_single_pairs_as_blocks():
   """Every fifth block of the others: of n0, n2, ... that are not of fold 1."""
   found = {f"n{i}": i % 3 for i in range(18)}  # others: n0 n2 n3 n5 n6 n8 n9 n11 n12 n14 n15 n17
@@ -83,12 +88,14 @@ def test_what_does_not_fit_is_named(root):
   file = root / "folds.txt"
   whole = file.read_text()
   file.write_text(whole + "n99 0\n")
-  assert "folds.txt: 1 name(s) without a pair: n99" in error()
+  assert "folds.txt: 1 name(s) without a pair (names have no suffix): n99" in error()
   file.write_text(whole.replace("n03 0\n", ""))
   assert "1 pair(s) without a fold in folds.txt: n03" in error()
   file.write_text(whole + "n00 1\n")
   assert "line 29 repeats" in error()
   file.write_text("n00 first\n")
   assert "line 1: 'n00 first' is not NAME FOLD" in error()
+  file.write_text(f"n00 {'9' * 5000}\n")
+  assert "line 1: 'n00 9999" in error()
   file.unlink()
   assert "folds.txt is missing: a line NAME FOLD for each pair" in error()

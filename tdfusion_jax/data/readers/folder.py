@@ -180,7 +180,7 @@ def _folds_of(base: Path, infrared: dict[str, Path], split: str) -> dict[str, in
     )
   folds = read_folds(base / FILE)
   for lonely, where, what in (
-    (folds.keys() - infrared.keys(), base / FILE, "name(s) without a pair"),
+    (folds.keys() - infrared.keys(), base / FILE, "name(s) without a pair (names have no suffix)"),
     (infrared.keys() - folds.keys(), base / "ir", f"pair(s) without a fold in {FILE}"),
   ):
     if lonely:
