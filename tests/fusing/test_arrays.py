@@ -9,19 +9,44 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from tdfusion_jax import fusers
 from tdfusion_jax.files import UsageError
 from tdfusion_jax.fusing import make_fuse_fn
+from tdfusion_jax.networks.fusion import FusionModule
+from tdfusion_jax.networks.restormer import Conv3x3, RestormerBlock
+from tdfusion_jax.ops.strips import Tiling
 
 ROOT = Path(__file__).resolve().parents[2]
 RNG = np.random.default_rng(0)
 IR, VI = (RNG.random((2, 8, 12, channels), np.float32) for channels in (1, 3))
 
 
+class PartOfF(nn.Module):
+  """One of each that F is made of: all of its machine code, and a third to compile."""
+
+  @nn.compact
+  def __call__(self, ir, vi):
+    tiling = Tiling()
+    a, b = (Conv3x3(16, tiling)(image) for image in (ir, vi))
+    x = FusionModule(tiling)(RestormerBlock(tiling)(a), b)
+    return nn.sigmoid(Conv3x3(1, tiling)(x))
+
+
+def part_of_f():
+  """(fuser, params), in the place of the whole F, which the manual's examples take."""
+  fuser = fusers.from_module("part", PartOfF())
+  image = jnp.asarray(IR[:1])
+  shapes = jax.eval_shape(fuser.network.init, jax.random.key(0), image, image)["params"]
+  rng = np.random.default_rng(1)
+  params = jax.tree.map(lambda p: 0.3 * rng.standard_normal(p.shape, np.float32), shapes)
+  return fuser, params
+
+
 @pytest.fixture(scope="module")
 def loaded():
-  return fusers.load_fusion()
+  return part_of_f()
 
 
 @pytest.fixture(scope="module")
@@ -58,9 +83,13 @@ def test_within_vmap(fuse, plain):
   assert np.abs(of_one[1] - of_one[0]).max() > 0.1
 
 
-def test_gradient_of_images(loaded, x64):
-  """Expected: central differences along a direction, in float64."""
-  fuse = make_fuse_fn(loaded[0], jax.tree.map(lambda p: p.astype(jnp.float64), loaded[1]))
+def test_gradient_of_images(x64):
+  """Expected: central differences along a direction, in float64.
+
+  Of a product, since only what is around F is asked here: `tests/ops` has the derivatives of F's
+  parts, and the manual's example the gradient of all of it.
+  """
+  fuse = make_fuse_fn(lambda params, ir, vi: jnp.sin(params * ir * (1 + vi)), jnp.float64(0.7))
   ir, vi = (jnp.asarray(0.25 + 0.5 * image[:1], jnp.float64) for image in (IR, VI[..., :1]))
   weights = jnp.asarray(RNG.standard_normal(ir.shape))
   along = [jnp.asarray(RNG.standard_normal(ir.shape)) for _ in range(2)]
@@ -82,32 +111,32 @@ def test_gradient_of_images(loaded, x64):
 _SHARDED = """
 import jax, numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
-from tdfusion_jax import fusers
+from test_arrays import part_of_f
 from tdfusion_jax.fusing import make_fuse_fn
 
-assert len(jax.devices()) == 4
-fuse = make_fuse_fn(*fusers.load_fusion())
+assert len(jax.devices()) == 2
+fuse = make_fuse_fn(*part_of_f())
 rng = np.random.default_rng(0)
 ir, vi = (rng.random((4, 8, 12, channels), np.float32) for channels in (1, 3))
 plain = np.asarray(fuse(ir, vi))
 assert np.ptp(plain) > 0.1
-for count in (2, 4):
-  mesh = Mesh(jax.devices()[:count], ("images",))
-  own = NamedSharding(mesh, P("images"))
-  sharded = [jax.device_put(image, own) for image in (ir, vi)]
-  each = jax.shard_map(fuse, mesh=mesh, in_specs=P("images"), out_specs=P("images"))
-  fused = jax.jit(each)(*sharded)
-  assert len({shard.device for shard in fused.addressable_shards}) == count
-  np.testing.assert_allclose(fused, plain, atol=1e-6)
+mesh = Mesh(jax.devices(), ("images",))
+own = NamedSharding(mesh, P("images"))
+sharded = [jax.device_put(image, own) for image in (ir, vi)]
+each = jax.shard_map(fuse, mesh=mesh, in_specs=P("images"), out_specs=P("images"))
+fused = jax.jit(each)(*sharded)
+assert len({shard.device for shard in fused.addressable_shards}) == 2
+np.testing.assert_allclose(fused, plain, atol=1e-6)
 np.testing.assert_allclose(fuse(*sharded), plain, atol=1e-6)
 print("the same")
 """
 
 
 def test_over_several_devices():
-  """Two and four emulated ones: `shard_map`, and a sharded batch given as it is."""
-  flags = "--xla_force_host_platform_device_count=4"
-  environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+  """Two emulated ones with two images each: `shard_map`, and a sharded batch given as it is."""
+  path = os.pathsep.join(map(str, (ROOT, Path(__file__).parent)))
+  flags = "--xla_force_host_platform_device_count=2"
+  environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": path}
   command = [sys.executable, "-c", _SHARDED]
   done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
   assert done.stdout == "the same\n", done.stderr
