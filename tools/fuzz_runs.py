@@ -2,10 +2,11 @@
 
   python tools/fuzz_runs.py --count=10000 --seed=0
 
-A run of small networks is made once. Its config, metric lines, versions, scores, weights or
-checkpoints are damaged; it is resumed up to the first step, reported, fused with, measured and
-compared. Each file must be read, passed over, or refused with one UsageError that names it or its
-folder. A state that is restored must be one that was saved, bit for bit.
+A run of small networks is made once. Its config, metric lines, versions, scores, weights,
+checkpoints or what its T found on each image are damaged; it is resumed up to the first step,
+reported, fused with, measured and compared. Each file must be read, passed over, or refused with
+one UsageError that names it or its folder. A state that is restored must be one that was saved, bit
+for bit.
 """
 
 import json
@@ -23,7 +24,7 @@ from fuzz_settings import as_verbs, damaged
 
 from tdfusion_jax import fusers
 from tdfusion_jax.config.file import read_config
-from tdfusion_jax.evaluate import methods
+from tdfusion_jax.evaluate import contributions, methods
 from tdfusion_jax.evaluate.stage import write_results
 from tdfusion_jax.report import collect, page
 from tdfusion_jax.sweep.compare import write_comparison
@@ -31,6 +32,7 @@ from tdfusion_jax.sweep.file import Sweep, load_sweep
 from tdfusion_jax.train import build, curves, initial, loop, runfolder
 
 _RUN = "fuzzed_run"
+_IMAGES = "images_test.npz"
 _TEXTS = ("config.json", "metrics.jsonl", "result.json", "versions.json")
 _RESULT = {
   "name": "task",
@@ -54,6 +56,7 @@ class Finished:
     loop.train(self.config, self.path)
     shutil.rmtree(self.path / "tensorboard")
     (self.path / "result.json").write_text(json.dumps(_RESULT))
+    contributions.write(self.path / _IMAGES, _found())
     self.experiment = build.experiment(self.config)
     self.shapes = _shapes(self.experiment)
     whole = self._restored(self.path)
@@ -79,6 +82,13 @@ class Finished:
     state = self._restored(path)
     if int(state.step) and _bytes(state) != self.steps.get(int(state.step)):
       raise AssertionError(f"restored wrongly: step {int(state.step)}")
+
+
+def _found() -> contributions.Contributions:
+  """What T found on four images of two blocks."""
+  matrices = np.arange(16).reshape(4, 2, 2)
+  names = ("a", "b", "c", "d")
+  return contributions.Contributions("segmentation", ("a", "b"), names, np.arange(4) // 2, matrices)
 
 
 def _shapes(experiment: build.Experiment) -> Any:
@@ -112,7 +122,7 @@ def target() -> fuzzing.Target:
 
   def make(rng: random.Random, folder: Path) -> fuzzing.Case:
     shutil.rmtree(folder / _RUN, ignore_errors=True)
-    kind = rng.choice((*_TEXTS[:3], *_TEXTS[:3], "versions.json", "weights", "checkpoint"))
+    kind = rng.choice((*_TEXTS[:3], *_TEXTS[:3], "versions.json", "weights", "checkpoint", _IMAGES))
     pool = {"weights": weights, "checkpoint": of_checkpoints}.get(kind, [Path(kind)])
     name = rng.choice(pool)
     for other, content in files.items():
@@ -182,10 +192,12 @@ def _compare(run: Path, finished: Finished, sweep: Sweep, out: Path) -> None:
       task = out / arm / f"seed_{seed}" / "task"
       task.mkdir(parents=True)
       content = json.dumps(_RESULT).encode()
+      contributions.write(task / _IMAGES, _found())
       if (arm, seed) == ("half", 0):
         content = (run / "result.json").read_bytes()
+        (task / _IMAGES).write_bytes((run / _IMAGES).read_bytes())
       (task / "result.json").write_bytes(content)
-  write_comparison(sweep, out)
+  write_comparison(sweep, out, resamples=20)
 
 
 _READERS: dict[str, tuple[Any, ...]] = {
@@ -195,6 +207,7 @@ _READERS: dict[str, tuple[Any, ...]] = {
   "result.json": (_report, _results, _compare),
   "weights": (_report, _fuse, _evaluate),
   "checkpoint": (_resume,),
+  _IMAGES: (_compare,),
 }
 
 

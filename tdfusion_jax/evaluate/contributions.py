@@ -3,7 +3,10 @@
 Matches of boxes or confusion matrices: small, while predictions are not.
 """
 
+import lzma
+import struct
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +18,12 @@ from tdfusion_jax.evaluate.resampling import blocks_of
 from tdfusion_jax.files import UsageError, atomic_write, reason
 from tdfusion_jax.metrics import weighted
 from tdfusion_jax.metrics.weighted import Matches
+
+_AGAIN = "remove result.json beside it, and the sweep judges the run again"
+_DAMAGE = (  # what NumPy and the modules below it raise for a damaged file
+  *(OSError, ValueError, TypeError, EOFError, KeyError, RuntimeError, MemoryError),
+  *(struct.error, lzma.LZMAError, zipfile.BadZipFile, zlib.error),
+)
 
 
 class Contributions(NamedTuple):
@@ -75,29 +84,44 @@ def read(path: Path) -> Contributions:
   Raises:
     UsageError: it cannot be read, or does not hold that.
   """
+  arrays = _arrays(path)
+  unfit = UsageError(f"{path} does not hold what its run found on each image; {_AGAIN}.")
+  try:
+    kind, blocks = str(arrays["kind"]), arrays["blocks"]
+    classes, names = (tuple(map(str, arrays[name])) for name in ("classes", "names"))
+    parts: Any
+    if kind == "segmentation":
+      parts = arrays["matrices"]
+      shape = (len(names), len(classes), len(classes))
+      fits = parts.dtype.kind == "i" and parts.shape == shape and not (parts < 0).any()
+    else:
+      fields = Matches._fields
+      parts = [Matches(*(arrays[f"{f}_{i}"] for f in fields)) for i in range(len(classes))]
+      fits = all(_fit(matches, len(names)) for matches in parts)
+    fits &= blocks.shape == (len(names),) and _numbers(blocks, len(names))
+  except (KeyError, TypeError, ValueError) as error:
+    raise unfit from error
+  if not fits:
+    raise unfit
+  return Contributions(kind, classes, names, blocks, parts)
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
   try:
     with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-      kind = str(arrays["kind"])
-      classes, names = (tuple(map(str, arrays[name])) for name in ("classes", "names"))
-      blocks = arrays["blocks"]
-      parts: Any
-      if kind == "segmentation":
-        parts = arrays["matrices"]
-        fits = parts.shape == (len(names), len(classes), len(classes))
-      else:
-        fields = Matches._fields
-        parts = [Matches(*(arrays[f"{f}_{i}"] for f in fields)) for i in range(len(classes))]
-        fits = all(_fit(matches, len(names)) for matches in parts)
-  except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
+      return dict(arrays)
+  except _DAMAGE as error:
     why = reason(error) if isinstance(error, OSError) else error
-    raise UsageError(f"{path} cannot be read: {why}; judge the run again.") from error
-  if not fits or blocks.shape != (len(names),) or blocks.dtype.kind != "i":
-    raise UsageError(f"{path} does not hold what its run found on each image; judge it again.")
-  return Contributions(kind, classes, names, blocks, parts)
+    raise UsageError(f"{path} cannot be read: {why}; {_AGAIN}.") from error
+
+
+def _numbers(values: np.ndarray, count: int) -> bool:
+  """Whether they are whole and from 0 to count - 1."""
+  return values.dtype.kind == "i" and not ((values < 0) | (values >= count)).any()
 
 
 def _fit(matches: Matches, images: int) -> bool:
   found = matches.image
-  whole = found.ndim == 1 and found.dtype.kind == "i" and matches.hits.dtype == bool
+  whole = found.ndim == 1 and matches.hits.dtype == bool and matches.true.dtype.kind in "fi"
   shapes = matches.hits.shape == (10, len(found)) and matches.true.shape == (images,)
-  return whole and shapes and not (found.size and (found.min() < 0 or found.max() >= images))
+  return whole and shapes and _numbers(found, images)

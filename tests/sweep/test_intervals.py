@@ -129,11 +129,33 @@ def test_what_a_run_found_is_read_as_it_was_written(tmp_path):
     np.testing.assert_array_equal(values, expected[name])
   for damaged in (file.read_bytes()[:-40], b"", b"nothing"):
     file.write_bytes(damaged)
+    with pytest.raises(UsageError, match=r"images_test.npz cannot be read.*remove result.json"):
+      contributions.read(file)
+  person, car = written.parts
+  for unfit in (
+    written._replace(names=("a",)),
+    written._replace(blocks=np.array([0, 2])),
+    written._replace(parts=[person._replace(image=person.image - 1), car]),
+    written._replace(parts=[person]),
+  ):
+    contributions.write(file, unfit)
+    with pytest.raises(UsageError, match="does not hold what its run found"):
+      contributions.read(file)
+
+
+def test_what_a_damaged_zip_makes_other_libraries_raise_is_one_line(tmp_path):
+  """An encrypted part, an unknown compression, a stream that is none."""
+  file = tmp_path / "images_test.npz"
+  contributions.write(file, of_images(0, ("a", "b"), [0, 1], 0.5))
+  whole = file.read_bytes()
+  directory = whole.index(b"PK\x01\x02")  # of its first entry: flags at 8, method at 10
+  stream = 30 + int.from_bytes(whole[26:28], "little") + int.from_bytes(whole[28:30], "little")
+  for place, byte in ((directory + 8, 1), (directory + 10, 99), (stream, 0xFF)):
+    damaged = bytearray(whole)
+    damaged[place] = byte
+    file.write_bytes(damaged)
     with pytest.raises(UsageError, match=r"images_test.npz cannot be read"):
       contributions.read(file)
-  contributions.write(file, written._replace(names=("a",)))
-  with pytest.raises(UsageError, match="does not hold what its run found"):
-    contributions.read(file)
 
 
 FOLDS = """
