@@ -3,10 +3,14 @@
 import argparse
 from typing import Any
 
+import numpy as np
+
 from tdfusion_jax.commands.method_options import add_methods, methods_of, shipped
 from tdfusion_jax.commands.options import make_parent
 from tdfusion_jax.data import SOURCES, get_source
 from tdfusion_jax.data.options import parse_options
+from tdfusion_jax.data.records import remarks
+from tdfusion_jax.data.source import Source
 from tdfusion_jax.evaluate import tables, verdict
 from tdfusion_jax.evaluate.given import judge_methods, load_given
 from tdfusion_jax.evaluate.methods import BASELINES, Method, Pairs, method_of_baseline
@@ -21,6 +25,11 @@ EXAMPLE = (
   "tdfusion judge --task-weights t_det.safetensors --root my_pairs --constant 0.7 --out verdict"
 )
 INTERRUPTED = "nothing was written"
+_RECORDED = (  # options that the JSON file repeats: what the numbers are of
+  *("task_weights", "keep_classes", "task", "task_variant", "task_option", "task_size"),
+  *("dataset", "root", "split", "option", "run", "weights", "fused", "baseline", "constant"),
+  *("network", "stretch", "fused_scale", "resize", "resamples", "block", "seed"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,6 +67,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
   """Judges, prints the table and the answer."""
+  with remarks.shown():  # such as pairs that are left out because they have no label
+    return _run(options)
+
+
+def _run(options: argparse.Namespace) -> int:
   size = _size(options.task_size)
   _check_numbers(options)
   kept = tuple(word.strip() for word in options.keep_classes.split(",") if word.strip())
@@ -77,12 +91,13 @@ def run(options: argparse.Namespace) -> int:
   main = options.score or known[0]
   if main not in known:
     raise UsageError(f"--score: {main} is none of {', '.join(known)}, for {source.kind}.")
+  blocks = _blocks(options, source)
   methods = _methods(options, pairs_of(source))
   verdict.check_row(options.compare_to, list(methods))
   outcomes = judge_methods(task, source, methods, task_size=size)
   decided = verdict.decide(
     outcomes,
-    blocks_of(source, options.block),
+    blocks,
     main=main,
     compare_to=options.compare_to,
     resamples=options.resamples,
@@ -106,11 +121,19 @@ def _methods(options: argparse.Namespace, pairs: Pairs) -> dict[str, Method]:
   return baselines | shipped(options)
 
 
+def _blocks(options: argparse.Namespace, source: Source) -> np.ndarray:
+  count = len(source)
+  most = max(1, count // 2)
+  if options.block > most:
+    raise UsageError(f"--block {options.block} leaves fewer than two blocks: at most {most}.")
+  return blocks_of(source, options.block)
+
+
 def _size(text: str) -> tuple[int, int] | None:
   if not text:
     return None
   parts = text.replace("x", ",").split(",")
-  if len(parts) != 2 or not all(part.strip().isdigit() and int(part) for part in parts):
+  if len(parts) != 2 or not all(part.strip().isdecimal() and int(part) for part in parts):
     raise UsageError(f"--task-size={text}: write HEIGHT,WIDTH, such as 480,640.")
   height, width = (int(part) for part in parts)
   if height % 32 or width % 32:
@@ -126,10 +149,7 @@ def _check_numbers(options: argparse.Namespace) -> None:
 
 
 def _write(options: argparse.Namespace, decided: verdict.Verdict, text: str) -> list[str]:
-  about: dict[str, Any] = {
-    name: getattr(options, name)
-    for name in ("task_weights", "dataset", "split", "task_size", "resamples", "block", "seed")
-  }
+  about: dict[str, Any] = {name: getattr(options, name) for name in _RECORDED}
   texts = {
     f"{options.out}.md": text,
     f"{options.out}.csv": tables.comma_separated(verdict.rows_of(decided)),

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 
 from tdfusion_jax.commands.options import named
 from tdfusion_jax.evaluate import methods
@@ -33,25 +34,24 @@ def methods_of(options: argparse.Namespace, pairs: methods.Pairs) -> dict[str, m
   """{title: method}; the weights that ship if none is named."""
   how = {"network": options.network, "stretch": options.stretch}
   of_folders = {"resize": options.resize, "scale": parse_scale(options.fused_scale)}
-  named_methods: list[tuple[list[tuple[str, str]], Callable[[str], methods.Method]]] = [
-    (
-      [(name, name) for name in _words(options.baseline)],
-      lambda name: methods.method_of_baseline(name, "--baseline"),
-    ),
-    (
-      [(f"w = {w}", w) for w in _words(options.constant)],
-      lambda w: methods.method_of_constant(w, "--constant"),
-    ),
-    (_named(options.run), lambda path: methods.method_of_weights(run=path, **how)),
-    (_named(options.weights), lambda path: methods.method_of_weights(weights=path, **how)),
-    (_named(options.fused), lambda path: methods.method_of_folder(path, pairs, **of_folders)),
-  ]
   made: dict[str, methods.Method] = {}
-  for given, make in named_methods:
-    for title, what in given:
-      if title in made:
-        raise UsageError(f"two methods are called {title!r}; name them: NAME={what}")
-      made[title] = make(what)
+
+  def add(title: str, make: Callable[[], methods.Method], remedy: str) -> None:
+    if title in made:
+      raise UsageError(f"two rows are called {title!r}; {remedy}.")
+    made[title] = make()
+
+  for name in _words(options.baseline):
+    add(name, partial(methods.method_of_baseline, name, "--baseline"), "name it once")
+  for w in _words(options.constant):
+    add(f"w = {w}", partial(methods.method_of_constant, w, "--constant"), "name it once")
+  for option, texts, make in (
+    ("--run", options.run, lambda path: methods.method_of_weights(run=path, **how)),
+    ("--weights", options.weights, lambda path: methods.method_of_weights(weights=path, **how)),
+    ("--fused", options.fused, lambda path: methods.method_of_folder(path, pairs, **of_folders)),
+  ):
+    for title, path in map(named, texts):
+      add(title, partial(make, path), f"name this one: {option} NAME={path}")
   return made or shipped(options)
 
 
@@ -62,7 +62,3 @@ def shipped(options: argparse.Namespace) -> dict[str, methods.Method]:
 
 def _words(text: str) -> list[str]:
   return [word.strip() for word in text.split(",") if word.strip()]
-
-
-def _named(texts: list[str]) -> list[tuple[str, str]]:
-  return [named(text) for text in texts]

@@ -85,6 +85,11 @@ def load_given(
   if found == "detection":
     given = {**LOW, **given}
   make = detection if found == "detection" else segmentation
+  if channels not in (1, 3):
+    raise UsageError(
+      f"{file} wants images of {channels} channels, as of a training on both images; judge has one "
+      "fused image for it."
+    )
   task = make(len(source.classes), **{**told, **given})
   return _fitted(file, ported.variables, task, channels)
 

@@ -32,7 +32,8 @@ def draws(blocks: np.ndarray, resamples: int, seed: int) -> np.ndarray:
   """How often each image counts: once each in the first row, then as it is drawn.
 
   Whole blocks are drawn, since neighbouring frames of a video say nearly the same: as if they were
-  independent, an interval would be too narrow.
+  independent, an interval would be too narrow. Of a single block every draw would be the same, and
+  an interval of no width would pass for certainty: there are none.
 
   Args:
     blocks: [images] int from 0 on: which block an image is of; `arange` for single images.
@@ -40,9 +41,11 @@ def draws(blocks: np.ndarray, resamples: int, seed: int) -> np.ndarray:
     seed: of the draws.
 
   Returns:
-    [1 + R, images] float64.
+    [1 + R, images] float64; [1, images] of a single block.
   """
   count = int(blocks.max()) + 1
+  if count == 1:
+    resamples = 0
   rng = np.random.default_rng(seed)
   drawn = rng.multinomial(count, np.full(count, 1 / count), size=resamples)
   return np.concatenate([np.ones((1, len(blocks))), drawn[:, blocks]])

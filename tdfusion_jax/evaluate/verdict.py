@@ -7,12 +7,13 @@ import numpy as np
 
 from tdfusion_jax.evaluate import tables
 from tdfusion_jax.evaluate.contributions import Contributions
-from tdfusion_jax.evaluate.resampling import Estimate, differences, draws, estimates
+from tdfusion_jax.evaluate.resampling import Estimate, differences, draws, estimate, estimates
 from tdfusion_jax.files import UsageError
 
 MAIN = {"detection": ("AP50", "mAP"), "segmentation": ("mIoU",)}
 """Scores that rows are told apart by; the first is the default."""
 _ALONE = ("infrared", "visible")  # titles of rows that need no fusion
+_FEW = 20  # blocks, fewer of which are no sample of anything
 
 
 class Verdict(NamedTuple):
@@ -30,6 +31,8 @@ class Verdict(NamedTuple):
   neither is there."""
   alone: str
   """Which of them that is."""
+  doubts: tuple[str, ...] = ()
+  """What stands against trusting the intervals, or against a missing one: sentences."""
 
   @property
   def best(self) -> str:
@@ -57,26 +60,42 @@ def decide(
     seed: of the resamples.
 
   Raises:
-    UsageError: no such row.
+    UsageError: no such row, or the images have no labels that could be found.
   """
   check_row(compare_to, list(outcomes))
   weights = draws(blocks, resamples, seed)
   scores = {title: outcome.scores(weights) for title, outcome in outcomes.items()}
   rows = estimates(scores)
+  if not any(np.isfinite(row[main].value) for row in rows.values()):
+    raise UsageError(
+      f"{main} has no value: nothing is labelled in any of the {len(blocks)} images."
+    )
   best = _best(rows, main)
   base = compare_to or best
   alone = [title for title in rows if title in _ALONE]
   single = _best({title: rows[title] for title in alone}, main) if alone else ""
   gain = None
   if single and best not in alone:
-    gain = differences(scores, single)[best][main]
-  return Verdict(main, base, rows, differences(scores, base), gain, single)
+    gain = estimate(scores[best][main] - scores[single][main])
+  doubts = _doubts(blocks) if resamples else ()
+  return Verdict(main, base, rows, differences(scores, base), gain, single, doubts)
 
 
 def check_row(compare_to: str, titles: Sequence[str]) -> None:
   """Raises UsageError if `compare_to` names none of the rows."""
   if compare_to and compare_to not in titles:
     raise UsageError(f"--compare-to: no row {compare_to}; there are: {', '.join(titles)}.")
+
+
+def _doubts(blocks: np.ndarray) -> tuple[str, ...]:
+  count, images = int(blocks.max()) + 1, len(blocks)
+  units = f"{count} blocks" if count < images else f"{images} images"
+  if count == 1:
+    what = "one image" if images == 1 else f"one block of {images} images"
+    return (f"no intervals: there is only {what} to draw from",)
+  if count < _FEW:
+    return (f"intervals are of {units} only, and likely too narrow",)
+  return ()
 
 
 def _best(rows: Mapping[str, Mapping[str, Estimate]], main: str) -> str:
@@ -91,7 +110,11 @@ def answer(verdict: Verdict) -> list[str]:
   """What the scores say, in sentences."""
   main, best = verdict.main, verdict.best
   lines = [f"best {main}: {best}, {_with_interval(verdict.rows[best][main])}"]
-  if verdict.fusion is not None:
+  if verdict.rows[best][main].value == 0:
+    lines[0] = f"T finds nothing that is labelled: {main} is 0 in all rows"
+  elif verdict.fusion is not None and verdict.fusion.value == 0:
+    lines.append(f"{best} is as good as {verdict.alone} alone")
+  elif verdict.fusion is not None:
     than = f"{best} is {_signed(verdict.fusion)} than {verdict.alone} alone"
     lines.append(f"{than}: {_told(verdict.fusion)}")
   elif best in _ALONE:
@@ -104,7 +127,7 @@ def answer(verdict: Verdict) -> list[str]:
   ):
     if chosen and np.isfinite(verdict.rows[best][main].low):
       lines.append(f"{words}: {', '.join(chosen)}")
-  return lines
+  return [*lines, *verdict.doubts]
 
 
 def _with_interval(score: Estimate) -> str:

@@ -64,7 +64,7 @@ _Scored = dict[str, dict[int | str, Mapping[str, np.ndarray]]]
 def _drawn(
   scored: _Scored, compared: Mapping[str, Any], rows: tuple[str, str], name: str
 ) -> np.ndarray | None:
-  """The mean difference of two rows in each draw; None where a run has left no images."""
+  """The mean difference of two rows in each draw; None where a run cannot be drawn anew."""
   row, base = rows
   if "difference" not in (compared[row][name] if name != "chosen" else ()):
     return None
@@ -72,7 +72,10 @@ def _drawn(
   shared = [run for run in compared[row][name]["values"] if run in of_base]
   if not all(name in scored[of].get(run, {}) for of in rows for run in shared):
     return None  # as of the loss
-  return np.mean([scored[row][run][name] - scored[base][run][name] for run in shared], axis=0)
+  drawn = [scored[row][run][name] - scored[base][run][name] for run in shared]
+  if any(len(values) == 1 for values in drawn):
+    return None  # its images are a single block
+  return np.mean(drawn, axis=0)
 
 
 def _scores(images: Mapping[str, OfRuns], resamples: int) -> _Scored:

@@ -84,7 +84,7 @@ def test_fusions_without_a_network(folders, capsys):
       assert report[name][metric] == pytest.approx(values.mean(), rel=1e-5), (name, metric)
   # Two rows of one title are one too many, whatever they stand for.
   assert evaluate(folder, "--baseline", "average,average") == 2
-  assert "two methods are called 'average'" in capsys.readouterr().err
+  assert "two rows are called 'average'" in capsys.readouterr().err
   assert evaluate(folder, "--baseline", "mean") == 2
   assert "--baseline: unknown mean; there are: average, maximum" in capsys.readouterr().err
 
@@ -104,7 +104,7 @@ def test_what_does_not_fit_is_named(folders, capsys):
   (folder / "file").write_text("")
   assert "cannot be made" in refusal("--fused", folder / "mean", "--out", folder / "file" / "x")
   assert "no such folder" in refusal("--fused", folder / "nowhere")
-  assert "two methods are called 'mean'" in refusal(
+  assert "two rows are called 'mean'" in refusal(
     "--fused", folder / "mean", "--fused", folder / "mean"
   )
   Image.new("L", (12, 10), 9).save(folder / "mean" / "n1.png")

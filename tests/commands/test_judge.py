@@ -123,9 +123,44 @@ def test_what_cannot_be_judged_is_named(pairs, capsys):
   assert "--constant: 1.5 is no weight" in refusal(own, "--constant=1.5")
   assert "both must be multiples of 32" in refusal(own, "--task-size=40,50")
   assert "write HEIGHT,WIDTH" in refusal(own, "--task-size=40")
+  assert "write HEIGHT,WIDTH" in refusal(own, "--task-size=²,32")
   assert "--block must be at least 1" in refusal(own, "--block=0")
+  assert "--block 4 leaves fewer than two blocks: at most 3" in refusal(own, "--block=4")
+  twice = refusal(own, "--constant=.5,.5")
+  assert "two rows are called 'w = .5'; name it once." in twice
   assert "reads labels for segmentation" in refusal("--task=bright_task:segmenter")
   assert "t.safetensors holds 'own'" in refusal()
+  for label in (pairs / "pairs" / "labels").glob("?.txt"):
+    label.write_text("")
+  nothing = refusal(own, "--baseline=infrared")
+  assert "AP50 has no value: nothing is labelled in any of the 6 images" in nothing
+
+
+def test_what_is_left_out_and_what_intervals_are_worth(pairs, capsys):
+  """Pairs without a label are told; few images are a doubt, and one is none to draw from."""
+  own, rows = "--task=bright_task:detector", "--baseline=average,infrared"
+  labels = pairs / "pairs" / "labels"
+  (labels / "5.txt").unlink()
+  (labels / "4.txt").unlink()
+  assert judge(pairs, own, rows, f"--out={pairs / 'v'}") == 0
+  shown = capsys.readouterr()
+  assert "2 of 6 pairs have no label and are left out" in shown.err
+  assert "average is as good as infrared alone" in shown.out
+  assert "intervals are of 4 images only, and likely too narrow" in shown.out
+  about = json.loads((pairs / "v.json").read_text())
+  assert about["root"] == str(pairs / "pairs") and about["baseline"] == "average,infrared"
+  for index in (1, 2, 3):
+    (labels / f"{index}.txt").unlink()
+  assert judge(pairs, own, rows) == 0
+  shown = capsys.readouterr().out
+  assert "no intervals: there is only one image to draw from" in shown
+  assert "surely" not in shown and "not to be told" not in shown
+
+
+def test_a_detector_that_finds_nothing(pairs, capsys):
+  save_weights(pairs / "t.safetensors", {"params": {"least": np.float32(2)}}, {"arch": "own"})
+  assert judge(pairs, "--task=bright_task:detector", "--baseline=average,visible") == 0
+  assert "T finds nothing that is labelled: AP50 is 0 in all rows" in capsys.readouterr().out
 
 
 def test_weights_of_a_detector_know_their_classes(pairs):
@@ -144,3 +179,5 @@ def test_weights_of_a_detector_know_their_classes(pairs):
   assert given.channels == 3 and jax.tree.leaves(given.stats)
   with pytest.raises(UsageError, match="knows car, the data square, in this order"):
     load_given(file, source, keep=("car",))
+  with pytest.raises(UsageError, match="wants images of 2 channels, as of a training on both"):
+    load_given(file, source, keep=("square",), options={"in_channels": 2})

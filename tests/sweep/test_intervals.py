@@ -89,6 +89,15 @@ def test_intervals_are_those_of_repeated_images():
   assert "low" not in compared["base"]["mIoU"] and "low" not in compared["better"]["task_loss"]
 
 
+def test_images_of_a_single_block_have_no_interval():
+  """All draws would be alike, and a difference of chance as sure as can be."""
+  images = made(np.zeros(12, int))
+  compared = compared_of(images, "base")
+  counted = {row: row for row in images}
+  intervals.add_intervals(compared, images, "base", resamples=20, counted=counted)
+  assert not any("low" in compared[row]["mIoU"] for row in images)
+
+
 def test_a_run_without_images_has_no_interval():
   images = made(np.arange(12))
   del images["better"]["fold_1/seed_0"]
@@ -182,7 +191,10 @@ images = "visible"
 
 
 def test_a_sweep_over_folds(tmp_path, monkeypatch):
-  """Every pair is tested once, by a T that has not seen its fold."""
+  """Every pair is tested once, by a T that has not seen its fold.
+
+  One arm runs; the runs of the other, which it is compared to, are written down as all wrong.
+  """
   monkeypatch.setitem(build.TASKS, "segmentation", pixel_task)
   monkeypatch.chdir(ROOT)
   names = [f"n{i:02d}" for i in range(20)]
@@ -197,9 +209,8 @@ def test_a_sweep_over_folds(tmp_path, monkeypatch):
   file.write_text(FOLDS.replace("ROOT", str(tmp_path / "data")))
   read = sweep.load_sweep(file)
   runs = tmp_path / "runs"
-  for arm in read.arms:
-    for turn in read.turns:
-      sweep.run_one(str(file), arm, turn.seed, str(runs), fold=turn.fold)
+  for turn in read.turns:
+    sweep.run_one(str(file), "visible", turn.seed, str(runs), fold=turn.fold)
   tested = {
     fold: contributions.read(runs / f"visible/fold_{fold}/seed_0/task/images_test.npz")
     for fold in (0, 1)
@@ -208,11 +219,18 @@ def test_a_sweep_over_folds(tmp_path, monkeypatch):
     *names[:5], *names[10:15], *names[5:10], *names[15:]
   ]  # fmt: skip
   assert tested[0].blocks.tolist() == [0] * 5 + [1] * 5
+  for fold, found in tested.items():
+    task = runs / f"infrared/fold_{fold}/seed_0/task"
+    task.mkdir(parents=True)
+    wrong = np.zeros_like(found.parts) + [[0, 1], [1, 0]]
+    contributions.write(task / "images_test.npz", found._replace(parts=wrong))
+    (task / "result.json").write_text(json.dumps({"test": {"mIoU": 0.0}}))
   compared = compare.write_comparison(read, runs, resamples=50)
   row = compared["visible"]["mIoU"]
   assert list(row["values"]) == ["fold_0/seed_0", "fold_1/seed_0"]
   result = json.loads((runs / "visible/fold_1/seed_0/task/result.json").read_text())
   assert row["values"]["fold_1/seed_0"] == pytest.approx(result["test"]["mIoU"])
-  assert row["low"] <= row["difference"] <= row["high"]
+  assert row["low"] <= row["difference"] <= row["high"] and row["low"] > 0
+  assert row["difference"] == pytest.approx(row["mean"])  # to 0
   text = (runs / "sweep.md").read_text()
   assert "paired by fold and seed" in text and "difference (95 %)" in text and "p (Holm)" in text
