@@ -108,8 +108,8 @@ def load_sweep(
   written = _read(Path(file))
   sweep = Sweep(
     config=written["config"],
-    seeds=list(seeds or written.get("seeds", [0, 1, 2])),
-    folds=list(written.get("folds", [])),
+    seeds=list(dict.fromkeys(seeds or written.get("seeds") or [0, 1, 2])),
+    folds=list(dict.fromkeys(written.get("folds", []))),
     arms=written["arms"],
     set=written.get("set", {}),
     fusion=written.get("fusion", {}),

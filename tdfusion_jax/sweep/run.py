@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
@@ -22,10 +22,10 @@ from tdfusion_jax.config.file import read_config
 from tdfusion_jax.evaluate import tables
 from tdfusion_jax.evaluate.results import read_result
 from tdfusion_jax.evaluate.stage import run_task_stage, with_room
+from tdfusion_jax.files import UsageError
 from tdfusion_jax.sweep.compare import check_splits, write_comparison
 from tdfusion_jax.sweep.file import Sweep, Turn, check_arms, load_sweep
-from tdfusion_jax.train import checks
-from tdfusion_jax.train.build import config_to_json
+from tdfusion_jax.train import build, checks
 from tdfusion_jax.train.loop import train
 from tdfusion_jax.train.runfolder import require_same
 
@@ -65,13 +65,13 @@ def run_one(
   fusion, task = _configs(sweep, arm, turn, folder)
   if fusion is not None:
     run = folder / "fusion"
-    require_same(config_to_json(fusion), run)
+    require_same(build.config_to_json(fusion), run)
     if not (run / "weights" / "f.safetensors").is_file():
       train(fusion, run)
   done = folder / "task" / "result.json"
   finished = done.is_file()
   moved = ["fused.run"] if finished else []  # the folder beside it, wherever both are now
-  require_same(config_to_json(with_room(task)), folder / "task", free=moved)
+  require_same(build.config_to_json(with_room(task)), folder / "task", free=moved)
   if finished:
     return read_result(done)
   return run_task_stage(task, folder / "task")
@@ -104,7 +104,7 @@ def _changes(sweep: Sweep, arm: str, stage: str, turn: Turn) -> dict[str, Any]:
   }
 
 
-def _check(sweep: Sweep, file: str | Path, arms: Iterable[str]) -> None:
+def _check(sweep: Sweep, file: str | Path, arms: Sequence[str]) -> None:
   """Raises ConfigError for whatever would stop an arm, before the first is trained."""
   for arm in arms:
     try:
@@ -113,8 +113,20 @@ def _check(sweep: Sweep, file: str | Path, arms: Iterable[str]) -> None:
         if config is not None:
           checks.check(config)
       check_splits(sweep, {task.data.val_split, task.data.test_split} - {""})
-    except ConfigError as error:
+      if sweep.folds and arm == arms[0]:
+        _check_folds(sweep, arm)
+    except UsageError as error:
       raise ConfigError(f"{file}, arm {arm}: {error}") from error
+
+
+def _check_folds(sweep: Sweep, arm: str) -> None:
+  """Raises UsageError for a fold that the data does not have, or without pairs in a split."""
+  uncached = sweep._replace(changes={**sweep.changes, "data.cache_dir": ""})
+  for fold in sweep.folds:
+    task = _configs(uncached, arm, Turn(sweep.seeds[0], fold), Path(arm))[1]
+    for split in ("train", "val", "test"):
+      if task.data[f"{split}_split"]:
+        build.source(task, split)
 
 
 _stopped: Any = None  # in a worker: the sweep's event
@@ -212,7 +224,7 @@ def run_sweep(
   sweep = load_sweep(file, changes, seeds, compare_to)
   check_arms(sweep, file, only or [])
   todo = [(arm, turn) for turn in sweep.turns for arm in sweep.arms if not only or arm in only]
-  _check(sweep, file, dict.fromkeys(arm for arm, _ in todo))
+  _check(sweep, file, [*dict.fromkeys(arm for arm, _ in todo)])
   failed = []
   # Closed whatever happens here, so that no run goes on after Ctrl-C.
   with contextlib.closing(_run_all(todo, (str(file), str(workdir), changes), jobs)) as results:

@@ -59,7 +59,8 @@ def test_a_moved_sweep_is_still_its_own(tmp_path, monkeypatch):
   now = tmp_path / "now" / "half" / "seed_0"
   for name, made in (("fusion", fusion), ("task", task)):
     (now / name).mkdir(parents=True)
-    (now / name / "config.json").write_text(json.dumps(sweep.config_to_json(sweep.with_room(made))))
+    text = json.dumps(sweep.build.config_to_json(sweep.with_room(made)))
+    (now / name / "config.json").write_text(text)
   (now / "fusion" / "weights").mkdir()
   (now / "fusion" / "weights" / "f.safetensors").touch()
   (now / "task" / "result.json").write_text('{"test": {"mIoU": 0.4}}')
