@@ -27,6 +27,15 @@ def test_a_wrong_sweep_file_is_one_clear_line(tmp_path, old, new, message):
     sweep.load_sweep(file)
 
 
+def test_seeds_count_once_and_none_are_the_usual_three(tmp_path):
+  file = tmp_path / "sweep.toml"
+  for written, seeds in (("[]", [0, 1, 2]), ("[4, 4, 1]", [4, 1])):
+    file.write_text(SWEEP.replace("seeds = [0, 1]", f"seeds = {written}\nfolds = [2, 0, 2]"))
+    read = sweep.load_sweep(file)
+    assert read.seeds == seeds and read.folds == [2, 0]
+    assert len(read.turns) == 2 * len(seeds)
+
+
 def test_an_unknown_field_in_a_sweep_is_named(monkeypatch):
   monkeypatch.chdir(sweep.Path(__file__).resolve().parents[2])
   with pytest.raises(ConfigError, match="config.loss.alhpa: there is no such field"):

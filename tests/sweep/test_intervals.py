@@ -8,6 +8,7 @@ import pytest
 from made_data import picture, save
 from pixel_task import pixel_task
 
+from tdfusion_jax.config import ConfigError
 from tdfusion_jax.data.source import Kind
 from tdfusion_jax.evaluate import contributions
 from tdfusion_jax.evaluate.contributions import Contributions, gathered
@@ -208,6 +209,10 @@ def test_a_sweep_over_folds(tmp_path, monkeypatch):
   file = tmp_path / "sweep.toml"
   file.write_text(FOLDS.replace("ROOT", str(tmp_path / "data")))
   read = sweep.load_sweep(file)
+  few = tmp_path / "few.toml"
+  few.write_text(file.read_text().replace("folds = [0, 1]", "folds = [0, 7]"))
+  with pytest.raises(ConfigError, match="arm infrared: fold=7: folds.txt has the folds 0, 1"):
+    sweep.run_sweep(few, tmp_path / "none")
   runs = tmp_path / "runs"
   for turn in read.turns:
     sweep.run_one(str(file), "visible", turn.seed, str(runs), fold=turn.fold)

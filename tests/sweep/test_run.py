@@ -107,6 +107,11 @@ def test_a_failing_run_does_not_stop_the_others(tmp_path, monkeypatch, capfd):
     ('"train.epochs" = 2', '"train.epocs" = 2', "config.train.epocs: there is no such field"),
     ('"train.epochs" = 2', '"train.epochs" = -2', "config.train.epochs=-2: at least 0"),
     (
+      "seeds = [0, 1]",
+      "folds = [7]",
+      "data set 'synthetic_seg' has no option 'fold'",
+    ),
+    (
       'report = "test"',
       'report = "tset"',
       "asks for scores on 'tset'; there are scores on: test, val",
