@@ -9,6 +9,7 @@ from tdfusion_jax.evaluate import tables
 from tdfusion_jax.evaluate.contributions import Contributions
 from tdfusion_jax.evaluate.resampling import Estimate, differences, draws, estimate, estimates
 from tdfusion_jax.files import UsageError
+from tdfusion_jax.progress import Progress
 
 MAIN = {"detection": ("AP50", "mAP"), "segmentation": ("mIoU",)}
 """Scores that rows are told apart by; the first is the default."""
@@ -64,7 +65,8 @@ def decide(
   """
   check_row(compare_to, list(outcomes))
   weights = draws(blocks, resamples, seed)
-  scores = {title: outcome.scores(weights) for title, outcome in outcomes.items()}
+  with Progress(len(outcomes), "scoring", unit="methods") as progress:
+    scores = {title: outcomes[title].scores(weights) for title in progress.track(outcomes)}
   rows = estimates(scores)
   if not any(np.isfinite(row[main].value) for row in rows.values()):
     raise UsageError(

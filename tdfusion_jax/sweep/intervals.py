@@ -8,6 +8,7 @@ import numpy as np
 
 from tdfusion_jax.evaluate.contributions import Contributions
 from tdfusion_jax.evaluate.resampling import draws, estimate
+from tdfusion_jax.progress import Progress
 
 OfRuns = Mapping[int | str, Contributions]
 """{run: what its T found on each image}."""
@@ -82,10 +83,10 @@ def _scores(images: Mapping[str, OfRuns], resamples: int) -> _Scored:
   """{row: {run: {score: one value for each draw}}}."""
   drawn: dict[tuple[str, ...], np.ndarray] = {}
   scored: dict[int, Mapping[str, np.ndarray]] = {}  # a best row shares the runs of an arm
-  out: _Scored = {}
-  for row, runs in images.items():
-    out[row] = {}
-    for run, found in runs.items():
+  out: _Scored = {row: {} for row in images}
+  todo = [(row, run, found) for row, runs in images.items() for run, found in runs.items()]
+  with Progress(len(todo), "intervals", unit="runs") as progress:
+    for row, run, found in progress.track(todo):
       if found.names not in drawn:
         drawn[found.names] = draws(found.blocks, resamples, _SEED + len(drawn))
       if id(found) not in scored:
