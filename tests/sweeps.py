@@ -9,9 +9,9 @@ report = "test"
 scores = ["mIoU"]
 [set]
 "data.train_options.size" = [32, 48]
-"data.train_options.count" = 8
+"data.train_options.count" = 4
 "data.val_options.size" = [32, 48]
-"data.val_options.count" = 4
+"data.val_options.count" = 2
 "data.val_split" = "val"
 "data.task_size" = [32, 48]
 "data.batch_size" = 4

@@ -26,11 +26,10 @@ def test_a_sweep_runs_its_arms_and_compares(tmp_path, monkeypatch):
   monkeypatch.chdir(sweep.Path(__file__).resolve().parents[2])
   file = tmp_path / "sweep.toml"
   file.write_text(SWEEP)
-  for arm in ("infrared", "both"):
-    for seed in (0, 1):
-      result = sweep.run_one(str(file), arm, seed, str(tmp_path / "runs"))
-      assert result["seed"] == seed and result["epochs"] == (1 if arm == "infrared" else 2)
-      assert sweep.run_one(str(file), arm, seed, str(tmp_path / "runs")) == result
+  for arm, seed in (("infrared", 1), ("both", 0), ("both", 1)):
+    result = sweep.run_one(str(file), arm, seed, str(tmp_path / "runs"))
+    assert result["seed"] == seed and result["epochs"] == (1 if arm == "infrared" else 2)
+    assert sweep.run_one(str(file), arm, seed, str(tmp_path / "runs")) == result
   with pytest.raises(
     ConfigError, match="seed_0/task holds a run with another config.*\n.*optim.t.learning_rate"
   ):
