@@ -51,24 +51,21 @@ def _bounds(shape: Shape) -> tuple[float, float, float, float]:
 
 
 def _draw(draw: ImageDraw.ImageDraw, shape: Shape, left: int, top: int, scale: int) -> None:
-  def move(point):
-    return ((point[0] - left) * scale, (point[1] - top) * scale)
-
+  # No function within this one, which is called hundreds of times a scene: where calls are
+  # typechecked, as in the tests, each would be taken apart anew, ten times as long as the drawing.
+  if isinstance(shape, Ellipse):
+    x, y, rx, ry = shape
+    corners = [(x - rx, y - ry), (x + rx, y + ry)]
+    draw.ellipse([((x - left) * scale, (y - top) * scale) for x, y in corners], 255)
+    return
+  points = [((x - left) * scale, (y - top) * scale) for x, y in shape.points]
   if isinstance(shape, Polygon):
-    draw.polygon([move(p) for p in shape.points], fill=255)
-  elif isinstance(shape, Ellipse):
-    draw.ellipse(
-      [
-        move((shape.x - shape.rx, shape.y - shape.ry)),
-        move((shape.x + shape.rx, shape.y + shape.ry)),
-      ],
-      255,
-    )
-  else:
-    points, radius = [move(p) for p in shape.points], shape.width * scale / 2
-    draw.line(points, fill=255, width=max(1, round(2 * radius)))
-    for x, y in points:
-      draw.ellipse([x - radius, y - radius, x + radius, y + radius], fill=255)
+    draw.polygon(points, fill=255)
+    return
+  radius = shape.width * scale / 2
+  draw.line(points, fill=255, width=max(1, round(2 * radius)))
+  for x, y in points:
+    draw.ellipse([x - radius, y - radius, x + radius, y + radius], fill=255)
 
 
 class Canvas:
