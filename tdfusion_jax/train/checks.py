@@ -1,18 +1,13 @@
 """Settings that contradict each other."""
 
-from typing import Any
-
 from tdfusion_jax.config import Config, base
 from tdfusion_jax.config.typed import require_types
-from tdfusion_jax.data.letterbox import VIEWS
-from tdfusion_jax.data.loader import AUGMENTS, SWAPS
 from tdfusion_jax.data.readers.fused import IMAGES
-from tdfusion_jax.data.skipping import BAD_SAMPLES
 from tdfusion_jax.files import is_plugin
 from tdfusion_jax.meta import RULES
 from tdfusion_jax.meta.derivative import DERIVATIVES
 from tdfusion_jax.meta.gauss_newton import JUDGED_ON
-from tdfusion_jax.train import optimisers, recipe
+from tdfusion_jax.train import data_checks, optimisers, recipe
 from tdfusion_jax.train.requiring import one_of as _one_of
 from tdfusion_jax.train.requiring import require as _require
 from tdfusion_jax.train.requiring import value as _value
@@ -78,7 +73,6 @@ _MOST = {
 """The largest value of numbers that something is made of before the first step."""
 
 _READ_BY_G = 1_000_000  # pairs that the G-steps of an epoch may read: their plan is made at once
-_LONGEST_SIDE = 65_536  # of images, as of those that are read
 
 
 def labels_needed(kind: str) -> str | None:
@@ -104,7 +98,7 @@ def check(config: Config) -> None:
     _one_of(config, f"optim.{letter}.rule", optimisers.RULES)
   recipe.check(config)
   _check_stage(config)
-  _check_data(config)
+  data_checks.check(config)
   _check_task(config)
   _check_loss(config)
   _check_teacher(config)
@@ -128,43 +122,6 @@ def _check_stage(config: Config) -> None:
       "task.frozen",
       "does not go with stage='task', which trains T; init.t alone is where it starts.",
     )
-
-
-def _check_data(config: Config) -> None:
-  data = config.data
-  _one_of(config, "data.augment", AUGMENTS)
-  _one_of(config, "data.bad_samples", BAD_SAMPLES)
-  _one_of(config, "data.swap", SWAPS)
-  needed = "(height, width) is needed, such as '(256, 320)'."
-  _require(config, _is_size(data.task_size), "data.task_size", needed)
-  _require(config, data.crop_size is None or _is_size(data.crop_size), "data.crop_size", needed)
-  _require(config, data.crop_view is None or _is_size(data.crop_view), "data.crop_view", needed)
-  _check_views(config)
-  if config.task.kind == "detection":
-    fits = not any(side % 32 for side in data.task_size)
-    _require(config, fits, "data.task_size", "detection needs multiples of 32.")
-
-
-def _check_views(config: Config) -> None:
-  """What T sees, and how it varies in training."""
-  data = config.data
-  _one_of(config, "data.view", VIEWS)
-  if config.task.kind == "detection":
-    _require(config, data.crop_view is None, "data.crop_view", "is for masks; leave it None.")
-  for field, default in (("view", "resize"), ("hsv_value", 0), ("photometric", False)):
-    alone = config.stage == "task" or data[field] == default
-    _require(config, alone, f"data.{field}", "is for stage='task', where T alone is trained.")
-  for field in ("hsv_value", "mosaic"):
-    _require(config, 0 <= data[field] <= 1, f"data.{field}", "must be in [0, 1].")
-  _require(
-    config, 0 < data.cat_max_ratio <= 1, "data.cat_max_ratio", "must be above 0, and at most 1."
-  )
-
-
-def _is_size(size: Any) -> bool:
-  if not isinstance(size, (tuple, list)) or len(size) != 2:
-    return False
-  return all(isinstance(side, int) and 1 <= side <= _LONGEST_SIDE for side in size)
 
 
 def _check_task(config: Config) -> None:

@@ -1,0 +1,49 @@
+"""Settings of the data, and of what T sees of it, that contradict each other."""
+
+from typing import Any
+
+from tdfusion_jax.config import Config
+from tdfusion_jax.data.letterbox import VIEWS
+from tdfusion_jax.data.loader import AUGMENTS, SWAPS
+from tdfusion_jax.data.skipping import BAD_SAMPLES
+from tdfusion_jax.train.requiring import one_of, require
+
+_LONGEST_SIDE = 65_536  # of images, as of those that are read
+
+
+def check(config: Config) -> None:
+  """Raises ConfigError, naming the field, for what the training data cannot be."""
+  data = config.data
+  one_of(config, "data.augment", AUGMENTS)
+  one_of(config, "data.bad_samples", BAD_SAMPLES)
+  one_of(config, "data.swap", SWAPS)
+  needed = "(height, width) is needed, such as '(256, 320)'."
+  require(config, _is_size(data.task_size), "data.task_size", needed)
+  require(config, data.crop_size is None or _is_size(data.crop_size), "data.crop_size", needed)
+  require(config, data.crop_view is None or _is_size(data.crop_view), "data.crop_view", needed)
+  _check_views(config)
+  if config.task.kind == "detection":
+    fits = not any(side % 32 for side in data.task_size)
+    require(config, fits, "data.task_size", "detection needs multiples of 32.")
+
+
+def _check_views(config: Config) -> None:
+  """What T sees, and how it varies in training."""
+  data = config.data
+  one_of(config, "data.view", VIEWS)
+  if config.task.kind == "detection":
+    require(config, data.crop_view is None, "data.crop_view", "is for masks; leave it None.")
+  for field, default in (("view", "resize"), ("hsv_value", 0), ("photometric", False)):
+    alone = config.stage == "task" or data[field] == default
+    require(config, alone, f"data.{field}", "is for stage='task', where T alone is trained.")
+  for field in ("hsv_value", "mosaic"):
+    require(config, 0 <= data[field] <= 1, f"data.{field}", "must be in [0, 1].")
+  require(
+    config, 0 < data.cat_max_ratio <= 1, "data.cat_max_ratio", "must be above 0, and at most 1."
+  )
+
+
+def _is_size(size: Any) -> bool:
+  if not isinstance(size, (tuple, list)) or len(size) != 2:
+    return False
+  return all(isinstance(side, int) and 1 <= side <= _LONGEST_SIDE for side in size)
