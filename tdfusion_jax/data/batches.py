@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from tdfusion_jax.batch import IGNORE_LABEL, DetTarget, Pair, SegTarget
+from tdfusion_jax.batch import IGNORE_LABEL, Boxes, DetTarget, Pair, SegTarget
 from tdfusion_jax.data.letterbox import whole_view
 from tdfusion_jax.data.source import DatasetError, Kind, Source
 
@@ -80,13 +80,15 @@ def val_batches(
 ) -> Iterator[Pair]:
   """Batches of whole pairs at the task's size, in the order of `source.names`.
 
-  The last batch repeats its last pair to keep the shape; `Pair.valid` is False there.
+  The last batch repeats its last pair to keep the shape; `Pair.valid` is False there. Where an
+  image has more boxes than `max_boxes`, its batch has room for two or three times as many, and so
+  on: what a long training has led to is judged, however crowded an image is.
 
   Args:
     source: validation pairs.
     batch_size: rows per batch.
     task_size: (h, w).
-    max_boxes: rows per image in `DetTarget`.
+    max_boxes: rows per image in `DetTarget`, or a multiple.
     limit: only the first pairs.
     num_classes: the task's classes, checked against the labels.
     view: how pairs fill that size, see `letterbox.whole_view`.
@@ -99,6 +101,9 @@ def val_batches(
     views = [whole_view(sample, checked_size(task_size), view) for sample in samples]
     views += views[-1:] * (batch_size - len(views))
     names = [sample.name for sample in samples] + [samples[-1].name] * (batch_size - len(samples))
-    target = stack_targets([v[2] for v in views], names, source.kind, max_boxes, num_classes)
+    targets = [v[2] for v in views]
+    most = max(len(target.boxes) if isinstance(target, Boxes) else 0 for target in targets)
+    rows = max_boxes * max(1, -(-most // max_boxes))
+    target = stack_targets(targets, names, source.kind, rows, num_classes)
     valid = np.arange(batch_size) < len(samples)
     yield Pair(as_images([v[0] for v in views]), as_images([v[1] for v in views]), target, valid)

@@ -320,6 +320,15 @@ def test_val_batches_in_order_with_fill():
   )
 
 
+def test_a_crowded_image_is_validated_and_judged():
+  """Four boxes where there is room for three: six rows, as only multiples are compiled for."""
+  many = Boxes(np.tile(np.array([[0, 0, 1, 1]], np.float32), (4, 1)), np.zeros(4, np.int32))
+  batches = list(val_batches(Fake(target=many), batch_size=7, task_size=(8, 12), max_boxes=3))
+  assert batches[0].target.valid.tolist() == [[True] * 4 + [False] * 2] * 7
+  few = next(val_batches(Fake(), batch_size=7, task_size=(8, 12), max_boxes=3))
+  assert few.target.valid.shape == (7, 3)
+
+
 def test_real_synthetic_steps():
   source = get_source("synthetic_seg", size=(48, 64), count=4)
   options = StepOptions(
