@@ -32,7 +32,6 @@ from tdfusion_jax.train.runfolder import require_same
 log = logging.getLogger(__name__)
 
 _SAVING = 30.0  # seconds that interrupted runs are given to save their state
-_NO_TRAINING = ("infrared", "visible", "both", "folder")
 
 
 def run_one(
@@ -84,7 +83,7 @@ def _configs(sweep: Sweep, arm: str, turn: Turn, folder: Path) -> tuple[Config |
   of_task = _changes(sweep, arm, "task", turn)
   of_task |= {"fused.images": images, "fused.folder": body.get("folder", "")}
   fusion = None
-  if images not in _NO_TRAINING:
+  if images == "fusion":
     of_task["fused.run"] = str(folder / "fusion")
     of_fusion = _changes(sweep, arm, "fusion", turn)
     fusion = read_config(sweep.config, body.get("options", ""), of_fusion)

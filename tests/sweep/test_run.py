@@ -68,6 +68,17 @@ def test_a_moved_sweep_is_still_its_own(tmp_path, monkeypatch):
     sweep.run_one(str(file), "half", 0, str(tmp_path / "now"), {"optim.t.learning_rate": 0.5})
 
 
+def test_images_that_no_network_makes_need_no_training(tmp_path, monkeypatch):
+  monkeypatch.chdir(sweep.Path(__file__).resolve().parents[2])
+  file = tmp_path / "sweep.toml"
+  images = ("visible", "average", "maximum", "fusion")
+  file.write_text(SWEEP + "".join(f'[arms.{name}]\nimages = "{name}"\n' for name in images))
+  made = {
+    name: sweep._configs(sweep.load_sweep(file), name, Turn(0), tmp_path)[0] for name in images
+  }
+  assert [name for name, fusion in made.items() if fusion is not None] == ["fusion"]
+
+
 def fail_or_answer(file, arm, seed, workdir, changes=None):
   """In the place of `sweep.run_one`, in a worker process."""
   print("epoch 1 G, step 2/9", file=sys.stderr)
