@@ -28,6 +28,7 @@ _ULTRALYTICS = {
   "optim.t.clip_norm": 10.0,
   "optim.t.ema": 0.9999,
   "task.options.multi_label": True,  # one class alone has one label anyway
+  "task.options.candidates": 30_000,
 }
 _MMSEG = {
   "data.batch_size": 8,

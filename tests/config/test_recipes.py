@@ -34,6 +34,12 @@ def test_simple_is_what_the_stage_did_before_there_were_recipes():
     assert config.task.options.to_dict() == before.task.options.to_dict()
 
 
+def test_boxes_are_chosen_as_in_the_package_and_assigned_as_published():
+  options = load("llvip_det", "task").task.options
+  assert (options.multi_label, options.candidates) == (True, 30_000)
+  assert "assigner_least_side" not in options
+
+
 def test_every_field_of_a_recipe_is_one_of_the_config():
   for name, kinds in recipes.RECIPES.items():
     for kind, fields in kinds.items():
