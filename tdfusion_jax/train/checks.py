@@ -114,6 +114,13 @@ def _check_stage(config: Config) -> None:
     f"and fused.folder={config.fused.folder!r} contradict each other; a folder of images needs "
     "fused.images='folder', and the other way round.",
   )
+  given = config.data.test_split
+  _require(
+    config,
+    not given or given != config.data.val_split,
+    "data.test_split",
+    "is data.val_split already, which is judged too; name another split, or none.",
+  )
   if config.stage == "task":
     _require(config, config.task.kind != "none", "stage", "needs a task; set task.kind.")
     _require(
@@ -147,6 +154,8 @@ def _check_pseudo(config: Config) -> None:
   sure = config.task.pseudo_threshold
   _require(config, 0 < sure < 1, "task.pseudo_threshold", "must be between 0 and 1.")
   if config.task.labels == "true":
+    changed = sure != base().task.pseudo_threshold
+    _require(config, not changed, "task.pseudo_threshold", "is for task.labels='pseudo'.")
     return
   needs = "'pseudo' needs"
   _require(config, config.stage == "fusion", "task.labels", f"{needs} stage='fusion'.")

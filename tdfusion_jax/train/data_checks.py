@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tdfusion_jax.config import Config
+from tdfusion_jax.config import Config, base
 from tdfusion_jax.data.letterbox import VIEWS
 from tdfusion_jax.data.loader import AUGMENTS, SWAPS
 from tdfusion_jax.data.skipping import BAD_SAMPLES
@@ -22,6 +22,7 @@ def check(config: Config) -> None:
   require(config, data.crop_size is None or _is_size(data.crop_size), "data.crop_size", needed)
   require(config, data.crop_view is None or _is_size(data.crop_view), "data.crop_view", needed)
   _check_views(config)
+  _check_augment(config)
   if config.task.kind == "detection":
     fits = not any(side % 32 for side in data.task_size)
     require(config, fits, "data.task_size", "detection needs multiples of 32.")
@@ -31,8 +32,6 @@ def _check_views(config: Config) -> None:
   """What T sees, and how it varies in training."""
   data = config.data
   one_of(config, "data.view", VIEWS)
-  if config.task.kind == "detection":
-    require(config, data.crop_view is None, "data.crop_view", "is for masks; leave it None.")
   for field, default in (("view", "resize"), ("hsv_value", 0), ("photometric", False)):
     alone = config.stage == "task" or data[field] == default
     require(config, alone, f"data.{field}", "is for stage='task', where T alone is trained.")
@@ -41,6 +40,24 @@ def _check_views(config: Config) -> None:
   require(
     config, 0 < data.cat_max_ratio <= 1, "data.cat_max_ratio", "must be above 0, and at most 1."
   )
+
+
+_OF_MASKS = ("crop_view", "cat_max_ratio")  # of data.augment="task"
+_OF_BOXES = ("mosaic", "close_mosaic")
+
+
+def _check_augment(config: Config) -> None:
+  """Requires the defaults of fields that would be ignored."""
+  data, usual = config.data, base().data
+  others = {"detection": _OF_MASKS, "segmentation": _OF_BOXES, "scenic": _OF_BOXES}
+  for field in (*_OF_MASKS, *_OF_BOXES):
+    unused = data[field] == usual[field]
+    fits = field not in others.get(config.task.kind, ())
+    labels = "masks" if field in _OF_MASKS else "boxes"
+    leave = f"leave it {usual[field]}."
+    require(config, unused or fits, f"data.{field}", f"is for {labels}; {leave}")
+    augmented = data.augment == "task"
+    require(config, unused or augmented, f"data.{field}", f"is for data.augment='task'; {leave}")
 
 
 def _is_size(size: Any) -> bool:

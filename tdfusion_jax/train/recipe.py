@@ -31,6 +31,15 @@ def check(config: Config) -> None:
   for name in ("momentum", "ema"):
     fits = 0 <= of_t[name] < 1
     require(config, fits, f"optim.t.{name}", "must be at least 0 and less than 1.")
+  require(
+    config,
+    "momentum" not in changed or of_t.rule in ("nesterov", "auto"),
+    "optim.t.momentum",
+    f"is for optim.t.rule='nesterov', and it is {of_t.rule!r}.",
+  )
+  require(
+    config, "ema_ramp" not in changed or of_t.ema > 0, "optim.t.ema_ramp", "needs optim.t.ema > 0."
+  )
   require(config, of_t.ema_ramp > 0, "optim.t.ema_ramp", "must be above 0.")
   require(config, of_t.warmup_momentum < 1, "optim.t.warmup_momentum", "must be less than 1.")
   require(config, of_t.warmup_from <= 1, "optim.t.warmup_from", "must be at most 1.")

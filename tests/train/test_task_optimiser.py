@@ -155,6 +155,8 @@ def test_auto_is_adamw_up_to_ten_thousand_steps(images, rule, rate):
     ("task,recipe=ultralytics", {"optim.t.rule": "max_norm_sgd"}, "one of adam, adamw, sgd"),
     ("task,recipe=ultralytics", {"optim.decay_every": 3}, "optim.decay_every=3"),
     ("task", {"optim.t.momentum": 1.0}, "optim.t.momentum"),
+    ("task", {"optim.t.momentum": 0.9, "optim.t.rule": "sgd"}, "momentum=0.9: is for .*'sgd'"),
+    ("task", {"optim.t.ema_ramp": 9.0}, "optim.t.ema_ramp=9.0: needs optim.t.ema"),
     ("task", {"optim.t.no_decay": "all"}, "optim.t.no_decay='all': one of vectors, norms"),
     ("task", {"optim.t.falls_by": "hour"}, "optim.t.falls_by='hour': one of step, epoch"),
     ("task", {"optim.t.ema_ramp": 0.0}, "optim.t.ema_ramp"),
