@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 
 import numpy as np
 import optax
@@ -24,13 +25,30 @@ def quick(monkeypatch):
   monkeypatch.setitem(build.TASKS, "segmentation", pixel_task)
 
 
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+  """(folder, result) of a run on infrared images: several tests read it, and none changes it."""
+  folder = tmp_path_factory.mktemp("plain") / "infrared"
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setitem(build.TASKS, "segmentation", pixel_task)
+    return folder, run_task_stage(config(**{"fused.images": "infrared"}), folder)
+
+
+def kept_beside(plain, folder):
+  """The result of `plain` as one of those in `folder`."""
+  (folder / "infrared").mkdir(parents=True)
+  shutil.copy(plain[0] / "result.json", folder / "infrared")
+
+
 @pytest.mark.usefixtures("quick")
-def test_a_fresh_task_network_is_trained_and_judged(tmp_path):
+def test_a_fresh_task_network_is_trained_and_judged(tmp_path, plain, caplog):
+  kept_beside(plain, tmp_path)
   both = run_task_stage(
     config(**{"fused.images": "both", "data.test_split": "val"}), tmp_path / "both"
   )
-  infrared = run_task_stage(config(**{"fused.images": "infrared"}), tmp_path / "infrared")
+  infrared = plain[1]
   assert json.loads((tmp_path / "both" / "result.json").read_text()) == both
+  assert both["start"] == "random" and "tdfusion convert" in caplog.text
   assert set(both) >= {"test", "val"} and both["test"] != both["val"]
   for scores in (both["test"], both["val"], infrared["test"]):
     assert 0 < scores["mIoU"] < 1 and 0 < scores["task_loss"] < 5
@@ -43,12 +61,10 @@ def test_a_fresh_task_network_is_trained_and_judged(tmp_path):
 
 
 @pytest.mark.usefixtures("quick")
-def test_each_row_says_where_its_t_started(tmp_path, caplog):
+def test_each_row_says_where_its_t_started(tmp_path, plain, caplog):
   changes = {"fused.images": "infrared"}
-  fresh = run_task_stage(config(**changes), tmp_path / "all" / "fresh")
-  assert fresh["start"] == "random" and "tdfusion convert" in caplog.text
-  caplog.clear()
-  weights = tmp_path / "all" / "fresh" / "weights" / "t.safetensors"
+  kept_beside(plain, tmp_path / "all")
+  weights = plain[0] / "weights" / "t.safetensors"
   started = run_task_stage(config(**changes, **{"init.t": str(weights)}), tmp_path / "all" / "next")
   digest = hashlib.sha256(weights.read_bytes()).hexdigest()
   assert started["start"] == f"t.safetensors {digest[:12]}"
@@ -65,10 +81,11 @@ def test_each_row_says_where_its_t_started(tmp_path, caplog):
 
 
 @pytest.mark.usefixtures("quick")
-def test_a_detector_that_finds_nothing_is_pointed_out(tmp_path, monkeypatch, caplog):
+def test_a_detector_that_finds_nothing_is_pointed_out(tmp_path, plain, monkeypatch, caplog):
   from tdfusion_jax.evaluate import stage
 
   judge = stage.judge
+  shutil.copytree(plain[0], tmp_path / "run")  # trained already: it is judged again
   for found, told in ((0.0, True), (0.2, False)):
     caplog.clear()
 
@@ -76,7 +93,7 @@ def test_a_detector_that_finds_nothing_is_pointed_out(tmp_path, monkeypatch, cap
       return {"AP50": found, "AP50/car": found}, judge(*args, **named)[1]
 
     monkeypatch.setattr(stage, "judge", judged)
-    run_task_stage(config(**{"fused.images": "infrared"}), tmp_path / str(found))
+    run_task_stage(config(**{"fused.images": "infrared"}), tmp_path / "run")
     assert ("assigner_eps" in caplog.text) == told
 
 
@@ -92,12 +109,11 @@ def test_a_border_around_the_pairs_changes_nothing_for_a_task_of_single_pixels(t
   assert 0 < plain["test"]["mIoU"] < 1
 
 
-@pytest.mark.usefixtures("quick")
-def test_the_judges_scores_are_those_of_its_predictions(tmp_path):
-  result = run_task_stage(config(**{"fused.images": "infrared"}), tmp_path / "run")
+def test_the_judges_scores_are_those_of_its_predictions(plain):
   from tdfusion_jax.weightfiles import load_weights
 
-  params = load_weights(tmp_path / "run" / "weights" / "t.safetensors")[0]["params"]
+  folder, result = plain
+  params = load_weights(folder / "weights" / "t.safetensors")[0]["params"]
   source = build.source(config(), "val")
   right, total, losses = 0, 0, []
   for index in range(len(source)):
@@ -144,7 +160,8 @@ def test_a_recipe_goes_on_as_if_unbroken_and_its_average_is_judged(tmp_path, mon
   assert rows(tmp_path / "broken") == rows(tmp_path / "unbroken")
   moved = [row["t_update_norm"] > 0 for row in rows(tmp_path / "broken") if row["phase"] == "ft"]
   assert moved == [False, False, True, False, False, True, False, False]
-  without = run_task_stage(config(**{**changes, "optim.t.ema": 0.0}), tmp_path / "without")
+  plain = {k: v for k, v in changes.items() if not k.startswith("optim.t.ema")}
+  without = run_task_stage(config(**plain), tmp_path / "without")
   assert without["test"]["task_loss"] != unbroken["test"]["task_loss"]
   # Of the same T: training sees nothing of its average.
   losses = [
@@ -218,6 +235,12 @@ def test_mosaics_have_room_for_the_boxes_of_four_images(tmp_path, monkeypatch):
     ({"data.close_mosaic": -2}, "config.data.close_mosaic=-2: at least -1"),
     ({"data.cat_max_ratio": 0.0}, "config.data.cat_max_ratio=0.0: must be above 0"),
     ({"data.crop_view": (48,)}, "config.data.crop_view"),
+    ({"data.crop_view": (48, 48)}, "config.data.crop_view=.48, 48.: is for data.augment='task'"),
+    ({"data.cat_max_ratio": 0.75}, "config.data.cat_max_ratio=0.75: is for data.augment='task'"),
+    ({"data.augment": "task", "data.mosaic": 0.5}, "config.data.mosaic=0.5: is for boxes"),
+    ({"data.close_mosaic": 3}, "config.data.close_mosaic=3: is for boxes; leave it -1"),
+    ({"data.test_split": "test"}, "config.data.test_split='test': is data.val_split already"),
+    ({"task.pseudo_threshold": 0.9}, "config.task.pseudo_threshold=0.9: is for task.labels='ps"),
     ({"meta.rule": "other"}, "config.meta.rule"),
     ({"loss.weights": "truth"}, "log.validate_every=0"),
     (
