@@ -10,6 +10,8 @@ from tdfusion_jax.data.source import Source, find
 Scores = Mapping[str, np.ndarray]
 """{score: one value for each weighting of the images}."""
 
+FEW = 20
+"""Blocks, or images: intervals that are drawn from fewer are likely too narrow."""
 _TAIL = 2.5  # percent on either side of a 95 % interval
 
 

@@ -7,14 +7,13 @@ import numpy as np
 
 from tdfusion_jax.evaluate import tables
 from tdfusion_jax.evaluate.contributions import Contributions
-from tdfusion_jax.evaluate.resampling import Estimate, differences, draws, estimate, estimates
+from tdfusion_jax.evaluate.resampling import FEW, Estimate, differences, draws, estimate, estimates
 from tdfusion_jax.files import UsageError
 from tdfusion_jax.progress import Progress
 
 MAIN = {"detection": ("AP50", "mAP"), "segmentation": ("mIoU",)}
 """Scores that rows are told apart by; the first is the default."""
 _ALONE = ("infrared", "visible")  # titles of rows that need no fusion
-_FEW = 20  # blocks, fewer of which are no sample of anything
 
 
 class Verdict(NamedTuple):
@@ -95,7 +94,7 @@ def _doubts(blocks: np.ndarray) -> tuple[str, ...]:
   if count == 1:
     what = "one image" if images == 1 else f"one block of {images} images"
     return (f"no intervals: there is only {what} to draw from",)
-  if count < _FEW:
+  if count < FEW:
     return (f"intervals are of {units} only, and likely too narrow",)
   return ()
 

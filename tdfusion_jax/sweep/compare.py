@@ -9,10 +9,11 @@ from typing import Any
 from tdfusion_jax.config import ConfigError
 from tdfusion_jax.evaluate import contributions, tables
 from tdfusion_jax.evaluate.contributions import Contributions
+from tdfusion_jax.evaluate.resampling import FEW
 from tdfusion_jax.evaluate.results import parts, read_result
 from tdfusion_jax.files import write_json, write_text
 from tdfusion_jax.sweep.file import Sweep
-from tdfusion_jax.sweep.intervals import add_intervals
+from tdfusion_jax.sweep.intervals import add_intervals, drawn_from
 
 
 def write_comparison(sweep: Sweep, workdir: str | Path, *, resamples: int = 1000) -> dict:
@@ -40,7 +41,7 @@ def write_comparison(sweep: Sweep, workdir: str | Path, *, resamples: int = 1000
   of_rows = {row: images[arm] for row, arm in arms.items() if arm in images}
   add_intervals(compared, of_rows, sweep.compare_to, resamples=resamples, counted=arms)
   write_json(workdir / "sweep.json", compared)
-  write_text(workdir / "sweep.md", _markdown(sweep, compared))
+  write_text(workdir / "sweep.md", _markdown(sweep, compared, drawn_from(images)))
   return compared
 
 
@@ -125,7 +126,7 @@ def _summary(
   return summary
 
 
-def _markdown(sweep: Sweep, compared: Mapping[str, Mapping[str, Any]]) -> str:
+def _markdown(sweep: Sweep, compared: Mapping[str, Mapping[str, Any]], blocks: int) -> str:
   if not compared:
     return "Nothing is finished yet.\n"
   names = [name for name in next(iter(compared.values())) if name != "chosen"]
@@ -140,10 +141,10 @@ def _markdown(sweep: Sweep, compared: Mapping[str, Mapping[str, Any]]) -> str:
   )
   counted = "runs" if sweep.folds else "seeds"
   table = tables.markdown_lines([*head, counted], lines)
-  return f"{table}\n{note}\n{_over_images(compared, names)}"
+  return f"{table}\n{note}\n{_over_images(compared, names, blocks)}"
 
 
-def _over_images(compared: Mapping[str, Mapping[str, Any]], names: list[str]) -> str:
+def _over_images(compared: Mapping[str, Mapping[str, Any]], names: list[str], blocks: int) -> str:
   """A second table: what other images would have changed; nothing where that is not known."""
   known = [name for name in names if any("low" in row[name] for row in compared.values())]
   if not known:
@@ -160,10 +161,11 @@ def _over_images(compared: Mapping[str, Mapping[str, Any]], names: list[str]) ->
       cells.append(f"{summary['p']:.3f}" if "p" in summary else "")
     lines.append(cells)
   head = ["arm", *(text for name in known for text in (f"{name}: difference (95 %)", "p (Holm)"))]
+  few = ", which is few: they are likely too narrow" if blocks < FEW else ""
   note = (
     "Intervals and p are of a bootstrap over the images of these runs, by blocks of neighbours "
-    "where the data names them; what other seeds would change is in the spread above. p is "
-    "corrected for all arms of a score together."
+    f"where the data names them ({blocks} to draw from{few}); what other seeds would change is in "
+    "the spread above. p is corrected for all arms of a score together."
   )
   return f"\n{tables.markdown_lines(head, lines)}\n{note}\n"
 

@@ -59,6 +59,14 @@ def add_intervals(
         compared[row][name]["p"] = corrected[counted.get(row, row)]
 
 
+def drawn_from(images: Mapping[str, OfRuns]) -> int:
+  """How many blocks of images there are: those that several runs were judged on count once."""
+  counts = {
+    found.names: int(found.blocks.max()) + 1 for runs in images.values() for found in runs.values()
+  }
+  return sum(counts.values())
+
+
 _Scored = dict[str, dict[int | str, Mapping[str, np.ndarray]]]
 
 

@@ -239,3 +239,4 @@ def test_a_sweep_over_folds(tmp_path, monkeypatch):
   assert row["difference"] == pytest.approx(row["mean"])  # to 0
   text = (runs / "sweep.md").read_text()
   assert "paired by fold and seed" in text and "difference (95 %)" in text and "p (Holm)" in text
+  assert "(4 to draw from, which is few: they are likely too narrow)" in text
