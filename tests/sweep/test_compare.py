@@ -16,7 +16,7 @@ def test_differences_are_paired_and_choices_made_elsewhere(tmp_path):
   file = tmp_path / "sweep.toml"
   file.write_text(SWEEP)
   scores = {"infrared": [(0.5, 0.2), (0.7, 0.4)], "both": [(0.4, 0.3), (0.6, 0.6)]}
-  results = {
+  results: dict[str, dict[int | str, dict]] = {
     arm: {seed: {"val": {"mIoU": v}, "test": {"mIoU": t}} for seed, (v, t) in enumerate(rows)}
     for arm, rows in scores.items()
   }
