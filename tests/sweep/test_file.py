@@ -58,7 +58,10 @@ def test_the_sweeps_that_come_along_are_sound(monkeypatch):
   for file in files:
     found = sweep.load_sweep(file)
     for arm, body in found.arms.items():
-      for stage, options in (("fusion", body.get("options", "")), ("task", "task")):
+      for stage, options in (
+        ("fusion", body.get("options", "")),
+        ("task", f"task,recipe={found.recipe}"),
+      ):
         changes = {
           **found.set,
           **getattr(found, stage),
