@@ -40,15 +40,26 @@ def recipe_like(*, epochs, **of_t):
   return recipe.recipe_of(config, EPOCH, EPOCH * 2, CLASSES)
 
 
-def real_training(folder, **settings):
-  """What the real package did: {"rates", "batches"}, with its weights in our form beside them."""
+SGD = {"nbs": 5, "epochs": 10, "optimizer": "SGD", "warmup_epochs": 0.75}
+AUTO = {"nbs": 7, "epochs": 40, "optimizer": "auto", "warmup_epochs": 3.0}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+  """The folder of what the real package did; one process, since it takes seconds to import."""
+  folder = tmp_path_factory.mktemp("ultralytics")
+  runs = {"sgd": {"batches": 9, "kept": 6, **SGD}, "auto": {"batches": 14, "kept": 1, **AUTO}}
   script = Path(__file__).with_name("ultralytics_training.py")
-  command = [sys.executable, str(script), str(folder), json.dumps(settings)]
+  command = [sys.executable, str(script), str(folder), json.dumps(runs)]
   environment = {**os.environ, "YOLO_CONFIG_DIR": str(folder)}
   ran = subprocess.run(
     command, capture_output=True, text=True, env=environment, timeout=300, cwd=folder
   )
   assert ran.returncode == 0, ran.stderr[-2000:]
+  return folder
+
+
+def rates_of(folder):
   return json.loads((folder / "rates.json").read_text())
 
 
@@ -89,9 +100,13 @@ def our_training(how, start, views):
     optimiser, optimiser, optimiser, task_optimiser.averaging(how.ema, how.ema_ramp)
   )
   params = meta.Params({}, {}, start["params"], start["batch_stats"])
-  state = meta.init_state(params, rules, jax.random.key(0))
+  compiled = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+  # As one program: one by one, each shape of zeros would be compiled by itself.
+  state = compiled(lambda params, key: meta.init_state(params, rules, key))(
+    params, jax.random.key(0)
+  )
   _, step = meta.make_steps(method, meta.RULES["direct"](), rules)
-  step = jax.jit(step, compiler_options={"xla_backend_optimization_level": 0})
+  step = compiled(step)
   for view in views:
     state, _ = step(state, {"ftr": view})
   return state
@@ -123,29 +138,28 @@ def assert_same_rates(how, theirs):
 
 
 @pytest.mark.slow  # a real training in a process of its own, and YOLOv8 compiled for ours
-def test_trains_as_the_real_package(tmp_path):
+def test_trains_as_the_real_package(trained):
   """Expected: its parameters, running statistics and their averages after six batches; each rate.
 
   It steps after batches 0, 1 and 3, in its warm-up, and after batch 5, at the second epoch's rate.
   It asks for 5 images a step and then takes two batches of two, with decay for 4 of 5.
   """
-  settings = {"nbs": 5, "epochs": 10, "optimizer": "SGD", "warmup_epochs": 0.75}
-  theirs = real_training(tmp_path, batches=9, kept=6, **settings)
+  folder = trained / "sgd"
+  theirs = rates_of(folder)
   how = recipe_like(epochs=10, nominal_batch=5, warmup_epochs=0.75)
   assert_same_rates(how, theirs)
-  start = weights(tmp_path, "start")
-  state = our_training(how, start, batches(tmp_path, 6))
+  start = weights(folder, "start")
+  state = our_training(how, start, batches(folder, 6))
   assert [row[1] for row in theirs[:6]] == [1, 2, 2, 3, 3, 4] and int(state.t_opt.updates) == 4
   for name, found in (("end", state.params), ("ema", state.judged)):
-    expected = weights(tmp_path, name)
+    expected = weights(folder, name)
     assert_near(found.t, expected["params"], start["params"])
     assert_near(found.t_stats, expected["batch_stats"], start["batch_stats"])
 
 
-def test_auto_chooses_as_the_real_package(tmp_path):
+def test_auto_chooses_as_the_real_package(trained):
   """Expected: the rates that it trains with, of AdamW in a short training."""
-  settings = {"nbs": 7, "epochs": 40, "optimizer": "auto", "warmup_epochs": 3.0}
-  theirs = real_training(tmp_path, batches=14, kept=1, **settings)
+  theirs = rates_of(trained / "auto")
   how = recipe_like(epochs=40, rule="auto", nominal_batch=7, warmup_epochs=3.0)
   assert how.rule == "adamw" and how.learning_rate == 0.001667
   assert_same_rates(how, theirs)

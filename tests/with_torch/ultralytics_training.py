@@ -1,13 +1,14 @@
-"""Runs a training of the real Ultralytics package, in float64, and keeps what went in and came out.
+"""Runs trainings of the real Ultralytics package, in float64; keeps what went in and came out.
 
-  python ultralytics_training.py FOLDER '{"batches": 6, "kept": 6, ...}'
+  python ultralytics_training.py FOLDER '{"first": {"batches": 6, "kept": 6, ...}, ...}'
 
-FOLDER gets start.pt, end.pt and ema.pt (state_dicts before the first batch and after `kept` of
-them), batches.npz (what those were) and rates.json: of each of `batches` batches [batches per step,
-steps so far, [[rate, momentum, decay, number of parameters] of each group]]. Further keys are
+FOLDER/first gets start.pt, end.pt and ema.pt (state_dicts before the first batch and after `kept`
+of them), batches.npz (what those were) and rates.json: of each of `batches` batches [batches per
+step, steps so far, [[rate, momentum, decay, number of parameters] of each group]]. Further keys are
 settings of the package.
 """
 
+import contextlib
 import importlib.machinery
 import json
 import os
@@ -56,8 +57,13 @@ def write_images(folder: Path) -> Path:
   return file
 
 
-def main(folder: Path, settings: dict):
-  stand_in_for_torchvision()
+class EnoughError(Exception):
+  """As many batches as were asked for."""
+
+
+def run(folder: Path, settings: dict):
+  folder.mkdir()
+  torch.set_default_dtype(torch.float32)
   from ultralytics.models.yolo.detect import DetectionTrainer  # pyright: ignore
   from ultralytics.utils.torch_utils import ModelEMA  # pyright: ignore
 
@@ -100,8 +106,7 @@ def main(folder: Path, settings: dict):
       (folder / "rates.json").write_text(json.dumps(rates))
       arrays = {f"{i}_{name}": value for i, one in enumerate(seen) for name, value in one.items()}
       np.savez(folder / "batches.npz", **arrays)
-      sys.stdout.flush()
-      os._exit(0)
+      raise EnoughError
 
   settings = {"model": "yolov8n.yaml", "data": str(write_images(folder)), **PLAIN, **settings}
   settings |= {"imgsz": SIZE, "batch": 2, "workers": 0, "device": "cpu", "amp": False}
@@ -109,7 +114,16 @@ def main(folder: Path, settings: dict):
   trainer = Trainer(overrides=settings)
   trainer.add_callback("on_train_start", start)
   trainer.add_callback("on_train_batch_end", end_of_batch)
-  trainer.train()
+  with contextlib.suppress(EnoughError):
+    trainer.train()
+
+
+def main(folder: Path, runs: dict):
+  stand_in_for_torchvision()
+  for name, settings in runs.items():
+    run(folder / name, settings)
+  sys.stdout.flush()
+  os._exit(0)  # whatever the package has begun in the background
 
 
 if __name__ == "__main__":
