@@ -92,7 +92,17 @@ def assert_near(found: Any, expected: Any, tolerance=1e-9, least=1e-6):
     np.testing.assert_allclose(found[path], value, rtol=0, atol=tolerance * size, err_msg=str(path))
 
 
+@pytest.fixture
+def one_thread():
+  """More would wait for each other at these sizes, busily."""
+  before = torch.get_num_threads()
+  torch.set_num_threads(1)
+  yield
+  torch.set_num_threads(before)
+
+
 @pytest.mark.slow  # compiles the gradient of SegFormer, ten to thirty seconds of one core
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("variant", SIZES)
 def test_loss_gradient_and_step_are_those_of_the_packages(tmp_path, variant):
   """Expected: transformers' network in training mode, torch's cross-entropy, gradient and AdamW."""
@@ -121,21 +131,33 @@ def test_loss_gradient_and_step_are_those_of_the_packages(tmp_path, variant):
   def judged(t):
     return task_loss(method, t, start["batch_stats"], jnp.asarray(image), target, None)
 
-  level = {"xla_backend_optimization_level": 0}
-  slope = jax.jit(jax.value_and_grad(judged, has_aux=True), compiler_options=level)
+  compiled = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+  slope = compiled(jax.value_and_grad(judged, has_aux=True))
   (ours, found), grads = slope(params)
   assert float(ours) == pytest.approx(float(loss.detach()), rel=1e-12)
-  assert_near(grads, gradients_in_our_form(theirs, tmp_path))
+  slopes = gradients_in_our_form(theirs, tmp_path)
+  assert_near(grads, slopes)
 
   # The third batch: half of the warm-up, and two of fifty batches of the fall.
   rate = 6e-5 * (1e-6 + (1 - 1e-6) * 2 / 4) * (1 - 2 / 50)
   their_optimiser(theirs, rate).step()
   rule = task_optimiser.task_optimiser(how)
-  at_rest: Any = rule.init(params)
-  state = at_rest._replace(seen=jnp.asarray(2, jnp.int32))
-  step, _ = rule.update(grads, state, params)
+
+  @compiled  # one by one, the same few operations would be compiled for each shape by itself
+  def third_step(grads, params):
+    at_rest: Any = rule.init(params)
+    return rule.update(grads, at_rest._replace(seen=jnp.asarray(2, jnp.int32)), params)[0]
+
+  step = third_step(grads, params)
   end, _ = in_our_form(theirs, tmp_path)
-  assert_near(jax.tree.map(jnp.add, params, step), end["params"])
+  assert_near(jax.tree.map(np.add, start["params"], jax.device_get(step)), end["params"])
   moved = jax.tree.map(lambda a, b: a - b, end["params"], start["params"])
-  assert_near(step, moved, tolerance=1e-8, least=1)
+  # Adam divides a gradient by its own size: where it is rounding alone, as of a bias in front of a
+  # norm, so is the step, and it depends on PyTorch's number of threads.
+  flat_slopes: Any = flatten_dict(slopes)
+  sizes = {path: np.abs(value).max() for path, value in flat_slopes.items()}
+  real = [path for path, size in sizes.items() if size > 1e-12 * max(sizes.values())]
+  assert len(real) > 0.9 * len(sizes)
+  ours_moved, theirs_moved = ({p: flatten_dict(t)[p] for p in real} for t in (step, moved))
+  assert_near(ours_moved, theirs_moved, tolerance=1e-8, least=1)
   assert_near(found.t_stats, end["batch_stats"])
