@@ -17,13 +17,14 @@ from tdfusion_jax.data import Source, census, make_dataset, skipping
 from tdfusion_jax.files import UsageError
 from tdfusion_jax.fusers import Fuser, Weigher
 from tdfusion_jax.images import pictures
-from tdfusion_jax.meta import Params, TrainState
+from tdfusion_jax.meta import TrainState
 from tdfusion_jax.ops import compiling
 from tdfusion_jax.progress import Progress
 from tdfusion_jax.tasks import Task
 from tdfusion_jax.train import build, curves, pseudo, runfolder
 from tdfusion_jax.train.checkpoints import Checkpoints
-from tdfusion_jax.train.networks import Networks, notes_f, notes_g, with_names
+from tdfusion_jax.train.exported import export_weights
+from tdfusion_jax.train.networks import with_names
 from tdfusion_jax.train.runfolder import FolderError, RunFolder
 from tdfusion_jax.train.validate import validate
 
@@ -250,29 +251,6 @@ def _label(kind: str, epoch: int) -> str:
 
 def _losses(values: dict[str, float]) -> str:
   return " ".join(f"{name} {values[name]:.4g}" for name in _SHOWN if name in values)
-
-
-def export_weights(
-  config: Config, used: Networks, params: Params, folder: Path, about: Mapping[str, Any]
-) -> None:
-  """Writes F, G and T, each as one `.safetensors` file that `init.*` and `--weights` accept.
-
-  Args:
-    config: of the run.
-    used: networks in the places of F and G, which the files name.
-    params: of F, G and T; one that is empty has no file.
-    folder: where to write.
-    about: the run and its step, for the files' metadata.
-  """
-  task = {"arch": config.task.kind, "kind": config.task.kind, "variant": config.task.variant}
-  files = {
-    "f": ({"params": params.f}, notes_f(config, used)),
-    "g": ({"params": params.g}, notes_g(config, used)),
-    "t": ({"params": params.t, "batch_stats": params.t_stats}, task),
-  }
-  for letter, (variables, what) in files.items():
-    if variables["params"]:
-      weightfiles.save_weights(folder / f"{letter}.safetensors", variables, {**what, **about})
 
 
 def _epoch_to_validate(config: Config, experiment: build.Experiment, done: int) -> int | None:
