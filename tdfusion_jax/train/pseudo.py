@@ -30,6 +30,7 @@ from tdfusion_jax.progress import Progress
 from tdfusion_jax.tasks import Task
 from tdfusion_jax.train import build
 from tdfusion_jax.train.checks import check
+from tdfusion_jax.train.runfolder import require_same
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +57,10 @@ def labelled(config: Config, workdir: str | Path) -> tuple[Source, Source] | Non
   if config.task.labels != "pseudo":
     return None
   check(config)
+  # Another run's folder is noticed before all pairs are looked at; networks that were given in
+  # Python are compared later.
+  given = ("fusion.network", "loss.network")
+  require_same(build.config_to_json(config), Path(workdir), free=given)
   train, val = (build.source(config, split, own_task=True) for split in ("train", "val"))
   kind = cast(Kind, config.task.kind)
   true = val.kind == kind

@@ -147,6 +147,9 @@ def test_a_run_learns_from_them_and_keeps_them_for_its_next_start(
   for one, other in zip(again.targets, made.targets, strict=True):
     np.testing.assert_array_equal(one, other)
   settings.task.pseudo_threshold = 0.8
+  with pytest.raises(ConfigError, match=r"task\.pseudo_threshold"):
+    pseudo.labelled(settings, tmp_path / "run")
+  (tmp_path / "run" / "config.json").unlink()
   with pytest.raises(AssertionError, match="made again"):
     pseudo.labelled(settings, tmp_path / "run")
   monkeypatch.undo()
