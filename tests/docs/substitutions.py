@@ -87,6 +87,10 @@ NOT_RUN = {
   "python tools/fuzz_": "tests of the same readers run it on fewer files",
   "python tools/damage_checkpoints.py": "`tests/train/test_checkpoints.py` tries less",
   "python tools/kill_training.py": "`tests/train/test_kill_training.py` sends fewer signals",
+  "tdfusion judge --task-weights t_coco.safetensors": "needs labelled pairs of MSRS; see judge.md",
+  "python -m tdfusion_jax.main --config=configs/folder_det.py:task --config.data.root=MSRS_det": (
+    "needs labelled pairs of MSRS and takes minutes; tables.md has such commands"
+  ),
   "tdfusion sweep configs/sweeps/learned_loss_det.toml": "as learned_loss_seg.toml, which is run",
   "tdfusion sweep configs/sweeps/llvip.toml": "as learned_loss_seg.toml, which is run",
 }
