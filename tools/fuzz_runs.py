@@ -157,8 +157,7 @@ def _report(run: Path, finished: Finished, sweep: Sweep, out: Path) -> None:
   curves.panels_of_run(opened.metrics)
   pairs = collect._Pairs(opened, 1, None)
   collect._check_kind(opened, pairs)
-  judge = build.task(opened.config, len(pairs.source.classes))
-  method = build.method(opened.config, judge)
+  method = collect.method_of(opened, len(pairs.source.classes))
   collect._params(opened, initial.shapes(opened.config, method, pairs.sizes["task_size"]))
 
 

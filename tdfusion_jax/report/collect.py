@@ -19,7 +19,7 @@ from tdfusion_jax.images import pictures
 from tdfusion_jax.images.listing import list_files
 from tdfusion_jax.images.reading import ImageError, read_image
 from tdfusion_jax.images.writing import to_bytes
-from tdfusion_jax.meta.state import Params
+from tdfusion_jax.meta import Method, Params
 from tdfusion_jax.report.page import Gallery, Run, page_html
 from tdfusion_jax.train import build, checks, initial, runfolder
 from tdfusion_jax.train.checks import labels_needed
@@ -223,13 +223,10 @@ def _files(name: str, folder: Path, pairs: list[str]) -> list[Path]:
 def _layers(run: Run, pairs: _Pairs) -> list[dict[str, np.ndarray]]:
   """What one run makes of each pair: {title: [H, W, 3] uint8}."""
   config, source = run.config, pairs.source
-  task = None
-  if config.task.kind != "none":
-    task = build.task(config, len(source.classes))
+  method = method_of(run, len(source.classes))
   if config.stage == "task":
     folder = Path(config.fused.folder) if config.fused.folder else run.path / "fused"
     source = finished_images(config, source, folder, "val")
-  method = build.method(config, task)
   params = _params(run, initial.shapes(config, method, pairs.sizes["task_size"]))
   layers = []
   for pair, seen in inspect_pairs(method, params, source, limit=pairs.count, **pairs.sizes):
@@ -238,6 +235,14 @@ def _layers(run: Run, pairs: _Pairs) -> list[dict[str, np.ndarray]]:
       del row[title]
     layers.append(row)
   return layers
+
+
+def method_of(run: Run, num_classes: int) -> Method:
+  """F, G and T as functions; ConfigError, naming the run, if its config makes none."""
+  try:
+    return build.method(run.config, build.task(run.config, num_classes))
+  except UsageError as error:
+    raise ConfigError(f"{run.path}: {error}") from error
 
 
 def _params(run: Run, shapes: Params) -> Params:

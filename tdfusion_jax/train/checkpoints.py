@@ -104,23 +104,26 @@ class Checkpoints:
       CheckpointError: checkpoints exist, but none is whole, or the newest whole one is another
         network's.
     """
-    damages = []
+    damages: dict[int, str] = {}
+    for step in reversed(self.steps()):  # all of them: Orbax reads each when it is opened
+      if damage := self._damage(step):
+        damages[step] = damage
+        self._pass_over(step, damage)
     for step in reversed(self.steps()):
-      damage = self._damage(step)
-      if not damage:
-        mismatch = self._mismatch(step, like)
-        if mismatch:
-          raise CheckpointError(f"step {step} in {self._folder} is another network's: {mismatch}")
-        try:
-          return self._load(step, like)
-        except (OSError, KeyError, TypeError, ValueError) as error:
-          damage = _first_line(error)
-      damages.append(f"step {step}: {damage}")
-      log.warning("checkpoint %s of %s is damaged: %s", step, self._folder, damage)
-      self._set_aside(step)
+      if step in damages:  # the folder cannot be written
+        continue
+      mismatch = self._mismatch(step, like)
+      if mismatch:
+        raise CheckpointError(f"step {step} in {self._folder} is another network's: {mismatch}")
+      try:
+        return self._load(step, like)
+      except (OSError, KeyError, OverflowError, TypeError, ValueError) as error:
+        damages[step] = _first_line(error)
+        self._pass_over(step, damages[step])
     if damages:
+      lines = "\n  ".join(f"step {step}: {damage}" for step, damage in damages.items())
       raise CheckpointError(
-        f"no checkpoint in {self._folder} is whole:\n  " + "\n  ".join(damages) + "\n"
+        f"no checkpoint in {self._folder} is whole:\n  {lines}\n"
         "Remove the folder to start this run from its beginning, or choose another --workdir."
       )
     return None
@@ -152,7 +155,8 @@ class Checkpoints:
     """Steps that have a folder, oldest first."""
     return sorted(int(p.name) for p in self._entries() if p.name.isdigit() and p.is_dir())
 
-  def _set_aside(self, step: int) -> None:
+  def _pass_over(self, step: int, damage: str) -> None:
+    log.warning("checkpoint %s of %s is damaged: %s", step, self._folder, damage)
     aside = self._folder / f"{step}{_DAMAGED}"
     try:
       shutil.rmtree(aside, ignore_errors=True)
@@ -209,7 +213,7 @@ class Checkpoints:
     """What differs in names or shapes; Orbax's own message for it names neither."""
     try:
       found = self._checkpointer().metadata(step).metadata
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, OverflowError, TypeError, ValueError) as error:
       return f"unreadable ({_first_line(error)})"
     ours, theirs = _shapes(_as_tree(like)), _shapes(found)
     # Metadata may name optimiser containers in another way, so only names that both have are

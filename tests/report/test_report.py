@@ -104,6 +104,12 @@ def test_weights_that_do_not_fit_are_refused_as_fuse_refuses_them(runs, capsys):
     said = capsys.readouterr().err
     assert f"{file} does not fit the network: {problem}: params/{name}/{leaf}" in said
     assert said.count("error:") == 1 and not page.exists()
+  # A config that names a task of somebody's own, which is not there: the run is named.
+  config = json.loads((runs / "even" / "config.json").read_text())
+  config["task"]["kind"] = "json:no_such_task"
+  (runs / "even" / "config.json").write_text(json.dumps(config))
+  assert cli.main(["report", str(runs / "even"), "--pairs=1", f"--out={page}"]) == 2
+  assert f"{runs / 'even'}: config.task.kind='json:no_such_task'" in capsys.readouterr().err
 
 
 def test_a_page_about_the_task_stage_alone_shows_the_pairs_as_well(tmp_path, monkeypatch, capsys):

@@ -3,6 +3,7 @@
 import gc
 import json
 import logging
+import re
 import shutil
 
 import damage_checkpoints
@@ -117,6 +118,22 @@ def test_damage_is_named_set_aside_and_replaced(saved, tmp_path, caplog):
   assert (folder / "2.damaged").is_dir()
   checkpoints.save(state(2))
   assert same(checkpoints.restore(state()), state(2)) and not (folder / "2.damaged").exists()
+  checkpoints.close()
+
+
+def test_an_older_step_is_damaged_so_that_orbax_cannot_open_the_folder(saved, tmp_path, caplog):
+  """It reads the time of each step; one far beyond the calendar is an OverflowError there."""
+  folder = tmp_path / "c"
+  shutil.copytree(saved, folder)
+  file = folder / "1" / "_CHECKPOINT_METADATA"
+  text, count = re.subn(r"(timestamp_nsecs\":\s*)\d+", r"\g<1>1" + "0" * 40, file.read_text())
+  assert count
+  file.write_text(text)
+  checkpoints = Checkpoints(folder, keep=2)
+  assert same(checkpoints.restore(state()), state(2))
+  assert "checkpoint 1 of" in caplog.text and (folder / "1.damaged").is_dir()
+  checkpoints.save(state(3))
+  assert checkpoints.steps() == [2, 3]
   checkpoints.close()
 
 
