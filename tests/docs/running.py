@@ -4,6 +4,7 @@ import importlib.util
 import runpy
 import shlex
 import sys
+import threading
 import tomllib
 import types
 from concurrent.futures import Future
@@ -80,6 +81,7 @@ def _run(command: Command, patch: pytest.MonkeyPatch) -> int:
       [],
     )
     patch.setattr(sweep_run, "ProcessPoolExecutor", _InThisProcess)
+    patch.setattr(sweep_run, "_stopped", threading.Event())
     small.install(patch, fusion_too=False)
     return cli.main([*words[1:], *more])
   if words[0] == "python" and words[1].startswith("tools/"):
@@ -98,8 +100,7 @@ class _InThisProcess:
   def __init__(self, *_, **__):
     pass
 
-  def submit(self, unless_stopped, function, *arguments):
-    del unless_stopped
+  def submit(self, function, *arguments):
     done: Future = Future()
     done.set_result(function(*arguments))
     return done
