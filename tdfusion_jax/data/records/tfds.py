@@ -7,6 +7,7 @@ the library does not enforce channel counts and decodes palettes differently fro
 the next.
 """
 
+import abc
 import contextlib
 import io
 import json
@@ -77,8 +78,9 @@ class PairBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     del root
     return True
 
+  @abc.abstractmethod
   def _kind_and_classes(self) -> tuple[Kind | None, tuple[str, ...]]:
-    raise NotImplementedError
+    """What the labels are, and the names of their classes."""
 
   def _info(self) -> tfds.core.DatasetInfo:
     kind, classes = self._kind_and_classes()
