@@ -12,6 +12,7 @@ import itertools
 import json
 import os
 import re
+import secrets
 import sys
 import traceback
 import types
@@ -43,7 +44,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
   """
   path = Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
-  temporary = path.with_name(f".{os.getpid()}.{next(_COUNT)}.tmp{path.suffix}")
+  temporary = path.with_name(f".{_process_number()}.{next(_COUNT)}.tmp{path.suffix}")
   try:
     yield temporary
     os.replace(temporary, path)
@@ -56,6 +57,18 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
       OSError
     ):  # it may never have been made, and an error that is under way counts more
       temporary.unlink(missing_ok=True)
+
+
+_numbers: dict[int, int] = {}
+
+
+def _process_number() -> int:
+  """A number that no other process has that may write into the same folder.
+
+  The process id is none: on a file system that several machines or containers share, every one of
+  them may have a process of that id, and containers mostly have the same.
+  """
+  return _numbers.setdefault(os.getpid(), secrets.randbits(63))  # a forked child draws its own
 
 
 def is_plugin(name: str) -> bool:

@@ -1,10 +1,11 @@
 """Functions of a user's own, named as `module:function` in settings."""
 
+import subprocess
 import sys
 
 import pytest
 
-from tdfusion_jax.files import UsageError, is_plugin, plugin
+from tdfusion_jax.files import UsageError, is_plugin, plugin, remove_leftovers
 
 A = """
 value = 3
@@ -117,3 +118,17 @@ def test_what_cannot_be_found_is_named_with_its_field(mine, name, message):
 def test_our_own_names_are_no_plugins():
   assert is_plugin("my_data:reader")
   assert not is_plugin("llvip")
+
+
+def test_processes_of_one_id_do_not_write_into_one_temporary_file(tmp_path):
+  """On a shared file system every container may have a process 1 that writes its first file."""
+  program = (
+    "import os, sys\nos.getpid = lambda: 1\nfrom tdfusion_jax.files import atomic_write\n"
+    "with atomic_write(sys.argv[1]) as temporary:\n  print(temporary.name)\n  temporary.touch()\n"
+  )
+  command = [sys.executable, "-c", program, str(tmp_path / "a.png")]
+  names = [subprocess.run(command, capture_output=True, text=True).stdout for _ in range(2)]
+  assert names[0] != names[1] and all(name.endswith(".tmp.png\n") for name in names)
+  (tmp_path / names[0].strip()).touch()  # as a writer that was killed leaves it
+  remove_leftovers(tmp_path)
+  assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
