@@ -1,78 +1,18 @@
 """Fusing files: reading, computing and writing overlap; a broken file does not stop the rest."""
 
-from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
-
-from tdfusion_jax.fusing.huge import HugePairs
 from tdfusion_jax.fusing.jobs import Job, list_jobs
+from tdfusion_jax.fusing.line import FolderOptions as FolderOptions
+from tdfusion_jax.fusing.line import Outcome, Work, is_huge
 from tdfusion_jax.fusing.outcome import Report
 from tdfusion_jax.fusing.pairs import PairFuser
-from tdfusion_jax.fusing.reading import Reading, read_whole
-from tdfusion_jax.images.origin import origin_of
-from tdfusion_jax.images.reading import ImageError, image_size
-from tdfusion_jax.images.writing import write_image
+from tdfusion_jax.images.reading import image_size
 
-_AHEAD = 6  # pairs decoded ahead of the one being fused
-_BEHIND = 3  # results not yet written: enough to keep the processor busy, few enough for memory
 _PLANNED = 2000  # files whose sizes are looked up before the first is fused
-
-
-class FolderOptions(NamedTuple):
-  """How files are fused."""
-
-  skip_existing: bool = False
-  """Keep outputs that are there."""
-  reading: Reading = Reading()
-  """Scaling, aligning, checking."""
-  batch: int = 1
-  """Pairs of equal size that `fuse_batch` fuses at once; the rest go one by one."""
-  fuse_batch: Callable | None = None
-  """From `fusing.make_fuse_fn`."""
-  huge: HugePairs | None = None
-  """For pairs of very many pixels, which the fuser of single pairs then does not get."""
-  form: str = ""
-  """Of the results, see `fusing.jobs.list_jobs`."""
-
-
-class Pair(NamedTuple):
-  """A pair that was read."""
-
-  job: Job
-  ir: np.ndarray
-  vi: np.ndarray
-  warning: str
-  dtype: type
-  """What the result is stored in."""
-
-
-class Huge(NamedTuple):
-  """A pair whose files are read when its turn comes."""
-
-  job: Job
-  fuse: Callable[[], np.ndarray]
-  remarks: list[str]
-  """Filled when it is read."""
-
-
-class Failed(NamedTuple):
-  """A pair that cannot be fused."""
-
-  job: Job
-  error: ImageError
-
-
-class _Outcome(NamedTuple):
-  """A job that has ended."""
-
-  job: Job
-  warning: str = ""
-  error: ImageError | None = None
 
 
 def fuse_folder(
@@ -106,7 +46,7 @@ def fuse_folder(
       jobs.append(job)
   with ThreadPoolExecutor(2) as readers, ThreadPoolExecutor(2) as writers:
     groups = _groups(jobs, readers, fuser, options)
-    finished = _Work(fuser, options, readers, writers).run(groups)
+    finished = Work(fuser, options, readers, writers).run(groups)
     try:
       for outcome in track(finished, len(jobs)):
         _note(report, outcome)
@@ -116,7 +56,7 @@ def fuse_folder(
   return report
 
 
-def _note(report: Report, outcome: _Outcome) -> None:
+def _note(report: Report, outcome: Outcome) -> None:
   if outcome.error is not None:
     report.failed.append(str(outcome.error))
     return
@@ -132,7 +72,7 @@ def _groups(
   batch = options.batch if options.fuse_batch else 1
   known = jobs if batch > 1 else jobs[:_PLANNED]
   sizes = dict(zip(known, pool.map(lambda job: image_size(job.vi), known), strict=True))
-  fuser.plan([size for size in sizes.values() if size and not _is_huge(size, options.huge)])
+  fuser.plan([size for size in sizes.values() if size and not is_huge(size, options.huge)])
   if batch == 1:
     return [[job] for job in jobs]
   by_size = defaultdict(list)
@@ -144,127 +84,3 @@ def _groups(
     groups.extend(same[i : i + batch] for i in range(0, whole, batch))
     groups.extend([job] for job in same[whole:])
   return groups
-
-
-def _is_huge(size: tuple[int, int] | None, huge: HugePairs | None) -> bool:
-  return huge is not None and size is not None and size[0] * size[1] >= huge.pixels
-
-
-def _read(job: Job, options: FolderOptions) -> Pair | Huge | Failed:
-  huge = options.huge
-  if huge is not None and _is_huge(image_size(job.vi), huge):
-    remarks: list[str] = []
-    fuse = partial(huge.fuse, job.ir, job.vi, options.reading, job.dtype, remarks)
-    return Huge(job, fuse, remarks)
-  try:
-    ir, vi, warning, stored = read_whole(job.ir, job.vi, options.reading)
-    return Pair(job, ir, vi, warning, job.dtype(*stored))
-  except ImageError as error:
-    return Failed(job, error)
-
-
-class _Work:
-  """The line from files to files: readers, the fuser, writers."""
-
-  def __init__(
-    self,
-    fuser: PairFuser,
-    options: FolderOptions,
-    readers: ThreadPoolExecutor,
-    writers: ThreadPoolExecutor,
-  ):
-    self._fuser, self._options = fuser, options
-    self._readers, self._writers = readers, writers
-    self._writing: deque[tuple[Job, list[str], Future]] = deque()
-
-  def run(self, groups: Iterable[list[Job]]) -> Iterator[_Outcome]:
-    """The jobs as their outputs are written, or fail."""
-    for group in self._decoded(groups):
-      pairs = [found for found in group if isinstance(found, Pair)]
-      for pair, result in zip(pairs, self._start(pairs), strict=True):
-        self._write(pair.job, [pair.warning], result, pair.dtype)
-      for found in group:
-        if isinstance(found, Failed):
-          yield _Outcome(found.job, error=found.error)
-        elif isinstance(found, Huge):
-          yield from self._settled(0)  # the memory is its own
-          self._write(found.job, found.remarks, found.fuse)
-          yield from self._settled(0)
-      yield from self._settled(_BEHIND)
-    yield from self._settled(0)
-
-  def _decoded(self, groups: Iterable[list[Job]]) -> Iterator[list[Pair | Huge | Failed]]:
-    """What was read of each group in order, a few pairs ahead."""
-    running: deque[list[Future]] = deque()
-    waiting = iter(groups)
-    while True:
-      while sum(map(len, running)) < _AHEAD or len(running) < 2:
-        group = next(waiting, None)
-        if group is None:
-          break
-        running.append([self._readers.submit(_read, job, self._options) for job in group])
-      if not running:
-        return
-      yield [future.result() for future in running.popleft()]
-
-  def _start(self, pairs: list[Pair]) -> list[Callable[[], np.ndarray]]:
-    """Begins to fuse: in one batch where the sizes that were read allow it, else one by one."""
-    shapes = {(pair.ir.shape, pair.vi.shape) for pair in pairs}
-    fuse_batch = self._options.fuse_batch
-    if fuse_batch is None or len(pairs) < 2 or len(shapes) > 1:
-      return [_start(self._fuser, pair) for pair in pairs]
-    ir, vi = np.stack([pair.ir for pair in pairs]), np.stack([pair.vi for pair in pairs])
-    fused = fuse_batch(ir, vi)
-    return [partial(_row, fused, i) for i in range(len(pairs))]
-
-  def _write(
-    self, job: Job, warnings: list[str], result: Callable[[], np.ndarray], dtype: type | None = None
-  ) -> None:
-    self._writing.append((job, warnings, self._writers.submit(_write, job, result, dtype)))
-
-  def _settled(self, most: int) -> Iterator[_Outcome]:
-    """Waits until at most so many outputs are being written."""
-    while len(self._writing) > most:
-      job, warnings, future = self._writing.popleft()
-      try:
-        lost = future.result()
-      except ImageError as error:
-        yield _Outcome(job, error=error)
-      else:
-        yield _Outcome(job, "; ".join(filter(None, [*warnings, lost])))
-
-
-def _row(fused, i: int) -> np.ndarray:
-  return np.asarray(fused)[i]
-
-
-def _start(fuser: PairFuser, pair: Pair) -> Callable[[], np.ndarray]:
-  """A pair too large for the memory fails when its result is asked for, as any other."""
-  try:
-    return fuser.start(pair.ir, pair.vi)
-  except (MemoryError, RuntimeError) as error:  # XLA's errors are RuntimeErrors
-    caught = error
-
-    def fail():
-      raise caught
-
-    return fail
-
-
-def _write(job: Job, result: Callable[[], np.ndarray], dtype: type | None) -> str:
-  """Writes a result, in its own type without a `dtype`; returns what could not be kept."""
-  out = job.out
-  try:
-    fused = result()
-  except ImageError:
-    raise
-  except (MemoryError, RuntimeError) as error:
-    reason = str(error).strip().partition("\n")[0] or "out of memory"
-    raise ImageError(f"{job.ir} and {job.vi} could not be fused: {reason}") from error
-  if fused.dtype.kind == "f" and not np.isfinite(fused).all():
-    raise ImageError(f"{out.name}: the fused image is not finite.")
-  origin = origin_of(job.vi)
-  write_image(out, fused, dtype=dtype or fused.dtype.type, origin=origin)
-  if origin.position and out.suffix.lower() not in (".tif", ".tiff"):
-    return f"{out.suffix} has no place for the position on Earth of {job.vi}; --format=tif has"
-  return origin.lost
