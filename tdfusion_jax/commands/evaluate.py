@@ -3,12 +3,13 @@
 import argparse
 import sys
 
+from tdfusion_jax.cluster import shards
 from tdfusion_jax.commands import options as shared
 from tdfusion_jax.commands.method_options import add_methods, methods_of
 from tdfusion_jax.commands.options import make_parent, named
 from tdfusion_jax.data import SOURCES
 from tdfusion_jax.data.options import parse_options
-from tdfusion_jax.evaluate import measure, methods, tables
+from tdfusion_jax.evaluate import measure, methods, parts, tables
 from tdfusion_jax.files import UsageError
 from tdfusion_jax.images.listing import passed_over
 from tdfusion_jax.images.scaling import LINEAR
@@ -42,27 +43,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   shared.add_scale(parser)
   shared.add_vi_scale(parser)
   add("--out", metavar="STEM", help="write STEM.md, .csv (per image), .json and .tex")
+  add("--shard", default="", metavar="I/N", help=f"{shards.HELP}. The last one merges")
 
 
 def run(options: argparse.Namespace) -> int:
   """Measures and prints the table."""
+  shard = shards.parse_shard(options.shard)
+  if options.shard and not options.out:
+    raise UsageError("--shard needs --out: the parts of a measurement meet in files.")
   metrics = measure.choose_metrics(options.metrics, "--metrics")
   measure.check_profile(options.profile, "--profile")
   if options.out:  # before anything is measured, so that no work is lost
     make_parent(options.out, "--out")
-  pairs = pairs_of(options)
+  pairs = pairs_of(options, shard)
   scores = measure.measure(pairs, methods_of(options, pairs), metrics, options.profile)
   for line in (*_passed_over(options), *pairs.remarks):
     print(f"warning: {line}", file=sys.stderr)
   lower = [metric.name for metric in metrics if not metric.higher_is_better]
   about = measure.conditions(options.profile)
   about |= {"stretch": options.stretch, "resize": options.resize}
+  if options.shard:
+    parts.write_part(options.out, shard, parts.Part(scores, lower, about))
+    whole = parts.merge(options.out, shard.count)
+    if whole is None:
+      print(f"shard {shard}: {len(pairs.sizes)} pairs measured; the last shard writes the tables")
+      return 0
+    scores = whole.scores
   files = []
   try:
     if options.out:  # before anything is printed: whatever becomes of that, they are there
       files = measure.write_scores(options.out, scores, lower, about)
+    if options.shard:
+      parts.remove(options.out, shard.count)
   finally:
-    print(f"{len(pairs.sizes)} pairs, means; profile {options.profile}: {about['profile_about']}")
+    count = len(next(iter(scores.values())))
+    print(f"{count} pairs, means; profile {options.profile}: {about['profile_about']}")
     print("best **bold**, second _slanted_\n")
     print(tables.markdown(measure.means(scores), lower), end="")
   if files:
@@ -76,14 +91,14 @@ def _passed_over(options: argparse.Namespace) -> list[str]:
   return passed_over(*folders, *(named(text)[1] for text in options.fused))
 
 
-def pairs_of(options: argparse.Namespace) -> methods.Pairs:
-  """The pairs that the options name."""
+def pairs_of(options: argparse.Namespace, shard: shards.Shard = shards.WHOLE) -> methods.Pairs:
+  """Those of the pairs that the options name which are in `shard`."""
   if not options.dataset:
     if not (options.ir and options.vi):
       raise UsageError("give --ir and --vi, or --dataset.")
     if options.option:
       raise UsageError("--option is for --dataset.")
-    return methods.pairs_of_folders(options.ir, options.vi, *shared.scales(options))
+    return methods.pairs_of_folders(options.ir, options.vi, *shared.scales(options), shard)
   if options.ir or options.vi:
     raise UsageError("give --dataset, or --ir and --vi, not both.")
   if shared.scales(options) != (LINEAR, LINEAR):
@@ -91,6 +106,7 @@ def pairs_of(options: argparse.Namespace) -> methods.Pairs:
       "--scale, --vi-scale, channels and --nodata are for --ir and --vi; a data set has its own."
     )
   given = parse_options(options.option).get("", {})
-  return methods.pairs_of_dataset(
+  pairs = methods.pairs_of_dataset(
     options.dataset, options.root, options.split, field="--dataset", options=given
   )
+  return pairs._replace(sizes=dict(shard.of(list(pairs.sizes.items()))))

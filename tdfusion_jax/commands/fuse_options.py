@@ -2,6 +2,7 @@
 
 import argparse
 
+from tdfusion_jax.cluster import shards
 from tdfusion_jax.commands import options as shared
 from tdfusion_jax.fusing.backends import BACKENDS
 from tdfusion_jax.fusing.huge import USUAL_MEGAPIXELS
@@ -25,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   shared.add_network(parser)
   add("--stretch", action="store_true", help="stretch each fused image to the full range")
   add("--skip-existing", action="store_true", help="keep outputs that are there already")
+  add("--shard", default="", metavar="I/N", help=shards.HELP)
   shared.add_scale(parser)
   shared.add_vi_scale(parser)
   add(
@@ -41,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     choices=BACKENDS,
     default="auto",
     help="auto (the default): ONNX Runtime if it is installed and clearly beats JAX on the first "
-    "pair, on a CPU",
+    "pair, on a CPU; JAX with --shard, so that all parts compute alike",
   )
   add(
     "--batch",

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from tdfusion_jax import fusers
+from tdfusion_jax.cluster.shards import WHOLE, Shard
 from tdfusion_jax.data import find_reader, get_source
 from tdfusion_jax.data.source import Source
 from tdfusion_jax.data.transforms import luminance
@@ -45,7 +46,11 @@ class Pairs(NamedTuple):
 
 
 def pairs_of_folders(
-  ir_dir: str | Path, vi_dir: str | Path, scale: Scale = LINEAR, vi_scale: Scale = LINEAR
+  ir_dir: str | Path,
+  vi_dir: str | Path,
+  scale: Scale = LINEAR,
+  vi_scale: Scale = LINEAR,
+  shard: Shard = WHOLE,
 ) -> Pairs:
   """The pairs of equal names in two folders.
 
@@ -54,11 +59,12 @@ def pairs_of_folders(
     vi_dir: visible images of the same names.
     scale: range of infrared values.
     vi_scale: range of visible values.
+    shard: which part of them.
 
   Raises:
     ImageError: files without a partner, or the sizes of a pair differ, all of them listed.
   """
-  files = {name: (ir, vi) for name, ir, vi in list_pairs(ir_dir, vi_dir)}
+  files = {name: (ir, vi) for name, ir, vi in shard.of(list_pairs(ir_dir, vi_dir))}
   sizes: dict[str, tuple[int, int] | None] = {}
   wrong = []
   for name, (ir, vi) in files.items():

@@ -1,18 +1,17 @@
 """Fusing files: reading, computing and writing overlap; a broken file does not stop the rest."""
 
+import contextlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tdfusion_jax.fusing.jobs import Job, list_jobs
+from tdfusion_jax.fusing.jobs import Job, list_shard
 from tdfusion_jax.fusing.line import FolderOptions as FolderOptions
 from tdfusion_jax.fusing.line import Outcome, Work, is_huge
 from tdfusion_jax.fusing.outcome import Report
 from tdfusion_jax.fusing.pairs import PairFuser
 from tdfusion_jax.images.reading import image_size
-
-_PLANNED = 2000  # files whose sizes are looked up before the first is fused
 
 
 def fuse_folder(
@@ -37,26 +36,51 @@ def fuse_folder(
   Raises:
     ImageError: files that cannot be paired, or results in the place of inputs.
   """
+  listed = list_shard(ir_dir, vi_dir, out_dir, options.form, options.shard)
   report = Report([], [], [], [])
-  jobs = []
-  for job in list_jobs(ir_dir, vi_dir, out_dir, options.form):
-    if options.skip_existing and job.out.is_file():
-      report.skipped.append(job.out)
-    else:
-      jobs.append(job)
-  with ThreadPoolExecutor(2) as readers, ThreadPoolExecutor(2) as writers:
-    groups = _groups(jobs, readers, fuser, options)
-    finished = Work(fuser, options, readers, writers).run(groups)
-    try:
-      for outcome in track(finished, len(jobs)):
-        _note(report, outcome)
-    finally:
-      readers.shutdown(cancel_futures=True)  # on Ctrl-C nothing more is begun
-      writers.shutdown(cancel_futures=True)
+  jobs = left(listed.jobs, report, options)
+  fuser.plan(sizes_to_plan(listed.first, options))
+  fused = fuse_jobs(fuser, jobs, options, lambda outcomes: track(outcomes, len(jobs)))
+  with contextlib.closing(fused) as outcomes:  # at once on Ctrl-C, whoever still refers to it
+    for outcome in outcomes:
+      note(report, outcome)
   return report
 
 
-def _note(report: Report, outcome: Outcome) -> None:
+def left(jobs: list[Job], report: Report, options: FolderOptions) -> list[Job]:
+  """Those of `jobs` that are not done yet; the others are noted in `report`."""
+  if not options.skip_existing:
+    return jobs
+  there = [job.out.is_file() for job in jobs]
+  report.skipped.extend(job.out for job, done in zip(jobs, there, strict=True) if done)
+  return [job for job, done in zip(jobs, there, strict=True) if not done]
+
+
+def sizes_to_plan(files: list[Path], options: FolderOptions) -> list[tuple[int, int]]:
+  """(height, width) of those that can be read and are fused whole."""
+  with ThreadPoolExecutor(2) as pool:
+    sizes = list(pool.map(image_size, files))
+  return [size for size in sizes if size and not is_huge(size, options.huge)]
+
+
+def fuse_jobs(
+  fuser: PairFuser,
+  jobs: list[Job],
+  options: FolderOptions,
+  track: Callable[[Iterable[Outcome]], Iterable[Outcome]] = lambda outcomes: outcomes,
+) -> Generator[Outcome]:
+  """Fuses pairs that are listed, and yields each as it ends."""
+  with ThreadPoolExecutor(2) as readers, ThreadPoolExecutor(2) as writers:
+    groups = _groups(jobs, readers, options)
+    try:
+      yield from track(Work(fuser, options, readers, writers).run(groups))
+    finally:
+      readers.shutdown(cancel_futures=True)  # on Ctrl-C nothing more is begun
+      writers.shutdown(cancel_futures=True)
+
+
+def note(report: Report, outcome: Outcome) -> None:
+  """Enters what became of a pair."""
   if outcome.error is not None:
     report.failed.append(str(outcome.error))
     return
@@ -65,18 +89,13 @@ def _note(report: Report, outcome: Outcome) -> None:
     report.warnings.append(f"{outcome.job.out.stem}: {outcome.warning}")
 
 
-def _groups(
-  jobs: list[Job], pool: ThreadPoolExecutor, fuser: PairFuser, options: FolderOptions
-) -> list[list[Job]]:
+def _groups(jobs: list[Job], pool: ThreadPoolExecutor, options: FolderOptions) -> list[list[Job]]:
   """Jobs in the order of work: one by one, or `batch` of one size together."""
   batch = options.batch if options.fuse_batch else 1
-  known = jobs if batch > 1 else jobs[:_PLANNED]
-  sizes = dict(zip(known, pool.map(lambda job: image_size(job.vi), known), strict=True))
-  fuser.plan([size for size in sizes.values() if size and not is_huge(size, options.huge)])
   if batch == 1:
     return [[job] for job in jobs]
   by_size = defaultdict(list)
-  for job, size in sizes.items():
+  for job, size in zip(jobs, pool.map(lambda job: image_size(job.vi), jobs), strict=True):
     by_size[size].append(job)
   groups = []
   for same in by_size.values():

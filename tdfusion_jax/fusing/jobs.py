@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tdfusion_jax.cluster.shards import WHOLE, Shard
 from tdfusion_jax.files import reason
 from tdfusion_jax.images.listing import list_pairs
 from tdfusion_jax.images.origin import is_placed
@@ -12,6 +13,7 @@ from tdfusion_jax.images.reading import ImageError
 
 _ENDINGS = {"png": ".png", "png16": ".png", "tif": ".tif", "jpg": ".jpg"}
 FORMATS = tuple(_ENDINGS)
+_FIRST = 2000  # files whose sizes are looked up before the first is fused
 _OF_FILES = {".png": "png", ".tif": "tif", ".tiff": "tif", ".jpg": "jpg", ".jpeg": "jpg"}
 
 
@@ -32,8 +34,25 @@ class Job(NamedTuple):
     return np.uint16 if self.form == "png16" or (deep and self.form in ("", "tif")) else np.uint8
 
 
+class Listed(NamedTuple):
+  """What is to be fused."""
+
+  jobs: list[Job]
+  """Of one shard."""
+  first: list[Path]
+  """The first visible files of all shards together: which programs are compiled shall not depend on
+  the shard, so that its results do not."""
+
+
 def list_jobs(ir: str | Path, vi: str | Path, out: str | Path, form: str = "") -> list[Job]:
-  """The pairs of two folders, or of two files.
+  """The pairs of two folders, or of two files; see `list_shard`."""
+  return list_shard(ir, vi, out, form).jobs
+
+
+def list_shard(
+  ir: str | Path, vi: str | Path, out: str | Path, form: str = "", shard: Shard = WHOLE
+) -> Listed:
+  """A part of the pairs of two folders, or of two files.
 
   Args:
     ir: infrared, a folder or a file.
@@ -41,6 +60,7 @@ def list_jobs(ir: str | Path, vi: str | Path, out: str | Path, form: str = "") -
     out: a folder, which is made; of two files also a file, whose ending is its format.
     form: one of `FORMATS`. "": PNG of 8 bits, or of 16 where an image has more than 8; TIFF where
       the visible image is a GeoTIFF, whose position PNG could not hold.
+    shard: which of them.
 
   Raises:
     ImageError: folders that cannot be paired, a folder and a file, an ending that is not written,
@@ -55,12 +75,13 @@ def list_jobs(ir: str | Path, vi: str | Path, out: str | Path, form: str = "") -
     other = sides[1 - sides.index(folders[0])]
     raise ImageError(f"{folders[0]} is a folder, {other} a file: give two folders, or two files.")
   if not folders:
-    return [_single(*sides, Path(out), form)]
+    return Listed(shard.of([_single(*sides, Path(out), form)]), [sides[1]])
   if Path(out).resolve() in (sides[0].resolve(), sides[1].resolve()):
     raise ImageError(f"{out} holds inputs, which the results would replace; name another folder.")
   pairs = list_pairs(ir, vi)
   _make(Path(out))
-  return [_into(Path(out), name, a, b, form) for name, a, b in pairs]
+  jobs = [_into(Path(out), name, a, b, form) for name, a, b in shard.of(pairs)]
+  return Listed(jobs, [b for _, _, b in pairs[:_FIRST]])
 
 
 def _single(ir: Path, vi: Path, out: Path, form: str) -> Job:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tdfusion_jax.cluster.shards import WHOLE, Shard
 from tdfusion_jax.fusing.huge import HugePairs
 from tdfusion_jax.fusing.jobs import Job
 from tdfusion_jax.fusing.pairs import PairFuser
@@ -35,6 +36,8 @@ class FolderOptions(NamedTuple):
   """For pairs of very many pixels, which the fuser of single pairs then does not get."""
   form: str = ""
   """Of the results, see `fusing.jobs.list_jobs`."""
+  shard: Shard = WHOLE
+  """Which part of the pairs is fused."""
 
 
 class Pair(NamedTuple):
@@ -73,6 +76,7 @@ class Outcome(NamedTuple):
 
 
 def is_huge(size: tuple[int, int] | None, huge: HugePairs | None) -> bool:
+  """Whether a pair of (height, width) goes through `huge`."""
   return huge is not None and size is not None and size[0] * size[1] >= huge.pixels
 
 
