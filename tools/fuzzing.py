@@ -155,6 +155,31 @@ class Outcome(NamedTuple):
   """Seconds of the slowest file."""
 
 
+class _Time(NamedTuple):
+  """Seconds, of this process."""
+
+  by_clock: float
+  worked: float
+  """On a processor, by all threads."""
+  kept_waiting: float
+  """Ready to work, while other programs had the processors; 0 where the system does not say."""
+
+  @classmethod
+  def now(cls) -> "_Time":
+    waited = 0
+    for file in Path("/proc/self/task").glob("*/schedstat"):
+      try:
+        waited += int(file.read_text().split()[1])
+      except OSError:  # the thread has ended
+        continue
+    return cls(time.perf_counter(), time.process_time(), waited / 1e9)
+
+  def until(self, later: "_Time") -> float:
+    """Seconds that a machine of our own would have taken, at most."""
+    passed, worked, waited = (b - a for a, b in zip(self, later, strict=True))
+    return max(worked, passed - waited)
+
+
 def fuzz(
   target: Target, count: int, seed: int, limit: float = 5.0, keep: Path | None = None
 ) -> Outcome:
@@ -164,8 +189,9 @@ def fuzz(
     target: makes and reads them.
     count: files.
     seed: other damage.
-    limit: seconds that one file may take. One that takes twenty times as long ends the process
-      with a traceback of where it hangs, since it could not be counted.
+    limit: seconds that one file may take, of the processor or of waiting for anything but the
+      processor, which other programs may keep. One that takes twenty times as long by the clock
+      ends the process with a traceback of where it hangs, since it could not be counted.
     keep: folder for the files that failed.
   """
   rng = random.Random(seed)
@@ -179,9 +205,9 @@ def fuzz(
       case = target.make(rng, root / "in")
       copy = _copied(case.path, root / "kept") if keep and not target.reads_only else case.path
       faulthandler.dump_traceback_later(20 * limit, exit=True, file=_STDERR)
-      began = time.perf_counter()
+      began = _Time.now()
       result, problem = _tried(target, case, rng, root)
-      seconds = time.perf_counter() - began
+      seconds = began.until(_Time.now())
       faulthandler.cancel_dump_traceback_later()
       longest = max(longest, seconds)
       if result:
