@@ -100,6 +100,8 @@ def base() -> Config:
         # in the place of G: package.module:factory, which returns a fusers.Weigher
         "network": "",
         "network_options": {},  # arguments of the factory
+        "tone": 0.5,  # the w_a that an undecided G gives: the best constant, if it is known
+        "stride": 1,  # G looks at images reduced by this, and costs less by its square
         "none": False,  # no L_f, I_f = w_a a + w_b b from G itself (ablation V)
       },
       "meta": {

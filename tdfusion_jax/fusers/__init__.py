@@ -17,6 +17,7 @@ from tdfusion_jax.fusers.kinds import (
 )
 from tdfusion_jax.fusers.load import fusion_file, load_fusion, run_folder, shipped_weights
 from tdfusion_jax.fusers.own import own_network
+from tdfusion_jax.fusers.weighing import strided, toned
 
 __all__ = [
   "F_ARCHITECTURE",
@@ -35,6 +36,8 @@ __all__ = [
   "require_fit",
   "run_folder",
   "shipped_weights",
+  "strided",
+  "toned",
   "weigh_net",
   "weigher_from_module",
 ]

@@ -103,6 +103,7 @@ def yolo_loss(
   *,
   assigner_eps: float = 1e-9,
   assigner_least_side: float = 0.0,
+  class_balance: bool = False,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
   """YOLOv8's loss. Images without a box, and batches without any, contribute their class term only.
 
@@ -111,6 +112,8 @@ def yolo_loss(
     target: padded boxes in pixels of those images.
     assigner_eps: `eps` of `assign`; the default is the reference's.
     assigner_least_side: `least_side` of `assign`.
+    class_balance: the mean over classes of each one's loss, normalised by its own target scores:
+      as in mean average precision, a class of few boxes then counts as much as one of many.
 
   Returns:
     (box + class + dfl, {"box", "class", "dfl"}), scalars with their gains (7.5, 0.5, 1.5), each
@@ -137,7 +140,13 @@ def yolo_loss(
   known = ~target.valid | ((target.classes >= 0) & (target.classes < num_classes))
   # Compiled code cannot raise, and must not train on a wrong answer.
   total = jnp.where(jnp.all(known), jnp.maximum(assigned.scores.sum(), 1), jnp.nan)
-  weight = assigned.scores.sum(axis=-1)
+  weights = assigned.scores
+  classified = optax.sigmoid_binary_cross_entropy(outputs.class_logits, weights)
+  if class_balance:
+    of_class = assigned.scores.sum(axis=(0, 1), keepdims=True)
+    share = total / (num_classes * jnp.maximum(of_class, 1))
+    weights, classified = weights * share, classified * share
+  weight = weights.sum(axis=-1)
   strides = outputs.strides[None, :, None]
   # Background anchors get their own prediction as target: weight zero alone would turn an infinite
   # slope into NaN.
@@ -146,7 +155,7 @@ def yolo_loss(
   true = jnp.where(is_object, boxes, jax.lax.stop_gradient(predicted)) / strides
   parts = {
     "box": jnp.sum(weight * (1 - ciou(predicted / strides, true))),
-    "class": jnp.sum(optax.sigmoid_binary_cross_entropy(outputs.class_logits, assigned.scores)),
+    "class": jnp.sum(classified),
     "dfl": jnp.sum(weight * _bin_loss(outputs, true)),
   }
   parts = {name: GAINS[name] * value / total for name, value in parts.items()}

@@ -21,6 +21,7 @@ def detection(  # noqa: PLR0913  one argument for each of `config.task.options`
   max_detections: int = 100,
   assigner_eps: float = 1e-9,
   assigner_least_side: float | int = 0.0,
+  class_balance: bool = False,
   class_width: int = 0,
   multi_label: bool = False,
   candidates: int = 1000,
@@ -40,6 +41,7 @@ def detection(  # noqa: PLR0913  one argument for each of `config.task.options`
       that.
     assigner_least_side: see `losses.detection.assign`: 0 is YOLOv8 as published, 16 the current
       Ultralytics package, which gives boxes under 16 pixels more candidates.
+    class_balance: see `losses.detection.yolo_loss`: classes count alike, few boxes or many.
     multi_label: see `ops.boxes.best_boxes`. The Ultralytics package validates so where there are
       several classes: with a score threshold of 0.001, an IoU of 0.7 and 300 detections.
     candidates: see `ops.boxes.best_boxes`; 30000 in the Ultralytics package.
@@ -87,6 +89,9 @@ def detection(  # noqa: PLR0913  one argument for each of `config.task.options`
     return jax.vmap(select)(decode_boxes(outputs), jax.nn.sigmoid(outputs.class_logits))
 
   loss = partial(
-    yolo_loss, assigner_eps=assigner_eps, assigner_least_side=float(assigner_least_side)
+    yolo_loss,
+    assigner_eps=assigner_eps,
+    assigner_least_side=float(assigner_least_side),
+    class_balance=class_balance,
   )
   return Task(init, apply, loss, predict)

@@ -34,6 +34,7 @@ _LEAST = {
   "log.pictures": 0,
   "log.validate_every": 0,
   "loss.alpha": 0,
+  "loss.stride": 1,
   "meta.anchor": 0,
   "meta.damping": 0,
   "meta.eta_f": 0,
@@ -64,6 +65,7 @@ _MOST = {
   "data.prefetch": 1024,
   "data.workers": 1024,
   "log.pictures": 1024,
+  "loss.stride": 64,
   "meta.inner_steps": 1000,
   "meta.solve_steps": 1000,
   "optim.t.nominal_batch": 65_536,
@@ -210,6 +212,24 @@ def _check_loss(config: Config) -> None:
     )
   if loss.task_weight > 0:
     _require(config, not without_task, "loss.task_weight", "needs a task; set task.kind.")
+  _check_surroundings_of_g(config)
+
+
+def _check_surroundings_of_g(config: Config) -> None:
+  loss = config.loss
+  _require(config, 0 < loss.tone < 1, "loss.tone", "must be between 0 and 1.")
+  for field in ("tone", "stride"):
+    if loss[field] == base().loss[field]:
+      continue
+    learned = loss.weights == "learned" and not loss.none
+    _require(config, learned, f"loss.{field}", "needs loss.weights='learned' and a fusion loss.")
+  if loss.tone != 0.5:
+    _require(
+      config,
+      config.data.swap == "none",
+      "loss.tone",
+      "needs data.swap='none': it would follow the exchanged images.",
+    )
 
 
 def _check_teacher(config: Config) -> None:

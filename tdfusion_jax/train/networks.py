@@ -40,6 +40,10 @@ def networks(
   weigher = _own(fusers.Weigher, "loss.network", "network_options", loss, weigher)
   tiling = Tiling(remat=config.train.remat)
   weigher = weigher or fusers.loss_network(tiling)
+  if loss.stride > 1:
+    weigher = fusers.strided(weigher, loss.stride)
+  if loss.tone != 0.5:
+    weigher = fusers.toned(weigher, loss.tone)
   if loss.none:
     return Networks(fusers.average(weigher), weigher)
   return Networks(fuser or fusers.fusion_network(tiling), weigher)

@@ -329,6 +329,22 @@ def test_float32_stays_float32():
   assert {loss.dtype, *(value.dtype for value in parts.values())} == {jnp.dtype("float32")}
 
 
+def test_balanced_classes_are_the_mean_of_each_class_alone():
+  """Each class's loss by the plain one, of a network and of targets that have no other class."""
+  outputs = outputs_of()
+  target = target_of([(2, 3, 40, 30, 0), (30, 30, 62, 60, 1)], [(4, 4, 30, 60, 1)])
+  balanced, parts = detection.yolo_loss(outputs, target, class_balance=True)
+  alone = []
+  for label in range(outputs.class_logits.shape[-1]):
+    only = outputs._replace(class_logits=outputs.class_logits[..., label : label + 1])
+    of_class = target.valid & (target.classes == label)
+    renamed = target._replace(classes=jnp.zeros_like(target.classes), valid=of_class)
+    alone.append(yolo_loss(only, renamed)[0])
+  np.testing.assert_allclose(balanced, np.mean(alone), rtol=1e-5)
+  assert abs(balanced - yolo_loss(outputs, target)[0]) > 0.01
+  np.testing.assert_allclose(balanced, sum(parts.values()), rtol=1e-6)
+
+
 @pytest.mark.parametrize("label", [3, -1])
 def test_a_class_the_network_does_not_know_cannot_go_unnoticed(label):
   (value, _), slope = jax.jit(jax.value_and_grad(yolo_loss, has_aux=True))(

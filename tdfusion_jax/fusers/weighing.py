@@ -1,0 +1,57 @@
+"""G with its surroundings changed: the constant it begins at, and the size it looks at."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from tdfusion_jax.fusers.kinds import Weigher
+
+
+def toned(weigher: Weigher, tone: float) -> Weigher:
+  """`weigher` with its weights moved by a constant, so that an undecided one gives (c, 1 - c).
+
+  The log-odds of c = `tone` are added to those of w_a: `w_a' = c w_a / (c w_a + (1 - c) w_b)`. G
+  then begins near the best constant, if that is known, and has to learn only where to leave it.
+
+  Args:
+    weigher: a network in the place of G.
+    tone: c in (0, 1); 1/2 changes nothing.
+  """
+
+  def weigh(params, ir: jax.Array, vi: jax.Array) -> jax.Array:
+    weights = weigher.weigh(params, ir, vi)
+    weights = weights * jnp.array([tone, 1 - tone], weights.dtype).reshape(1, 1, 1, 2)
+    return weights / weights.sum(axis=-1, keepdims=True)
+
+  return dataclasses.replace(weigher, weigh=weigh)
+
+
+def strided(weigher: Weigher, stride: int) -> Weigher:
+  """`weigher` on images reduced by `stride`, its weights enlarged to their size again.
+
+  A G that looks at half the size costs a quarter, and sees twice as far around a pixel. Images are
+  averaged in squares of `stride` pixels, the last row and column repeated where the size is no
+  multiple; weights are interpolated bilinearly between the squares' centres.
+
+  Args:
+    weigher: a network in the place of G.
+    stride: >= 1; 1 changes nothing.
+  """
+
+  def weigh(params, ir: jax.Array, vi: jax.Array) -> jax.Array:
+    height, width = ir.shape[1:3]
+    weights = weigher.weigh(params, _reduced(ir, stride), _reduced(vi, stride))
+    rows, columns = weights.shape[1] * stride, weights.shape[2] * stride
+    enlarged = jax.image.resize(weights, (len(weights), rows, columns, 2), "linear")
+    return enlarged[:, :height, :width]
+
+  return dataclasses.replace(weigher, weigh=weigh)
+
+
+def _reduced(images: jax.Array, stride: int) -> jax.Array:
+  """Means over squares: [B, H, W, 1] -> [B, ceil(H / stride), ceil(W / stride), 1]."""
+  batch, height, width, channels = images.shape
+  images = jnp.pad(images, ((0, 0), (0, -height % stride), (0, -width % stride), (0, 0)), "edge")
+  rows, columns = images.shape[1] // stride, images.shape[2] // stride
+  return images.reshape(batch, rows, stride, columns, stride, channels).mean(axis=(2, 4))
