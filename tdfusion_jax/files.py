@@ -44,7 +44,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
   """
   path = Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
-  temporary = path.with_name(f".{_process_number()}.{next(_COUNT)}.tmp{path.suffix}")
+  temporary = path.with_name(f".{process_number()}.{next(_COUNT)}.tmp{path.suffix}")
   try:
     yield temporary
     os.replace(temporary, path)
@@ -62,7 +62,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 _numbers: dict[int, int] = {}
 
 
-def _process_number() -> int:
+def process_number() -> int:
   """A number that no other process has that may write into the same folder.
 
   The process id is none: on a file system that several machines or containers share, every one of
@@ -253,9 +253,14 @@ def _near(part: str, names: Iterable[str]) -> str:
   return f" Is it {near[0]}?" if near else ""
 
 
-def remove_leftovers(folder: Path) -> None:
-  """Removes what killed writers left in `folder` and below; nobody may be writing there."""
-  for path in folder.rglob(".*.tmp*"):
+def remove_leftovers(folder: Path, process: int | None = None) -> None:
+  """Removes what killed writers left in `folder` and below; nobody may be writing there.
+
+  Args:
+    folder: where they wrote.
+    process: the `process_number` of the one that was killed; others may then be writing there.
+  """
+  for path in folder.rglob(".*.tmp*" if process is None else f".{process}.*.tmp*"):
     if re.match(r"\.\d+\.\d+\.tmp", path.name):  # as `atomic_write` names them
       with contextlib.suppress(OSError):
         path.unlink()

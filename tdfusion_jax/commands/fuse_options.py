@@ -3,10 +3,13 @@
 import argparse
 
 from tdfusion_jax.cluster import shards
+from tdfusion_jax.cluster.choice import add_cluster
 from tdfusion_jax.commands import options as shared
 from tdfusion_jax.fusing.backends import BACKENDS
 from tdfusion_jax.fusing.huge import USUAL_MEGAPIXELS
 from tdfusion_jax.fusing.jobs import FORMATS
+
+CLUSTERS = ("ray",)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,6 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   add("--stretch", action="store_true", help="stretch each fused image to the full range")
   add("--skip-existing", action="store_true", help="keep outputs that are there already")
   add("--shard", default="", metavar="I/N", help=shards.HELP)
+  add_cluster(parser, CLUSTERS)
+  of_cluster = "of --cluster (default: one for each node, or for each of its GPUs)"
+  add("--workers", type=int, metavar="N", help=of_cluster)
   shared.add_scale(parser)
   shared.add_vi_scale(parser)
   add(
@@ -43,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     choices=BACKENDS,
     default="auto",
     help="auto (the default): ONNX Runtime if it is installed and clearly beats JAX on the first "
-    "pair, on a CPU; JAX with --shard, so that all parts compute alike",
+    "pair, on a CPU; JAX with --shard and --cluster, so that all compute alike",
   )
   add(
     "--batch",

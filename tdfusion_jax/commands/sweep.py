@@ -6,6 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from tdfusion_jax.cluster.choice import add_cluster, cluster_of
 from tdfusion_jax.files import UsageError
 
 ABOUT = """Trains the arms of a sweep file over its seeds, judges each, and reports means, spreads
@@ -13,6 +14,7 @@ and differences."""
 EXAMPLE = (
   "tdfusion sweep configs/sweeps/learned_loss_seg.toml --workdir runs/learned_loss_seg --jobs 2"
 )
+_CLUSTERS = ("ray", "slurm")
 INTERRUPTED = "the same command goes on from here"
 
 
@@ -25,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     "--workdir", required=True, metavar="DIR", help="where the runs and the comparison go"
   )
   parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time (default 1)")
+  add_cluster(parser, _CLUSTERS)
   parser.add_argument(
     "--only", action="append", metavar="ARM", help="run only this arm (repeat for more)"
   )
@@ -60,6 +63,7 @@ def run(options: argparse.Namespace) -> int:
   ours.handlers, ours.propagate = [logging.StreamHandler()], False
   if options.jobs < 1:
     raise UsageError(f"--jobs {options.jobs}: at least 1.")
+  cluster = cluster_of(options, _CLUSTERS, options.jobs)
   chosen = {
     "changes": _changes(options.set),
     "seeds": options.seeds,
@@ -68,7 +72,8 @@ def run(options: argparse.Namespace) -> int:
   if options.table:
     write_comparison(load_sweep(options.file, **chosen), options.workdir)
   else:
-    run_sweep(options.file, options.workdir, jobs=options.jobs, only=options.only, **chosen)
+    jobs = cluster or options.jobs
+    run_sweep(options.file, options.workdir, jobs=jobs, only=options.only, **chosen)
   print((Path(options.workdir) / "sweep.md").read_text(encoding="utf-8"))
   return 0
 

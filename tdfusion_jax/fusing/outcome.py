@@ -18,13 +18,14 @@ class Report(NamedTuple):
   """One line per pair that was fused and looks wrong."""
 
 
-def summary(report: Report, out: str | Path, fuser: PairFuser, seconds: float) -> list[str]:
+def summary(report: Report, out: str | Path, fuser: PairFuser | None, seconds: float) -> list[str]:
   """What was done and how fast.
 
   Args:
     report: of `fuse_folder`.
     out: where the files are.
-    fuser: what fused them, with the seconds that its programs took to compile.
+    fuser: what fused them, with the seconds that its programs took to compile; None if that was
+      on other machines.
     seconds: of the whole work.
 
   Returns:
@@ -36,7 +37,8 @@ def summary(report: Report, out: str | Path, fuser: PairFuser, seconds: float) -
     return lines
   if note := getattr(fuser, "note", ""):
     lines.append(note)
-  compiling_s, count = sum(fuser.compiled), len(fuser.compiled)
+  compiled = fuser.compiled if fuser else []
+  compiling_s, count = sum(compiled), len(compiled)
   rate = f"{len(report.written) / max(seconds - compiling_s, 1e-9):.2f} images/s"
   programs = f"{count} program{'s' if count != 1 else ''}"
   if count:

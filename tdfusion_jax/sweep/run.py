@@ -1,22 +1,21 @@
 """Several configs over several seeds: who does better, by how much, and how sure that is."""
 
 import contextlib
-import io
 import json
 import logging
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from tdfusion_jax import printing
+from tdfusion_jax.cluster.choice import Cluster
 from tdfusion_jax.config import Config, ConfigError
 from tdfusion_jax.config.file import read_config
 from tdfusion_jax.evaluate import tables
@@ -25,6 +24,7 @@ from tdfusion_jax.evaluate.stage import run_task_stage, with_room
 from tdfusion_jax.files import UsageError
 from tdfusion_jax.sweep.compare import check_splits, write_comparison
 from tdfusion_jax.sweep.file import Sweep, Turn, check_arms, load_sweep
+from tdfusion_jax.sweep.machines import run_named, run_on
 from tdfusion_jax.train import build, checks
 from tdfusion_jax.train.loop import train
 from tdfusion_jax.train.runfolder import require_same
@@ -145,46 +145,13 @@ def _prepare_worker(stopped: Any) -> None:
   threading.Thread(target=watch, daemon=True).start()
 
 
-class _Prefixed(io.TextIOBase):
-  """Standard error of a run in a sweep: every line begins with whose it is.
-
-  It is no terminal, so that the progress of several runs is plain lines, not bars in one place.
-  """
-
-  def __init__(self, prefix: str, stream: TextIO):
-    super().__init__()
-    self._prefix, self._stream, self._begun = prefix, stream, ""
-
-  def write(self, text: str, /) -> int:
-    """Passes whole lines on, each in one piece."""
-    *lines, self._begun = (self._begun + text).split("\n")
-    for line in lines:
-      self._stream.write(f"{self._prefix}{line}\n" if line else "\n")
-    return len(text)
-
-  def flush(self) -> None:
-    """Passes on what was written; a line that has only begun waits for its end."""
-    self._stream.flush()
-
-  def end(self) -> None:
-    """Ends a line that has only begun."""
-    if self._begun:
-      self.write("\n")
-
-
 def _in_worker(
   run: Callable[..., dict], file: str, arm: str, turn: Turn, workdir: str, changes: Any
 ) -> dict:
   # What a pool has handed to a worker already cannot be cancelled any more.
   if _stopped.is_set():
     raise InterruptedError("the sweep was interrupted")
-  lines = _Prefixed(f"{arm}, {turn}: ", sys.stderr)
-  with contextlib.redirect_stderr(lines):
-    try:
-      fold = {} if turn.fold is None else {"fold": turn.fold}
-      return run(file, arm, turn.seed, workdir, changes, **fold)
-    finally:
-      lines.end()
+  return run_named(run, file, arm, turn, workdir, changes)
 
 
 def _end_children() -> None:
@@ -196,7 +163,7 @@ def run_sweep(
   file: str | Path,
   workdir: str | Path,
   *,
-  jobs: int = 1,
+  jobs: int | Cluster = 1,
   only: list[str] | None = None,
   changes: Mapping[str, Any] | None = None,
   seeds: Sequence[int] | None = None,
@@ -207,7 +174,8 @@ def run_sweep(
   Args:
     file: a sweep file.
     workdir: gets ARM/seed_N/fusion and ARM/seed_N/task, `sweep.json` and `sweep.md`.
-    jobs: processes at a time.
+    jobs: processes at a time, or the machines that do the runs. All of these must see `file`,
+      `workdir` and the current folder under the same names.
     only: arms to run; the comparison is of all that are finished.
     changes: as for `load_sweep`; runs with other changes need another `workdir`.
     seeds: as for `load_sweep`; further seeds may go into the same `workdir`.
@@ -226,7 +194,12 @@ def run_sweep(
   _check(sweep, file, [*dict.fromkeys(arm for arm, _ in todo)])
   failed = []
   # Closed whatever happens here, so that no run goes on after Ctrl-C.
-  with contextlib.closing(_run_all(todo, (str(file), str(workdir), changes), jobs)) as results:
+  common = str(file), str(workdir), changes
+  if isinstance(jobs, Cluster):
+    runs = run_on(jobs, run_one, todo, common)
+  else:
+    runs = _run_all(todo, common, jobs)
+  with contextlib.closing(runs) as results:
     for count, ((arm, turn), result) in enumerate(results, 1):
       if isinstance(result, Exception):
         failed.append(f"{arm}, {turn}: {result}")

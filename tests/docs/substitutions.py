@@ -91,6 +91,15 @@ NOT_RUN = {
   "python -m tdfusion_jax.main --config=configs/folder_det.py:task --config.data.root=MSRS_det": (
     "needs labelled pairs of MSRS and takes minutes; tables.md has such commands"
   ),
+  "tdfusion fuse --ir photos/ir --vi photos/vi --out fused_ray": (
+    "`tests/cluster` fuses pairs on Ray, which takes a while to start"
+  ),
+  "tdfusion sweep configs/sweeps/learned_loss_seg.toml --workdir runs/learned_loss_ray": (
+    "`tests/cluster` has runs on Ray and in jobs of submitit"
+  ),
+  "tdfusion sweep configs/sweeps/learned_loss_seg.toml --workdir runs/learned_loss_slurm": (
+    "`tests/cluster` has runs on Ray and in jobs of submitit"
+  ),
   "tdfusion sweep configs/sweeps/learned_loss_det.toml": "as learned_loss_seg.toml, which is run",
   "tdfusion sweep configs/sweeps/llvip.toml": "as learned_loss_seg.toml, which is run",
 }
