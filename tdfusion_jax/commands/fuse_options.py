@@ -15,7 +15,12 @@ CLUSTERS = ("ray",)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """The options of `tdfusion fuse`."""
   add = parser.add_argument
-  add("--ir", required=True, metavar="PATH", help="infrared images: a folder, or one file")
+  add(
+    "--ir",
+    required=True,
+    metavar="PATH",
+    help="infrared images: a folder, one file, or the address of a folder, such as s3://BUCKET/ir",
+  )
   add("--vi", required=True, metavar="PATH", help="visible ones of the same names and sizes")
   add("--out", required=True, metavar="PATH", help="where the results go: a folder, or one file")
   add(

@@ -1,10 +1,12 @@
 """Fusing files: reading, computing and writing overlap; a broken file does not stop the rest."""
 
 import contextlib
+import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from tdfusion_jax.fusing.jobs import Job, list_shard
 from tdfusion_jax.fusing.line import FolderOptions as FolderOptions
@@ -12,6 +14,9 @@ from tdfusion_jax.fusing.line import Outcome, Work, is_huge
 from tdfusion_jax.fusing.outcome import Report
 from tdfusion_jax.fusing.pairs import PairFuser
 from tdfusion_jax.images.reading import image_size
+from tdfusion_jax.remote.addresses import Address
+
+_TRANSFERS = 8  # files fetched or stored at a time: mostly waiting
 
 
 def fuse_folder(
@@ -51,15 +56,21 @@ def left(jobs: list[Job], report: Report, options: FolderOptions) -> list[Job]:
   """Those of `jobs` that are not done yet; the others are noted in `report`."""
   if not options.skip_existing:
     return jobs
-  there = [job.out.is_file() for job in jobs]
+  names = {}  # one list of a folder elsewhere, not a question for each file
+  for folder in {job.out.parent for job in jobs if isinstance(job.out, Address)}:
+    names[folder] = folder.names()
+  there = [
+    job.out.name in names[job.out.parent] if isinstance(job.out, Address) else job.out.is_file()
+    for job in jobs
+  ]
   report.skipped.extend(job.out for job, done in zip(jobs, there, strict=True) if done)
   return [job for job, done in zip(jobs, there, strict=True) if not done]
 
 
-def sizes_to_plan(files: list[Path], options: FolderOptions) -> list[tuple[int, int]]:
-  """(height, width) of those that can be read and are fused whole."""
+def sizes_to_plan(files: list[Any], options: FolderOptions) -> list[tuple[int, int]]:
+  """(height, width) of those that are here, can be read and are fused whole."""
   with ThreadPoolExecutor(2) as pool:
-    sizes = list(pool.map(image_size, files))
+    sizes = list(pool.map(image_size, [file for file in files if isinstance(file, Path)]))
   return [size for size in sizes if size and not is_huge(size, options.huge)]
 
 
@@ -70,10 +81,16 @@ def fuse_jobs(
   track: Callable[[Iterable[Outcome]], Iterable[Outcome]] = lambda outcomes: outcomes,
 ) -> Generator[Outcome]:
   """Fuses pairs that are listed, and yields each as it ends."""
-  with ThreadPoolExecutor(2) as readers, ThreadPoolExecutor(2) as writers:
+  elsewhere = any(isinstance(place, Address) for job in jobs[:1] for place in job[:3])
+  threads = _TRANSFERS if elsewhere else 2
+  with (
+    tempfile.TemporaryDirectory(prefix="tdfusion_") as scratch,
+    ThreadPoolExecutor(threads) as readers,
+    ThreadPoolExecutor(threads) as writers,
+  ):
     groups = _groups(jobs, readers, options)
     try:
-      yield from track(Work(fuser, options, readers, writers).run(groups))
+      yield from track(Work(fuser, options, readers, writers, Path(scratch)).run(groups))
     finally:
       readers.shutdown(cancel_futures=True)  # on Ctrl-C nothing more is begun
       writers.shutdown(cancel_futures=True)
@@ -95,7 +112,7 @@ def _groups(jobs: list[Job], pool: ThreadPoolExecutor, options: FolderOptions) -
   if batch == 1:
     return [[job] for job in jobs]
   by_size = defaultdict(list)
-  for job, size in zip(jobs, pool.map(lambda job: image_size(job.vi), jobs), strict=True):
+  for job, size in zip(jobs, pool.map(_size, jobs), strict=True):
     by_size[size].append(job)
   groups = []
   for same in by_size.values():
@@ -103,3 +120,7 @@ def _groups(jobs: list[Job], pool: ThreadPoolExecutor, options: FolderOptions) -
     groups.extend(same[i : i + batch] for i in range(0, whole, batch))
     groups.extend([job] for job in same[whole:])
   return groups
+
+
+def _size(job: Job) -> tuple[int, int] | None:
+  return image_size(job.vi) if isinstance(job.vi, Path) else None

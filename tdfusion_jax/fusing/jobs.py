@@ -1,15 +1,16 @@
 """Which files are fused into which: two folders, or one pair of files; the form of the results."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tdfusion_jax.cluster.shards import WHOLE, Shard
 from tdfusion_jax.files import reason
-from tdfusion_jax.images.listing import list_pairs
+from tdfusion_jax.images.listing import Place, list_pairs
 from tdfusion_jax.images.origin import is_placed
 from tdfusion_jax.images.reading import ImageError
+from tdfusion_jax.remote.addresses import Address, is_address
 
 _ENDINGS = {"png": ".png", "png16": ".png", "tif": ".tif", "jpg": ".jpg"}
 FORMATS = tuple(_ENDINGS)
@@ -20,9 +21,10 @@ _OF_FILES = {".png": "png", ".tif": "tif", ".tiff": "tif", ".jpg": "jpg", ".jpeg
 class Job(NamedTuple):
   """Files of a pair, and of its result."""
 
-  ir: Path
-  vi: Path
-  out: Path
+  ir: Any
+  """`Path`, or `Address` of a file that is elsewhere; so are the others."""
+  vi: Any
+  out: Any
   form: str = ""
   """One of `FORMATS`; "" is PNG of as many bits as the pair has."""
 
@@ -39,7 +41,7 @@ class Listed(NamedTuple):
 
   jobs: list[Job]
   """Of one shard."""
-  first: list[Path]
+  first: list[Any]
   """The first visible files of all shards together: which programs are compiled shall not depend on
   the shard, so that its results do not."""
 
@@ -55,9 +57,10 @@ def list_shard(
   """A part of the pairs of two folders, or of two files.
 
   Args:
-    ir: infrared, a folder or a file.
+    ir: infrared, a folder or a file; or a folder's address, such as s3://bucket/ir.
     vi: visible, likewise.
-    out: a folder, which is made; of two files also a file, whose ending is its format.
+    out: a folder, which is made, or its address; of two files also a file, whose ending is its
+      format.
     form: one of `FORMATS`. "": PNG of 8 bits, or of 16 where an image has more than 8; TIFF where
       the visible image is a GeoTIFF, whose position PNG could not hold.
     shard: which of them.
@@ -66,6 +69,8 @@ def list_shard(
     ImageError: folders that cannot be paired, a folder and a file, an ending that is not written,
       or results in the place of inputs.
   """
+  if any(map(is_address, (ir, vi, out))):
+    return _elsewhere(_place(ir), _place(vi), _place(out), form, shard)
   sides = Path(ir), Path(vi)
   for side in sides:
     if not side.exists():
@@ -81,6 +86,26 @@ def list_shard(
   pairs = list_pairs(ir, vi)
   _make(Path(out))
   jobs = [_into(Path(out), name, a, b, form) for name, a, b in shard.of(pairs)]
+  return Listed(jobs, [b for _, _, b in pairs[:_FIRST]])
+
+
+def _place(text: str | Path) -> Place:
+  return Address(str(text)) if is_address(text) else Path(text)
+
+
+def _elsewhere(ir: Place, vi: Place, out: Place, form: str, shard: Shard) -> Listed:
+  """Pairs of folders of which one at least is an address."""
+  if out in (ir, vi):
+    raise ImageError(f"{out} holds inputs, which the results would replace; name another folder.")
+  pairs = list_pairs(ir, vi)
+  unknown = next((b for _, _, b in pairs if b.suffix.lower() in (".tif", ".tiff")), None)
+  if not form and isinstance(unknown, Address):
+    raise ImageError(
+      f"{unknown}: whether it is a GeoTIFF is not known before it is fetched; name --format."
+    )
+  if isinstance(out, Path):
+    _make(out)
+  jobs = [_into(out, name, a, b, form) for name, a, b in shard.of(pairs)]
   return Listed(jobs, [b for _, _, b in pairs[:_FIRST]])
 
 
@@ -101,8 +126,8 @@ def _single(ir: Path, vi: Path, out: Path, form: str) -> Job:
   return job
 
 
-def _into(folder: Path, name: str, ir: Path, vi: Path, form: str) -> Job:
-  form = form or ("tif" if is_placed(vi) else "")
+def _into(folder: Place, name: str, ir: Place, vi: Place, form: str) -> Job:
+  form = form or ("tif" if isinstance(vi, Path) and is_placed(vi) else "")
   return Job(ir, vi, folder / f"{name}{_ENDINGS[form or 'png']}", form)
 
 

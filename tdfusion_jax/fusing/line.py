@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from tdfusion_jax.fusing.huge import HugePairs
 from tdfusion_jax.fusing.jobs import Job
 from tdfusion_jax.fusing.pairs import PairFuser
 from tdfusion_jax.fusing.reading import Reading, read_whole
+from tdfusion_jax.fusing.staging import Staged, stage
 from tdfusion_jax.images.origin import origin_of
 from tdfusion_jax.images.reading import ImageError, image_size
 from tdfusion_jax.images.writing import write_image
@@ -43,7 +45,7 @@ class FolderOptions(NamedTuple):
 class Pair(NamedTuple):
   """A pair that was read."""
 
-  job: Job
+  job: Staged
   ir: np.ndarray
   vi: np.ndarray
   warning: str
@@ -54,7 +56,7 @@ class Pair(NamedTuple):
 class Huge(NamedTuple):
   """A pair whose files are read when its turn comes."""
 
-  job: Job
+  job: Staged
   fuse: Callable[[], np.ndarray]
   remarks: list[str]
   """Filled when it is read."""
@@ -80,17 +82,22 @@ def is_huge(size: tuple[int, int] | None, huge: HugePairs | None) -> bool:
   return huge is not None and size is not None and size[0] * size[1] >= huge.pixels
 
 
-def _read(job: Job, options: FolderOptions) -> Pair | Huge | Failed:
-  huge = options.huge
+def _read(listed: Job, options: FolderOptions, scratch: Path) -> Pair | Huge | Failed:
+  try:
+    staged = stage(listed, scratch)
+  except ImageError as error:
+    return Failed(listed, error)
+  job, huge = staged.job, options.huge
   if huge is not None and is_huge(image_size(job.vi), huge):
     remarks: list[str] = []
     fuse = partial(huge.fuse, job.ir, job.vi, options.reading, job.dtype, remarks)
-    return Huge(job, fuse, remarks)
+    return Huge(staged, fuse, remarks)
   try:
     ir, vi, warning, stored = read_whole(job.ir, job.vi, options.reading)
-    return Pair(job, ir, vi, warning, job.dtype(*stored))
+    return Pair(staged, ir, vi, warning, job.dtype(*stored))
   except ImageError as error:
-    return Failed(job, error)
+    staged.drop()
+    return Failed(listed, staged.error(error))
 
 
 class Work:
@@ -102,10 +109,12 @@ class Work:
     options: FolderOptions,
     readers: ThreadPoolExecutor,
     writers: ThreadPoolExecutor,
+    scratch: Path,
   ):
+    self._scratch = scratch
     self._fuser, self._options = fuser, options
     self._readers, self._writers = readers, writers
-    self._writing: deque[tuple[Job, list[str], Future]] = deque()
+    self._writing: deque[tuple[Staged, list[str], Future]] = deque()
 
   def run(self, groups: Iterable[list[Job]]) -> Iterator[Outcome]:
     """The jobs as their outputs are written, or fail."""
@@ -132,7 +141,9 @@ class Work:
         group = next(waiting, None)
         if group is None:
           break
-        running.append([self._readers.submit(_read, job, self._options) for job in group])
+        running.append(
+          [self._readers.submit(_read, job, self._options, self._scratch) for job in group]
+        )
       if not running:
         return
       yield [future.result() for future in running.popleft()]
@@ -148,7 +159,11 @@ class Work:
     return [partial(_row, fused, i) for i in range(len(pairs))]
 
   def _write(
-    self, job: Job, warnings: list[str], result: Callable[[], np.ndarray], dtype: type | None = None
+    self,
+    job: Staged,
+    warnings: list[str],
+    result: Callable[[], np.ndarray],
+    dtype: type | None = None,
   ) -> None:
     self._writing.append((job, warnings, self._writers.submit(_write, job, result, dtype)))
 
@@ -159,9 +174,9 @@ class Work:
       try:
         lost = future.result()
       except ImageError as error:
-        yield Outcome(job, error=error)
+        yield Outcome(job.listed, error=job.error(error))
       else:
-        yield Outcome(job, "; ".join(filter(None, [*warnings, lost])))
+        yield Outcome(job.listed, job.told("; ".join(filter(None, [*warnings, lost]))))
 
 
 def _row(fused, i: int) -> np.ndarray:
@@ -181,7 +196,17 @@ def _start(fuser: PairFuser, pair: Pair) -> Callable[[], np.ndarray]:
     return fail
 
 
-def _write(job: Job, result: Callable[[], np.ndarray], dtype: type | None) -> str:
+def _write(staged: Staged, result: Callable[[], np.ndarray], dtype: type | None) -> str:
+  """Writes a result where it belongs; returns what could not be kept."""
+  try:
+    lost = _write_here(staged.job, result, dtype)
+    staged.deliver()
+    return lost
+  finally:
+    staged.drop()
+
+
+def _write_here(job: Job, result: Callable[[], np.ndarray], dtype: type | None) -> str:
   """Writes a result, in its own type without a `dtype`; returns what could not be kept."""
   out = job.out
   try:

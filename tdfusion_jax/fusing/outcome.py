@@ -4,13 +4,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tdfusion_jax.fusing.pairs import PairFuser
+from tdfusion_jax.images.listing import Place
 
 
 class Report(NamedTuple):
   """What became of a folder."""
 
-  written: list[Path]
-  skipped: list[Path]
+  written: list[Place]
+  skipped: list[Place]
   """Outputs that existed already."""
   failed: list[str]
   """One line per pair that could not be fused, naming the file."""

@@ -11,6 +11,7 @@ from tdfusion_jax.fusing.folders import left, note, sizes_to_plan
 from tdfusion_jax.fusing.jobs import Job, list_shard
 from tdfusion_jax.fusing.line import FolderOptions, Outcome
 from tdfusion_jax.fusing.outcome import Report
+from tdfusion_jax.images.listing import Place
 from tdfusion_jax.images.opening import ImageError
 
 Make = Callable[[list[tuple[int, int]]], Callable[[list[Job]], list[Outcome]]]
@@ -48,7 +49,7 @@ def fuse_on_ray(
   report = Report([], [], [], [])
   jobs = left(listed.jobs, report, options)
   sizes = sizes_to_plan(listed.first, options)
-  ended: dict[Path, Outcome] = {}
+  ended: dict[Place, Outcome] = {}
   with contextlib.closing(_outcomes(make, sizes, jobs, options, cluster)) as outcomes:
     for outcome in track(outcomes, len(jobs)):
       ended[outcome.job.out] = outcome
@@ -64,7 +65,7 @@ def _outcomes(
   options: FolderOptions,
   cluster: Cluster,
 ) -> Generator[Outcome]:
-  folders = {job.out.parent for job in jobs}
+  folders = {job.out.parent for job in jobs if isinstance(job.out, Path)}
 
   def lost(process: int) -> None:
     for folder in folders:

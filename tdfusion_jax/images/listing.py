@@ -4,9 +4,10 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tdfusion_jax.images.opening import ImageError
+from tdfusion_jax.remote.addresses import Address
 
 EXTENSIONS = (
   *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".tif", ".tiff", ".webp", ".avif"),
@@ -15,17 +16,20 @@ EXTENSIONS = (
 """Of image files, in lower case; nothing else in a folder is looked at, but it is counted."""
 
 
+Place = Path | Address
+
+
 class Listing(NamedTuple):
   """Files of a folder."""
 
-  files: dict[str, Path]
+  files: dict[str, Any]
   """By `composed` stem, in name order."""
-  clashes: list[tuple[Path, Path]]
+  clashes: list[tuple[Place, Place]]
   """(the file in `files`, a further file of the same stem)."""
-  others: list[Path]
+  others: list[Place]
   """What has another extension, and pipes, sockets and devices whatever they are called."""
 
-  def passed_over(self, folder: str | Path) -> str:
+  def passed_over(self, folder: str | Place) -> str:
     """A line that counts `others` by their kind; empty if there are none."""
     if not self.others:
       return ""
@@ -34,7 +38,9 @@ class Listing(NamedTuple):
     return f"{folder}: {len(self.others)} not looked at ({counted})"
 
 
-def _kind(path: Path) -> str:
+def _kind(path: Place) -> str:
+  if isinstance(path, Address):
+    return path.suffix.lower() or "without an extension"
   if not path.exists():
     return "broken link"
   special = path.suffix.lower() in EXTENSIONS or not path.is_file()
@@ -64,6 +70,26 @@ def list_files(folder: Path, extensions: Sequence[str] = EXTENSIONS) -> Listing:
   return listing
 
 
+def list_addresses(folder: Address, extensions: Sequence[str] = EXTENSIONS) -> Listing:
+  """`list_files` of a folder that is elsewhere.
+
+  Raises:
+    RemoteError: it cannot be listed.
+  """
+  listing = Listing({}, [], [])
+  for name, is_file in sorted(folder.names().items()):
+    if name.startswith(".") or not is_file:
+      continue
+    file = folder / name
+    if file.suffix.lower() not in extensions:
+      listing.others.append(file)
+      continue
+    first = listing.files.setdefault(composed(file.stem), file)
+    if first is not file:
+      listing.clashes.append((first, file))
+  return listing
+
+
 def passed_over(*folders: str | Path) -> list[str]:
   """A line for each folder, of those that are folders, that holds files not looked at."""
   found = [folder for folder in dict.fromkeys(folders) if Path(folder).is_dir()]
@@ -80,11 +106,13 @@ def list_images(folder: str | Path) -> dict[str, Path]:
   return _folder(folder).files
 
 
-def _folder(folder: str | Path) -> Listing:
-  folder = Path(folder)
-  if not folder.is_dir():
+def _folder(folder: str | Place) -> Listing:
+  if isinstance(folder, Address):
+    listing = list_addresses(folder)
+  elif Path(folder).is_dir():
+    listing = list_files(Path(folder))
+  else:
     raise ImageError(f"{folder} is not a folder.")
-  listing = list_files(folder)
   for first, second in listing.clashes:
     raise ImageError(f"{first} and {second} have the same name.")
   if not listing.files:
@@ -95,8 +123,10 @@ def _folder(folder: str | Path) -> Listing:
   return listing
 
 
-def list_pairs(ir_dir: str | Path, vi_dir: str | Path) -> list[tuple[str, Path, Path]]:
+def list_pairs(ir_dir: str | Place, vi_dir: str | Place) -> list[tuple[str, Any, Any]]:
   """(name, infrared file, visible file) of two folders, paired by equal file stems, in name order.
+
+  Files of a folder are what the folder is: `Path` or `Address`.
 
   Raises:
     ImageError: a folder is missing or empty, two files share a stem, or files have no partner

@@ -91,6 +91,9 @@ NOT_RUN = {
   "python -m tdfusion_jax.main --config=configs/folder_det.py:task --config.data.root=MSRS_det": (
     "needs labelled pairs of MSRS and takes minutes; tables.md has such commands"
   ),
+  "tdfusion fuse --ir s3://archive/ir": (
+    "`tests/fusing/test_remote.py` fuses from and to a server of S3 on this machine"
+  ),
   "tdfusion fuse --ir photos/ir --vi photos/vi --out fused_ray": (
     "`tests/cluster` fuses pairs on Ray, which takes a while to start"
   ),
