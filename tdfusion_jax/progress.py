@@ -31,6 +31,7 @@ class Progress:
     start: items that an earlier run has done; they count for the bar and not for the speed.
     end: a plain line at the end too, however soon it comes.
     console: where to write; None is standard error.
+    shown: False displays nothing, where another process does.
   """
 
   def __init__(
@@ -42,8 +43,9 @@ class Progress:
     start: int = 0,
     end: bool = False,
     console: Console | None = None,
+    shown: bool = True,
   ):
-    self._console = console or Console(file=printing.unguarded(sys.stderr))
+    self._console = console or Console(file=printing.unguarded(sys.stderr), quiet=not shown)
     self._total, self._unit, self._text = total, unit, ""
     self._label = printing.plain(label)
     self._start = self._done = start

@@ -159,6 +159,12 @@ def base() -> Config:
       "train": {
         "epochs": 50,
         "pretrain_steps": 0,
+        # of this machine, or of all hosts together, that share each batch: a number, or all
+        "devices": "1",
+        # parts of a batch that are computed one after another, for less memory
+        "accumulate": 1,
+        # or bfloat16: what F, G and T compute in; weights, sums and losses stay float32
+        "dtype": "float32",
         "remat": True,  # recompute F's and G's intermediates on the way back: a third of the memory
         # compiled steps, for the next start; "" keeps none
         "compile_cache": "~/.cache/tdfusion_jax",

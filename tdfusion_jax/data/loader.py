@@ -79,6 +79,10 @@ class StepOptions(NamedTuple):
   """Gain of random brightness of the whole view, see `relit`."""
   photometric: bool = False
   """Random brightness and contrast of the whole view, see `relit`."""
+  rows: tuple[int, int] | None = None
+  """(first, end) of the rows of each batch that are made, where other hosts make the others.
+
+  They are what the whole batch has there. None makes all."""
 
   def check(self) -> None:
     """Raises `ValueError`, naming the field, for what cannot be."""
@@ -94,6 +98,8 @@ class StepOptions(NamedTuple):
       raise ValueError(
         f"epochs and pretrain_steps must be >= 0, got {self.epochs} and {self.pretrain_steps}"
       )
+    if self.rows and not 0 <= self.rows[0] < self.rows[1] <= self.batch_size:
+      raise ValueError(f"rows must lie in a batch of {self.batch_size}, got {self.rows}")
 
 
 class StepSource:
@@ -228,19 +234,27 @@ class StepSource:
       crop = whole._replace(w_a=w_a)
     return _Row(sample.name, crop, whole, target)
 
+  def _places(self) -> tuple[list[int], np.ndarray | None]:
+    """Of each row that is made: its place among a batch's pairs, and whether it is exchanged."""
+    first, end = self.options.rows or (0, self.options.batch_size)
+    rows = np.arange(first, end)
+    if self.options.swap == "copy":
+      return [int(row) // 2 for row in rows], rows % 2 == 1
+    exchanged = None
+    if self.options.swap == "half":
+      exchanged = rows >= self.options.batch_size - self.options.batch_size // 2
+    return [int(row) for row in rows], exchanged
+
   def _views(self, indices: np.ndarray, step: int, stream: int) -> Views:
     options = self.options
-    seeds = ([options.seed, step, row, stream] for row in range(len(indices)))
-    generators = map(np.random.default_rng, seeds)
-    rows = [self._row(int(i), step, rng) for i, rng in zip(indices, generators, strict=True)]
-    exchanged = None
-    if options.swap == "copy":
-      rows = [both for row in rows for both in (row, row.exchanged())]
-      exchanged = np.arange(len(rows)) % 2 == 1
-    elif options.swap == "half":
-      start = len(rows) - len(rows) // 2
-      rows = rows[:start] + [row.exchanged() for row in rows[start:]]
-      exchanged = np.arange(len(rows)) >= start
+    places, exchanged = self._places()
+    made = {}
+    for place in dict.fromkeys(places):
+      rng = np.random.default_rng([options.seed, step, place, stream])
+      made[place] = self._row(int(indices[place]), step, rng)
+    rows = [made[place] for place in places]
+    if exchanged is not None:
+      rows = [row.exchanged() if other else row for row, other in zip(rows, exchanged, strict=True)]
     targets, names = [row.target for row in rows], [row.name for row in rows]
     target = stack_targets(targets, names, self.source.kind, options.max_boxes, options.num_classes)
     crop, whole = _stacked([row.crop for row in rows]), _stacked([row.whole for row in rows])

@@ -20,7 +20,7 @@ from tdfusion_jax.files import write_json, write_text
 from tdfusion_jax.fusing.arrays import make_fuse_fn
 from tdfusion_jax.images.writing import write_image
 from tdfusion_jax.meta.state import Params
-from tdfusion_jax.train import build, checks, controls
+from tdfusion_jax.train import build, checks, controls, hosts
 from tdfusion_jax.train.loop import train
 from tdfusion_jax.train.networks import networks
 
@@ -60,6 +60,11 @@ def run_task_stage(config: Config, workdir: str | Path) -> dict:
       naming the file.
   """
   checks.check(config)
+  if hosts.several():
+    raise ConfigError(
+      "config.stage='task' trains T by one process, which has all images in its run folder; start "
+      "one, with train.devices=all for all devices of its machine."
+    )
   workdir = Path(workdir)
   splits = ["train", "val"] + (["test"] if config.data.test_split else [])
   pairs = {split: build.source(config, split) for split in splits}

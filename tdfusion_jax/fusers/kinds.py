@@ -30,7 +30,9 @@ class Fuser:
   network: Any
   """Has `init(key, ir, vi)` -> {"params": tree} for images [B, H, W, 1], such as a Flax module."""
   fuse: Callable[..., Any]
-  """(params, ir, vi) -> fused [B, H, W, 1] in [0, 1]; ir, vi [B, H, W, 1] in [0, 1]."""
+  """(params, ir, vi) -> fused [B, H, W, 1] in [0, 1]; ir, vi [B, H, W, 1] in [0, 1].
+
+  Each image by itself: a batch may be spread over devices, or computed in parts."""
   architecture: str = ""
   """`F_ARCHITECTURE` if `fuse` returns what F returns for F's parameters: engines may then compute
   it their own way. Empty for any other network, which runs in JAX as it is."""
@@ -49,7 +51,8 @@ class Weigher:
   network: Any
   """As of a `Fuser`."""
   weigh: Callable[..., Any]
-  """(params, ir, vi) -> (w_a, w_b) [B, H, W, 2], positive with w_a + w_b = 1."""
+  """(params, ir, vi) -> (w_a, w_b) [B, H, W, 2], positive with w_a + w_b = 1; as a `Fuser` does,
+  each image by itself."""
 
   def __call__(self, params: Any, ir: Any, vi: Any) -> Any:
     """See `weigh`."""

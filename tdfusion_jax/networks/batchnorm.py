@@ -36,6 +36,8 @@ class BatchNorm(nn.Module):
     bias = self.param("bias", nn.initializers.zeros, (features,))
     running_mean = self.variable("batch_stats", "mean", jnp.zeros, (features,))
     running_var = self.variable("batch_stats", "var", jnp.ones, (features,))
+    dtype = x.dtype
+    x = x.astype(jnp.promote_types(dtype, jnp.float32))  # statistics of bfloat16 would be coarse
     if train:
       axes = tuple(range(x.ndim - 1))
       mean = jnp.mean(x, axes)
@@ -50,4 +52,4 @@ class BatchNorm(nn.Module):
       mean, var = running_mean.value, running_var.value
     gain = scale * jax.lax.rsqrt(var + self.eps)
     shape = (1,) * (x.ndim - 1) + (-1,)
-    return x * gain.reshape(shape) + (bias - mean * gain).reshape(shape)
+    return (x * gain.reshape(shape) + (bias - mean * gain).reshape(shape)).astype(dtype)

@@ -186,7 +186,7 @@ def cross_strip(weights, mixed, strips, inside):
     inside: 1 on rows of the image, see `over_strips`.
   """
   return tuple(
-    strip[:, 1:-1] + pointwise(widened(own, strip, inside), m)
+    strip[:, 1:-1] + pointwise(widened(own, strip, inside), m.astype(strip.dtype))
     for own, m, strip in zip(weights, mixed, strips, strict=True)
   )
 

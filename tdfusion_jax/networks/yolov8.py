@@ -203,8 +203,9 @@ class YOLOv8(nn.Module):
     return Detections(
       jnp.concatenate(boxes, axis=1),
       jnp.concatenate(classes, axis=1),
-      jnp.asarray(points, images.dtype),
-      jnp.asarray(strides, images.dtype),
+      # bfloat16 has no 128.5.
+      jnp.asarray(points, jnp.promote_types(images.dtype, jnp.float32)),
+      jnp.asarray(strides, jnp.promote_types(images.dtype, jnp.float32)),
     )
 
   def _neck(self, c3, c4, c5, depth: int, train: bool):

@@ -76,9 +76,9 @@ def _correlate(x, y, *, pad_rows):
   _, height, width, channels = y.shape
   padded, y = _pad(x, pad_rows), jax.lax.optimization_barrier(y)
   if not isinstance(height, int) or height <= _ROWS_PER_BLOCK:
-    return _correlate_rows(padded, y)
+    return _correlate_rows(padded, y).astype(x.dtype)
   blocks, rest = divmod(height, _ROWS_PER_BLOCK)
-  total = jnp.zeros((3, 3, channels), x.dtype)
+  total = jnp.zeros((3, 3, channels), _sum_dtype(x))
 
   def add_block(total, start):
     rows = jax.lax.dynamic_slice_in_dim(padded, start, _ROWS_PER_BLOCK + 2, axis=1)
@@ -88,12 +88,21 @@ def _correlate(x, y, *, pad_rows):
   total, _ = jax.lax.scan(add_block, total, jnp.arange(blocks) * _ROWS_PER_BLOCK)
   if rest:
     total += _correlate_rows(padded[:, height - rest :], y[:, height - rest :])
-  return total
+  return total.astype(x.dtype)
+
+
+def _sum_dtype(x):
+  """What sums of x are added up in: bfloat16 would lose most of them."""
+  return jnp.promote_types(x.dtype, jnp.float32)
 
 
 def _correlate_rows(padded, y):
   _, height, width, channels = y.shape
-  sums = [jnp.sum(window * y, axis=(0, 1, 2)) for _, window in _shifted(padded, height, width)]
+  dtype = _sum_dtype(y)
+  sums = [
+    jnp.sum(window * y, axis=(0, 1, 2), dtype=dtype)
+    for _, window in _shifted(padded, height, width)
+  ]
   return jnp.stack(sums).reshape(3, 3, channels)
 
 

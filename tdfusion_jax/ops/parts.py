@@ -32,9 +32,15 @@ class Widening(NamedTuple):
 def layer_norm(x: jax.Array, norm: tuple[jax.Array, jax.Array]) -> jax.Array:
   """Layer norm over the last axis, eps 1e-5."""
   scale, bias = (p.reshape(1, 1, 1, -1) for p in norm)
+  dtype, x = x.dtype, _precise(x)
   centred = x - jnp.mean(x, axis=-1, keepdims=True)
   variance = jnp.mean(jnp.square(centred), axis=-1, keepdims=True)
-  return centred * (jax.lax.rsqrt(variance + _LN_EPS) * scale) + bias
+  return (centred * (jax.lax.rsqrt(variance + _LN_EPS) * scale) + bias).astype(dtype)
+
+
+def _precise(x: jax.Array) -> jax.Array:
+  """In float32 at least: for sums."""
+  return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def gelu(x: jax.Array) -> jax.Array:
@@ -47,6 +53,7 @@ def gram(
   q: Float[Array, "p h w c"], k: Float[Array, "p h w c"]
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
   """What channel attention needs to know of q and k: sums over pixels of q k^T, q^2 and k^2."""
+  q, k = _precise(q), _precise(k)
   # A product with ones is XLA's fastest sum over pixels on CPU.
   ones = jnp.ones((*q.shape[:-1], 1), q.dtype)
   q_squares, k_squares = (outer_sum(ones, jnp.square(x))[:, 0] for x in (q, k))
@@ -82,7 +89,9 @@ def attend_strip(weights, mixed, strips, inside):
     strips: of one image.
     inside: 1 on rows of the image, see `over_strips`.
   """
-  return strips[0][:, 1:-1] + pointwise(widened(weights, strips[0], inside), mixed)
+  return strips[0][:, 1:-1] + pointwise(
+    widened(weights, strips[0], inside), mixed.astype(strips[0].dtype)
+  )
 
 
 def feed_strip(weights, _, strips, inside):

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
 
 from tdfusion_jax import fusers, meta
 from tdfusion_jax.batch import Views
@@ -27,12 +28,11 @@ from tdfusion_jax.losses.fusion import fusion_loss
 from tdfusion_jax.meta import Method, Optimisers, Rates, Solve, Teacher, anchored
 from tdfusion_jax.meta.gauss_newton import gauss_newton
 from tdfusion_jax.meta.lookahead import lookahead
-from tdfusion_jax.ops import compiling
 from tdfusion_jax.tasks import Task
 from tdfusion_jax.tasks.detection import detection
 from tdfusion_jax.tasks.own import own_task
 from tdfusion_jax.tasks.segmentation import segmentation
-from tdfusion_jax.train import controls, optimisers, recipe, task_optimiser
+from tdfusion_jax.train import computing, controls, devices, optimisers, recipe, task_optimiser
 from tdfusion_jax.train.checks import check, labels_needed
 from tdfusion_jax.train.initial import init_state
 from tdfusion_jax.train.networks import Networks, networks
@@ -54,6 +54,8 @@ class Experiment(NamedTuple):
   val: Source
   init: Any
   """() -> TrainState."""
+  mesh: Mesh | None = None
+  """The devices that share each batch; None is one device."""
 
 
 def task(config: Config, num_classes: int) -> Task | None:
@@ -263,22 +265,24 @@ def experiment(
       "config.data: training and validation name their classes differently, "
       f"{list(train.classes)} and {list(val.classes)}; a class would be taken for another."
     )
-  steps = step_source(config, train)
+  mesh = devices.mesh_of(config)
+  steps = step_source(config, train, devices.rows_of_process(config, mesh))
   judge = judge or task(config, len(train.classes))
   for of_split in (train, val):
     _require_labels(judge, of_split)
   how = method(config, judge, used)
   rules = _optimisers(config, steps)
   taught_by = teacher(config, _inner_rates(config, steps), rules.t)
-  g_step, ft_step = meta.make_steps(how, taught_by, rules)
+  g_step, ft_step = meta.make_steps(computing.as_computed(config, how, mesh), taught_by, rules)
   return Experiment(
     networks=used,
     method=how,
-    g_step=compiling.jit(g_step, donate_argnums=0),
-    ft_step=compiling.jit(ft_step, donate_argnums=0),
+    g_step=computing.compiled(g_step, mesh),
+    ft_step=computing.compiled(ft_step, mesh),
     steps=steps,
     val=val,
     init=partial(init_state, config, how, rules, steps.task_size, used),
+    mesh=mesh,
   )
 
 

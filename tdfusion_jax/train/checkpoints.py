@@ -24,6 +24,7 @@ from orbax.checkpoint import v1 as ocp
 
 from tdfusion_jax.files import of_full_disk, write_json
 from tdfusion_jax.meta.state import Params, TrainState
+from tdfusion_jax.train.lone_saver import LoneSaver
 from tdfusion_jax.weightfiles import CheckpointError
 
 log = logging.getLogger(__name__)
@@ -136,6 +137,8 @@ class Checkpoints:
 
   def _checkpointer(self) -> Any:
     """Orbax's; it remembers the steps it has seen, so it is opened anew when folders change."""
+    if self._opened is None and jax.process_count() > 1:
+      self._opened = LoneSaver(self._folder, self._keep)
     if self._opened is None:
       training = ocp.training
       self._opened = training.Checkpointer(
@@ -289,5 +292,7 @@ def _shape(leaf: Any) -> tuple | None:
 
 def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:
   # Orbax restores only onto a stated place: where the leaf lives, or else the default device.
-  sharding = getattr(leaf, "sharding", None) or jax.sharding.SingleDeviceSharding(jax.devices()[0])
+  sharding = getattr(leaf, "sharding", None) or jax.sharding.SingleDeviceSharding(
+    jax.local_devices()[0]
+  )
   return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)

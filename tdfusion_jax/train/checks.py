@@ -53,6 +53,7 @@ _LEAST = {
   "optim.t.poly_power": 0,
   "optim.t.warmup_epochs": 0,
   "optim.warmup_steps": 0,
+  "train.accumulate": 1,
   "train.epochs": 0,
   "seed": 0,
   "train.pretrain_steps": 0,
@@ -108,6 +109,7 @@ def check(config: Config) -> None:
 
 def _check_stage(config: Config) -> None:
   _one_of(config, "stage", ("fusion", "task"))
+  _one_of(config, "train.dtype", ("float32", "bfloat16"))
   _one_of(config, "fused.images", IMAGES)
   _require(
     config,

@@ -21,11 +21,11 @@ from tdfusion_jax.meta import TrainState
 from tdfusion_jax.ops import compiling
 from tdfusion_jax.progress import Progress
 from tdfusion_jax.tasks import Task
-from tdfusion_jax.train import build, curves, pseudo, runfolder
+from tdfusion_jax.train import build, curves, devices, hosts, pseudo, runfolder
 from tdfusion_jax.train.checkpoints import Checkpoints
 from tdfusion_jax.train.exported import export_weights
 from tdfusion_jax.train.networks import with_names
-from tdfusion_jax.train.runfolder import FolderError, RunFolder
+from tdfusion_jax.train.runfolder import FolderError, NoFolder, RunFolder
 from tdfusion_jax.train.validate import validate
 
 log = logging.getLogger(__name__)
@@ -86,13 +86,15 @@ def train(
     log.warning("data: %s", line)
   # A wrong init.* ends here, before it can mark the folder.
   shapes = jax.eval_shape(experiment.init)
-  folder = RunFolder(workdir, with_names(build.config_to_json(config), fuser, weigher))
-  if labelled is not None:
+  noted = with_names(build.config_to_json(config), fuser, weigher)
+  folder = RunFolder(workdir, noted) if hosts.is_first() else NoFolder(workdir)
+  if labelled is not None and hosts.is_first():
     pseudo.save(labelled, folder.path)
   run = _Run(config, experiment, folder)
   run.start(shapes)
   skipped = folder.path / "skipped.jsonl"
-  skipping.report_skipped(experiment.steps.source, skipped)
+  if hosts.is_first():
+    skipping.report_skipped(experiment.steps.source, skipped)
   try:
     run.train()
   except KeyboardInterrupt:
@@ -108,9 +110,11 @@ def train(
     folder.close()
     if summary := skipping.summary(skipped, len(experiment.steps.source)):
       log.warning("%s", summary)
-  run.checkpoints.save(run.state)
+  run.save()
   run.checkpoints.close()
-  state = run.state
+  state = run.own_state
+  if not hosts.is_first():
+    return state
   about = {"config": config.name, "step": int(state.step)}
   export_weights(config, experiment.networks, state.judged, folder.path / "weights", about)
   curves.curves(folder.path / "curves.png", runfolder.read_metrics(folder.path / "metrics.jsonl"))
@@ -121,8 +125,9 @@ def train(
 class _Run:
   """A run on its way: where F, G and T stand, and what is due after a step."""
 
-  def __init__(self, config: Config, experiment: build.Experiment, folder: RunFolder):
+  def __init__(self, config: Config, experiment: build.Experiment, folder: RunFolder | NoFolder):
     self._config, self._experiment, self._folder = config, experiment, folder
+    self._mesh = experiment.mesh
     self._total = len(experiment.steps)
     self._measured: dict[str, jax.Array] = {}  # by the newest step, still on the device
     self._kind = ""  # of the newest step: "pretrain", "g" or "ft"
@@ -131,23 +136,33 @@ class _Run:
 
   def start(self, shapes: TrainState) -> None:
     """From the newest checkpoint, or from the first step; `shapes` as of a fresh state."""
-    self.checkpoints.tidy()
-    restored = self.checkpoints.restore(shapes) if self.checkpoints.steps() else None
+    restored = None
+    if hosts.is_first():
+      self.checkpoints.tidy()
+      restored = self.checkpoints.restore(shapes) if self.checkpoints.steps() else None
     fresh = self._experiment.init() if restored is None else restored
-    # What is restored is committed to its device; a fresh state that is not would be compiled for
-    # by itself, and the first run that goes on would find no compiled program in the cache.
-    self.state = jax.device_put(fresh, jax.devices()[0])
+    self.state = devices.place_state(hosts.from_first(fresh), self._mesh)
     step = int(self.state.step)
     if restored is not None:
       log.info("resuming %s at step %d of %d", self._folder.path, step, self._total)
     self._folder.open_metrics(step)
+
+  @property
+  def own_state(self) -> TrainState:
+    """`state` on one device of this process, as it is saved and validated."""
+    return devices.own_copy(self.state, self._mesh)
+
+  def save(self) -> None:
+    """Saves the state as it is, in the process that keeps the run folder."""
+    if hosts.is_first():
+      self.checkpoints.save(self.own_state)
 
   def train(self) -> None:
     """All steps that are left; `stopping.Stopped` between two of them if a signal asks for it."""
     start = int(self.state.step)
     data = self._config.data
     with (
-      Progress(self._total, "starting", start=start, end=True) as progress,
+      Progress(self._total, "starting", start=start, end=True, shown=hosts.is_first()) as progress,
       stopping.between_steps(lambda: log.warning("stopping after this step")) as request,
     ):
       batches = make_dataset(
@@ -165,22 +180,32 @@ class _Run:
         self._validate_if_due(step + 1)
         if (step + 1) % self._config.log.checkpoint_every == 0:
           self._save()
-        request.raise_if_asked()
+        self._stop_if_asked(request)
+
+  def _stop_if_asked(self, request: stopping.Request) -> None:
+    """Ends the run if a signal has come, to whichever process: all end after the same step."""
+    if not hosts.several():
+      request.raise_if_asked()
+    elif number := hosts.agreed(request.number or 0):
+      raise hosts.StoppedTogether(number)
 
   def save_reached(self, why: str) -> None:
     """Saves what a run that does not come to its end has reached."""
     if self.state.step.is_deleted():
       return  # a second signal came within a step, which the last checkpoint outlives
+    if not hosts.is_first():
+      return
     step = int(self.state.step)
     self._finite(step)
     log.warning("%s; saving step %d, start the same command again to go on", why, step)
-    self.checkpoints.save(self.state)
+    self.save()
     self.checkpoints.close()
 
   def _take_step(self, step: int, batch: dict[str, Views]) -> None:
     self._kind, _, _ = self._experiment.steps.phase(step)
     run_step = self._experiment.g_step if self._kind == "g" else self._experiment.ft_step
-    self.state, self._measured = run_step(self.state, build.to_device(batch))
+    placed = devices.place_batch(batch, self._mesh)
+    self.state, self._measured = hosts.surely(lambda: run_step(self.state, placed))
 
   def _report(self, step: int, progress: Progress) -> None:
     """A metric line now and then, and where the run is after `step`."""
@@ -203,7 +228,7 @@ class _Run:
 
   def _save(self) -> None:
     self._finite(int(self.state.step))  # a checkpoint is something to go back to
-    self.checkpoints.save(self.state)
+    self.save()
 
   def _finite(self, done: int) -> dict[str, float]:
     """What the newest step measured; DivergedError if a number is not finite."""
@@ -218,9 +243,12 @@ class _Run:
 
   def _validate_if_due(self, done: int) -> None:
     epoch = _epoch_to_validate(self._config, self._experiment, done)
-    if epoch is None or self._folder.has_validation(done):
+    if epoch is None or hosts.agreed(self._folder.has_validation(done)):
       return
-    measured, sheet = _validate(self._config, self._experiment, self.state)
+    # All processes do it: those that went ahead would have to wait in the next step.
+    measured, sheet = _validate(self._config, self._experiment, self.own_state)
+    if not hosts.is_first():
+      return
     if sheet is not None:
       pictures.save(self._folder.path / "pictures" / f"epoch_{epoch:03d}.png", sheet)
       self._folder.picture("validation", sheet, done)
@@ -233,7 +261,7 @@ class _Run:
   def _export(self, done: int, measured: Mapping[str, float]) -> None:
     """The weights as they are, and as the best ones so far if they are."""
     about = {"config": self._config.name, "step": done}
-    used, params = self._experiment.networks, self.state.judged
+    used, params = self._experiment.networks, self.own_state.judged
     export_weights(self._config, used, params, self._folder.path / "weights", about)
     score = next((name for name in _BEST_BY if name in measured), None)
     if score is None:

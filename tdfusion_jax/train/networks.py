@@ -7,6 +7,8 @@ from tdfusion_jax.config import Config, ConfigError
 from tdfusion_jax.files import is_plugin
 from tdfusion_jax.ops.strips import Tiling
 
+_WHOLE = 1 << 60  # bytes of a strip: more than any image has
+
 
 class Networks(NamedTuple):
   """What is trained in the places of F and G."""
@@ -39,6 +41,9 @@ def networks(
   fuser = _own(fusers.Fuser, "fusion.network", "options", config.fusion, fuser)
   weigher = _own(fusers.Weigher, "loss.network", "network_options", loss, weigher)
   tiling = Tiling(remat=config.train.remat)
+  if config.train.dtype != "float32":
+    # Over strips the gradients of weights would add up in few bits.
+    tiling = tiling._replace(strip_bytes=_WHOLE)
   weigher = weigher or fusers.loss_network(tiling)
   if loss.stride > 1:
     weigher = fusers.strided(weigher, loss.stride)

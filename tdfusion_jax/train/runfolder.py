@@ -34,6 +34,7 @@ _FREE = (
   "data.cache_mb",
   "data.cache_dir",
   "data.cache_disk_mb",
+  "train.devices",
 )
 _PACKAGES = ("tdfusion-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
@@ -124,6 +125,30 @@ class RunFolder:
     if self._metrics is not None:
       self._metrics.close()
       self._board.close()
+
+
+class NoFolder:
+  """In the place of a `RunFolder` where another process keeps it: nothing is written."""
+
+  def __init__(self, path: str | Path):
+    self.path = Path(path).absolute()
+    self.validations: list[dict] = []
+
+  def open_metrics(self, step: int) -> None:
+    """Opens nothing."""
+
+  def write(self, row: Mapping[str, Any]) -> None:
+    """Writes nothing."""
+
+  def has_validation(self, step: int) -> bool:
+    """Nothing is known here."""
+    return False
+
+  def picture(self, name: str, image, step: int) -> None:
+    """Keeps nothing."""
+
+  def close(self) -> None:
+    """Closes nothing."""
 
 
 def _alone(file: Path) -> IO[str]:

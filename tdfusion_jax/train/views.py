@@ -6,8 +6,14 @@ from tdfusion_jax.data.source import Source
 from tdfusion_jax.data.truth import TruthSource
 
 
-def step_source(config: Config, pairs: Source) -> StepSource:
-  """What each training step sees of `pairs`."""
+def step_source(config: Config, pairs: Source, rows: tuple[int, int] | None = None) -> StepSource:
+  """What each training step sees of `pairs`.
+
+  Args:
+    config: its section `data`, and the numbers of steps.
+    pairs: of the training.
+    rows: (first, end) of each batch that this process makes; None for all.
+  """
   data = config.data
   if config.loss.weights == "truth":
     pairs = TruthSource(pairs)
@@ -32,5 +38,6 @@ def step_source(config: Config, pairs: Source) -> StepSource:
     close_mosaic=data.close_mosaic,
     hsv_value=data.hsv_value,
     photometric=data.photometric,
+    rows=rows,
   )
   return StepSource(pairs, options)

@@ -342,3 +342,18 @@ def test_real_synthetic_steps():
   )
   views = StepSource(source, options)[0]["mtr"]
   assert 0 <= views.crop.ir.min() < views.crop.ir.max() <= 1
+
+
+@pytest.mark.parametrize("swap", ["none", "half", "copy"])
+def test_rows_of_a_host_are_those_of_the_whole_batch(swap):
+  """Whatever two or more hosts load is, put together, what one would have loaded."""
+  options = {"swap": swap, "batch_size": 8, "flip": True, "augment": "task"}
+  whole = steps(**options)
+  for step in (0, 4):
+    for rows in ((0, 4), (4, 8), (3, 4)):  # (3, 4): the second half of a pair of "copy"
+      own = steps(rows=rows, **options)[step]
+      for key, views in whole[step].items():
+        for a, b in zip(leaves(views), leaves(own[key]), strict=True):
+          np.testing.assert_array_equal(np.asarray(a)[rows[0] : rows[1]], b)
+  with pytest.raises(ValueError, match="rows must lie in a batch of 8"):
+    steps(rows=(4, 9), **options)
