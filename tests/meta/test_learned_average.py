@@ -1,0 +1,97 @@
+"""tools/learned_average.py: G by itself beside constants, over folds."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+from made_data import save
+
+from tdfusion_jax.config import ConfigError
+from tdfusion_jax.weightfiles import save_weights
+
+TOOLS = Path(__file__).resolve().parents[2] / "tools"
+SIZE = (32, 32)
+
+
+@pytest.fixture
+def tool(monkeypatch):
+  monkeypatch.syspath_prepend(TOOLS)
+  tiny.compile_quickly(monkeypatch)
+  spec = importlib.util.spec_from_file_location("learned_average", TOOLS / "learned_average.py")
+  assert spec and spec.loader
+  module = importlib.util.module_from_spec(spec)
+  # Named tuples of a module look for it by its name.
+  monkeypatch.setitem(sys.modules, "learned_average", module)
+  spec.loader.exec_module(module)
+  return module
+
+
+@pytest.fixture
+def arguments(tmp_path):
+  """A square that only infrared shows, and a T that takes bright pixels for the square's class."""
+  root, rng = tmp_path / "pairs", np.random.default_rng(0)
+  for number in range(12):
+    labels = np.zeros(SIZE, np.uint8)
+    top, left = rng.integers(4, 16, 2)
+    labels[top : top + 12, left : left + 12] = 1
+    save(root / f"ir/{number:02}.png", (60 + 150 * labels).astype(np.uint8))
+    save(root / f"vi/{number:02}.png", rng.integers(0, 255, SIZE).astype(np.uint8))
+    save(root / f"labels/{number:02}.png", labels)
+  folds = "".join(f"{number:02} {number % 2}\n" for number in range(12))
+  (root / "folds.txt").write_text(folds)
+  (root / "classes.txt").write_text("background\nsquare\n")
+  t = {"params": {"w": np.array([[-9.0, 9.0]], np.float32), "b": np.array([4.5, -4.5], np.float32)}}
+  save_weights(tmp_path / "t.safetensors", t, {"arch": "pixel_task"})
+  fields = {
+    "data.root": root,
+    "data.task_size": SIZE,
+    "data.crop_size": (16, 16),
+    "data.batch_size": 2,
+    "task.kind": "pixel_task:pixel_task",
+    "task.frozen": True,
+    "init.t": tmp_path / "t.safetensors",
+    "loss.network": "tiny:weigher",
+    "meta.rule": "equilibrium",
+    "meta.steps": 12,
+    "meta.pairs": 2,
+    "optim.g.learning_rate": 0.05,
+    "train.epochs": 1,
+    "train.pretrain_steps": 0,
+    "train.compile_cache": "",
+  }
+  config = Path(__file__).resolve().parents[2] / "configs" / "folder_seg.py"
+  return [f"--config={config}", *(f"--config.{name}={value}" for name, value in fields.items())]
+
+
+def test_a_g_that_can_only_lean_is_level_with_the_best_constant(
+  tool, arguments, monkeypatch, capsys
+):
+  monkeypatch.setattr(tool, "CONSTANTS", (0.5, 1.0))
+  folds = {}
+  monkeypatch.setattr(
+    tool, "table", lambda found, make=tool.table: folds.update(found) or make(found)
+  )
+  tool.main([*arguments, "--folds=1", "--average=0.5"])
+  for fold in folds.values():
+    assert fold.constant == 1.0  # only infrared shows the square: every pixel is told apart
+    assert fold.scores["constant"]["mIoU"] == 1
+    # G began near 1/2 (w_a a + w_b b is half noise) and has gone most of the way.
+    assert fold.weights["square"] > 0.7 and fold.scores["learned"]["mIoU"] > 0.8
+    gain = fold.scores["learned"]["mIoU"] - fold.scores["constant"]["mIoU"]
+    assert fold.differences["mIoU"][0] == pytest.approx(gain) and len(fold.differences["mIoU"]) > 1
+  printed = capsys.readouterr().out
+  assert f"| 1 | w = 1 | 1.000 → {folds[1].scores['learned']['mIoU']:.3f} |" in printed
+  assert "mIoU: learned less constant" in printed
+
+
+def test_a_t_that_moves_is_refused(tool, arguments):
+  with pytest.raises(ConfigError, match=r"config.task.frozen"):
+    tool.main([*arguments, "--config.task.frozen=False", "--folds=0"])
+
+
+def test_a_rule_that_needs_f_is_refused(tool, arguments):
+  with pytest.raises(ConfigError, match=r"config.meta.rule"):
+    tool.main([*arguments, "--config.meta.rule=direct", "--folds=0"])

@@ -1,0 +1,211 @@
+"""Asks what G learns by itself: T's scores on `w_a a + w_b b`, beside those of every constant w.
+
+  python tools/learned_average.py --config=FILE --config.FIELD=VALUE ... --folds=0,1,2
+
+That image is where the intensity term of L_f rests, so it is what F is sent after. No F is trained,
+so a rule for G can be judged in a fraction of the time. The config is one that `tdfusion train`
+takes, with a T that is kept as it is (`task.frozen`, `init.t`) and one epoch of `meta.steps`
+G-steps; G's parameters are averaged over the last steps (`--average`).
+
+Of each fold G learns on "train", the constant is chosen on "val", and both are judged on "test". A
+table of the folds follows, with the weights that G gives to each class, and the mean difference
+with its 95 % interval (blocks of images drawn anew).
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from credit import by_region, masks_of
+
+from tdfusion_jax.batch import Pair
+from tdfusion_jax.config import Config, ConfigError
+from tdfusion_jax.config.commandline import parse_config
+from tdfusion_jax.data import val_batches
+from tdfusion_jax.data.source import Source
+from tdfusion_jax.evaluate.contributions import Contributions
+from tdfusion_jax.evaluate.given import LOW
+from tdfusion_jax.evaluate.judge import judge
+from tdfusion_jax.evaluate.resampling import Estimate, draws, estimate
+from tdfusion_jax.evaluate.verdict import MAIN
+from tdfusion_jax.files import UsageError
+from tdfusion_jax.meta import Params
+from tdfusion_jax.progress import Progress
+from tdfusion_jax.train import build, controls
+
+CONSTANTS = (0.0, 0.5, 0.6, 0.7, 0.75, 0.8, 1.0)
+_RESAMPLES = 1000
+
+
+class Fold(NamedTuple):
+  """What came of one fold."""
+
+  constant: float
+  """The best one on "val"."""
+  scores: dict[str, dict[str, float]]
+  """{"learned", "constant"} on "test"."""
+  differences: dict[str, np.ndarray]
+  """{score: learned - constant, [1 + resamples]}, the first of the images as they are."""
+  weights: dict[str, float]
+  """{region: mean w_a}."""
+
+
+def learn(experiment: build.Experiment, average: float) -> Params:
+  """The networks after all G-steps, G being the moving average of itself.
+
+  Args:
+    experiment: its F/T-steps are left out.
+    average: decay of the moving average, in [0, 1).
+  """
+  steps, state = experiment.steps, experiment.init()
+  mean = jax.tree.map(jnp.copy, state.params.g)
+  learning = [step for step in range(len(steps)) if steps.phase(step)[0] == "g"]
+  with Progress(len(learning), "G learns", unit="steps") as progress:
+    for step in progress.track(learning):
+      state, _ = experiment.g_step(state, build.to_device(steps[step]))
+      mean = jax.tree.map(lambda m, new: average * m + (1 - average) * new, mean, state.params.g)
+  return state.params._replace(g=mean)
+
+
+def run_fold(config: Config, constants: Sequence[float], average: float) -> Fold:
+  """Learns and judges one fold.
+
+  Args:
+    config: with `data.train_options.fold` and `data.val_options.fold`.
+    constants: to choose from.
+    average: see `learn`.
+
+  Raises:
+    ConfigError: a T that moves, or an F that would be needed.
+  """
+  if not config.task.frozen:
+    raise ConfigError("config.task.frozen: a T that is kept as it is is needed.")
+  if config.meta.rule != "equilibrium":
+    raise ConfigError("config.meta.rule: 'equilibrium' is the one that needs no F.")
+  config.data.val_split, config.data.test_split = "val", "test"
+  experiment = build.experiment(config)
+  params = learn(experiment, average)
+  weigh = experiment.method.weigh
+  look = _Look(config, params)
+  of_val = {w: look.at(_constant(w), experiment.val) for w in constants}
+  main = MAIN[str(experiment.val.kind)][0]
+  best = max(of_val, key=lambda w: of_val[w][0][main])
+  test = build.source(config, "test")
+  learned, of_learned = look.at(lambda ir, vi: weigh(params.g, ir, vi), test)
+  constant, of_constant = look.at(_constant(best), test)
+  return Fold(
+    best,
+    {"learned": learned, "constant": constant},
+    _differences(of_learned, of_constant, MAIN[str(test.kind)]),
+    _weights(config, lambda ir, vi: weigh(params.g, ir, vi), test),
+  )
+
+
+def _constant(w_a: float) -> Callable:
+  return lambda ir, vi: controls.weigh_constant({}, ir, vi, w_a=w_a)
+
+
+class _Look(NamedTuple):
+  """T, which looks at weighted averages."""
+
+  config: Config
+  params: Params
+
+  def at(self, weigh: Callable, source: Source) -> tuple[dict[str, float], Contributions]:
+    """T's scores on the averages by `weigh`, (ir, vi) -> [B, H, W, 2]."""
+
+    def fuse(params, ir, vi):
+      del params
+      return jnp.sum(weigh(ir, vi) * jnp.concatenate([ir, vi], axis=-1), axis=-1, keepdims=True)
+
+    config = self.config.copy_and_resolve_references()
+    if config.task.kind == "detection":
+      with config.unlocked():
+        config.task.options.update(LOW)
+    task = build.task(config, len(source.classes))
+    assert task is not None, "labels"
+    data = config.data
+    size = tuple(data.task_size)
+    return judge(task, self.params, source, fuse=fuse, task_size=size, max_boxes=data.max_boxes)
+
+
+def _differences(
+  learned: Contributions, constant: Contributions, names: Sequence[str]
+) -> dict[str, np.ndarray]:
+  weights = draws(learned.blocks, _RESAMPLES, seed=0)
+  first, second = learned.scores(weights), constant.scores(weights)
+  return {name: first[name] - second[name] for name in names}
+
+
+def _weights(config: Config, weigh: Callable, source: Source) -> dict[str, float]:
+  """Mean w_a in each class's boxes or masks and elsewhere, over the images that have it."""
+  rows, found = 4, []
+  options: dict[str, Any] = {
+    "task_size": tuple(config.data.task_size),
+    "max_boxes": config.data.max_boxes,
+  }
+  weigh = jax.jit(weigh)
+  names: list[str] = []
+  for number, pair in enumerate(val_batches(source, batch_size=rows, **options)):
+    weights = np.asarray(weigh(jnp.asarray(pair.ir), jnp.asarray(pair.vi))[..., 0])
+    for row in range(min(rows, len(source) - rows * number)):
+      one = jax.tree.map(lambda leaf, row=row: leaf[row : row + 1], pair._replace(valid=None))
+      masks = masks_of(source, rows * number + row, Pair(*one))
+      names = list(masks)
+      found.append(by_region(weights[row : row + 1], masks))
+  return dict(zip(names, np.nanmean(np.stack(found), axis=0).tolist(), strict=True))
+
+
+def table(folds: Mapping[int, Fold]) -> list[str]:
+  """Markdown lines: each fold, then the mean difference."""
+  first = next(iter(folds.values()))
+  names = [*first.differences, *sorted(n for n in first.scores["learned"] if "AP50/" in n[:5])]
+  heads = ["fold", "constant, chosen on val", *names, "learned, " + ", ".join(first.weights)]
+  lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+  for number, fold in folds.items():
+    of = fold.scores
+    cells = [f"{of['constant'][n]:.3f} → {of['learned'][n]:.3f}" for n in names]
+    given = ", ".join(f"{value:.2f}" for value in fold.weights.values())
+    lines.append("| " + " | ".join([str(number), f"w = {fold.constant:g}", *cells, given]) + " |")
+  return [*lines, "", *(f"{name}: {_told(gain)}" for name, gain in mean_gain(folds).items())]
+
+
+def mean_gain(folds: Mapping[int, Fold]) -> dict[str, Estimate]:
+  """{score: mean over folds of learned - constant}, each fold's images drawn by themselves."""
+  first = next(iter(folds.values()))
+  return {
+    name: estimate(np.mean([fold.differences[name] for fold in folds.values()], axis=0))
+    for name in first.differences
+  }
+
+
+def _told(gain: Estimate) -> str:
+  return f"learned less constant {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]"
+
+
+def main(arguments: Sequence[str]) -> None:
+  """Prints the table."""
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  parser.add_argument("--config", metavar="FILE[:OPTIONS]", required=True)
+  parser.add_argument("--folds", metavar="K,L", default="0,1,2")
+  parser.add_argument("--average", type=float, default=0.95, help="decay of G's moving average")
+  options = parse_config(parser, arguments)
+  folds = {}
+  for number in map(int, options.folds.split(",")):
+    config = options.config.copy_and_resolve_references()
+    config.data.train_options.fold = config.data.val_options.fold = number
+    folds[number] = run_fold(config, CONSTANTS, options.average)
+    print("\n".join(table(folds)), flush=True)
+
+
+if __name__ == "__main__":
+  try:
+    main(sys.argv[1:])
+  except UsageError as error:
+    sys.exit(f"error: {error}")
