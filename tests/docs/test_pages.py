@@ -73,7 +73,7 @@ def test_every_field_has_a_meaning():
 def test_the_guide_names_fields_that_exist_with_their_defaults():
   defaults = {field.name: field.default for field in generated_pages.config_fields()}
   # The options after the colon share the page, and some rows are arguments of the detection task.
-  options = ("assigner_eps", "assigner_least_side", "multi_label", "candidates")
+  options = ("assigner_eps", "assigner_least_side", "class_balance", "multi_label", "candidates")
   of_detection = {f"task.options.{option}" for option in options}
   others = {"runlocal", "upstream", "task", *of_detection}
   assert set(generated_pages.guide_meanings()) - set(defaults) <= others

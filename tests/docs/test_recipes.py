@@ -8,10 +8,12 @@ import pytest
 import yaml
 from docs.blocks import ROOT
 
-from tdfusion_jax import cli
+from tdfusion_jax import cli, main
 from tdfusion_jax.cluster.choice import cluster_of
 from tdfusion_jax.cluster.shards import Shard, parse_shard
 from tdfusion_jax.commands.fuse_options import CLUSTERS
+from tdfusion_jax.config.commandline import parse_config
+from tdfusion_jax.train import checks
 
 RECIPES = ROOT / "docs" / "recipes"
 
@@ -77,6 +79,19 @@ def test_an_array_has_the_parts_that_its_command_names():
   assert "#SBATCH --array=0-15\n" in text and options.skip_existing
   again = {"SLURM_ARRAY_TASK_ID": "7", "SLURM_ARRAY_TASK_COUNT": "1", "SLURM_ARRAY_TASK_MIN": "7"}
   assert parse_shard(options.shard, again) == Shard(7, 16)
+
+
+def test_a_training_on_two_nodes_uses_all_of_their_devices(monkeypatch):
+  monkeypatch.chdir(ROOT)  # its config file is named from there
+  words = command_of("train_two_nodes.sbatch")
+  assert words[:2] == ["tdfusion", "train"]
+  options = parse_config(main.parser(), words[2:])
+  assert options.workdir and options.config.train.devices == "all"
+  checks.check(options.config)
+  text = (RECIPES / "train_two_nodes.sbatch").read_text()
+  # One process a node, as `jax.distributed` expects, and a signal that training saves at.
+  assert {"#SBATCH --nodes=2", "#SBATCH --ntasks-per-node=1"} <= set(text.splitlines())
+  assert "#SBATCH --signal=USR1@" in text and "\nsrun tdfusion train" in text
 
 
 @pytest.mark.parametrize("kind", ["cpu", "cuda"])
