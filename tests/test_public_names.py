@@ -58,6 +58,7 @@ VERBS = (
   "evaluate",
   "judge",
   "export",
+  "init",
   "report",
   "sweep",
   "convert",

@@ -11,6 +11,7 @@ VERBS = {
   "export": "write F as StableHLO and ONNX files",
   "evaluate": "measure fused images, several methods side by side",
   "fuse": "fuse two folders of images, or one pair",
+  "init": "look at a folder of your own pairs and write a config to train on them",
   "judge": "which images suit a detector or segmenter that you have already",
   "report": "a page about runs, with pictures to compare",
   "sweep": "train several settings over several seeds and compare them",

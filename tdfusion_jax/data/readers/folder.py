@@ -23,6 +23,7 @@ from tdfusion_jax.data.readers.paired import (
   require_root,
   shorten,
 )
+from tdfusion_jax.data.readers.places import places_of
 from tdfusion_jax.data.source import DataSet, DatasetError, Layout
 from tdfusion_jax.images.listing import EXTENSIONS
 
@@ -82,7 +83,7 @@ class CocoSource(BoxSource):
     return self.found[pair.name], Path(f"{pair.label} ({pair.name})")
 
 
-def folder(
+def folder(  # noqa: PLR0913  one argument for each of `config.data.train_options`
   root: str | Path | None,
   split: str = "train",
   *,
@@ -91,6 +92,7 @@ def folder(
   unlabelled_images: Literal["skip", "keep", "background"] = "skip",
   unlabelled: int | None = None,
   fold: int | None = None,
+  folders: str = "",
 ) -> PairedSource:
   """Pairs from `<root>/<split>/`, or where there is none from `<root>/` for every split.
 
@@ -110,11 +112,12 @@ def folder(
     unlabelled: a value of masks that means unknown, as 255 does: no loss, no score.
     fold: the fold of `<root>/folds.txt` that is the test set; the others are "train" and, for
       choices, "val" (see `data.folds`).
+    folders: where the folders have other names: `ir=thermal/{split},vi=rgb/{split},labels=labels`,
+      below `root`.
   """
-  base = require_root(root, LAYOUT)
-  above = (base / split, base) if (base / split).is_dir() else (base,)
-  base = above[0]
-  infrared, visible = list_folder(base / "ir", LAYOUT), list_folder(base / "vi", LAYOUT)
+  places = places_of(require_root(root, LAYOUT), split, folders)
+  base, labels = places.base, places.labels
+  infrared, visible = list_folder(places.ir, LAYOUT), list_folder(places.vi, LAYOUT)
   require_partners(infrared, visible, LAYOUT)
   title = f"folder {base}" if fold is None else f"folder {base} {split} of fold {fold}"
   folds = {} if fold is None else _folds_of(base, infrared, split)
@@ -123,13 +126,12 @@ def folder(
     used = {name: infrared[name] for name in in_split(folds, fold, split)}
     if not used:
       raise DatasetError(f"{base / FILE}: with fold={fold} the split {split!r} is empty")
-  labels = base / "labels"
   if not labels.is_dir():
     pairs = [PairFiles(name, path, visible[name]) for name, path in used.items()]
     return _with_blocks(PairedSource(title, pairs, None, ()), folds)
-  read = _read(labels, classes, above, infrared)
+  read = _read(labels, classes, places.above, infrared)
   strangers = sorted(read.files.keys() - infrared.keys())
-  if strangers and read.form != "coco":
+  if strangers and read.form != "coco" and places.own_labels:
     raise DatasetError(f"{labels}: {len(strangers)} label(s) without a pair: {shorten(strangers)}")
   pairs = [
     PairFiles(name, path, visible[name], read.files.get(name)) for name, path in used.items()

@@ -8,6 +8,7 @@ from tdfusion_jax.data.labels.classes import NO_LABELS, class_names, given_class
 from tdfusion_jax.data.readers import DATASETS, check_reader_options
 from tdfusion_jax.data.readers.folder import FORMS
 from tdfusion_jax.data.readers.paired import require_root
+from tdfusion_jax.data.readers.places import places_of, splits_of
 from tdfusion_jax.data.source import DatasetError, Folders, Layout
 
 
@@ -84,7 +85,7 @@ def shape_of(
         f"{shape.title} has its own classes ({', '.join(shape.classes)}); others are for folders"
       )
   else:
-    shape = _folder(base, layout, classes)
+    shape = _folder(base, layout, classes, given.get("folders", ""))
   if not any(place.ir.is_dir() or place.vi.is_dir() for place in shape.places):
     raise DatasetError(f"{shape.title} not found in {root}. {layout.help()}")
   ignored = shape.unlabelled if given.get("ignore_unlabelled", True) else None
@@ -108,16 +109,19 @@ def _places(folders: Folders, base: Path) -> list[Place]:
   ]
 
 
-def _folder(base: Path, layout: Layout, classes: Sequence[str] | str | None) -> Shape:
-  splits = [p.name for p in sorted(base.iterdir()) if (p / "ir").is_dir() or (p / "vi").is_dir()]
+def _folder(base: Path, layout: Layout, classes: Sequence[str] | str | None, folders: str) -> Shape:
+  if folders:
+    splits = splits_of(base, folders)
+  else:
+    splits = [p.name for p in sorted(base.iterdir()) if (p / "ir").is_dir() or (p / "vi").is_dir()]
   places = []
   for split in splits or ["all"]:
-    here = base / split if splits else base
-    labels = here / "labels"
-    form = label_form(labels)
-    own = class_names(labels, classes, (here, base)) if form not in (None, "coco") else ()
-    there = labels if labels.is_dir() else None
-    places.append(Place(split, here / "ir", here / "vi", there, form, False, classes=own))
+    there = places_of(base, split, folders)
+    form = label_form(there.labels)
+    own = class_names(there.labels, classes, there.above) if form not in (None, "coco") else ()
+    labels = there.labels if there.labels.is_dir() else None
+    own_labels = there.own_labels or len(splits) < 2
+    places.append(Place(split, there.ir, there.vi, labels, form, False, own_labels, own))
   given = given_classes(classes) or ()
   names = next((place.classes for place in places if place.classes), given)
   return Shape(layout.title, layout, names, places, {})
