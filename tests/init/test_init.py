@@ -1,5 +1,7 @@
 """`tdfusion init` on folders that are laid out differently: the right config, or a question."""
 
+from collections.abc import Iterable
+
 import pytest
 from made_data import picture, save, voc
 
@@ -13,13 +15,13 @@ from tdfusion_jax.init.scan import pattern_of, role_of
 from tdfusion_jax.train import build, checks
 
 
-def pairs(root, ir, vi, names="ab", seed=0):
+def pairs(root, ir, vi, names: Iterable[str] = "ab", seed=0):
   for i, name in enumerate(names):
     save(root / ir / f"{name}.png", picture(seed + i, 1))
     save(root / vi / f"{name}.png", picture(seed + 9 + i))
 
 
-def yolo(folder, names="ab"):
+def yolo(folder, names: Iterable[str] = "ab"):
   folder.mkdir(parents=True, exist_ok=True)
   for name in names:
     (folder / f"{name}.txt").write_text("0 0.5 0.5 0.5 0.5\n")
