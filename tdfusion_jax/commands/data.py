@@ -33,6 +33,7 @@ def _verify(options: argparse.Namespace) -> int:
     split_files=lists,
     allow=split_names(options.allow) or (),
     threads=max(1, options.threads),
+    shown=True,
   )
   try:
     if page is not None:  # before anything is printed: whatever becomes of that, it is there

@@ -59,7 +59,7 @@ def look(
     if "class names are needed" in str(error):
       raise UnclearError(which_classes(base, str(error))) from None
     raise
-  report = verify(found.dataset, base, classes=classes or None, options=options)
+  report = verify(found.dataset, base, classes=classes or None, options=options, shown=True)
   form = next((place.form for place in report.shape.places if place.form), None)
   plan = Plan(
     found,

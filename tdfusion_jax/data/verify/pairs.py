@@ -21,6 +21,7 @@ from tdfusion_jax.data.verify.lists import check_lists, note_fault
 from tdfusion_jax.data.verify.pair import PairCheck, duplicates, verify_pair
 from tdfusion_jax.data.verify.together import about_split, noted
 from tdfusion_jax.images.listing import EXTENSIONS, list_files, passed_over
+from tdfusion_jax.progress import Progress
 
 
 class Verification(NamedTuple):
@@ -38,7 +39,7 @@ class Verification(NamedTuple):
     return all(finding.level != "error" for finding in self.findings)
 
 
-def verify(
+def verify(  # noqa: PLR0913  one argument for each option of the verb
   name: str,
   root: str | Path,
   *,
@@ -47,6 +48,7 @@ def verify(
   split_files: Mapping[str, str | Path] | None = None,
   allow: Iterable[str] = (),
   threads: int = 2,
+  shown: bool = False,
 ) -> Verification:
   """Reads every file of a data set and lists what is wrong.
 
@@ -59,6 +61,7 @@ def verify(
       pick from.
     allow: kinds of errors (keys of `HINTS`) that shall count as notes.
     threads: images decoded at a time.
+    shown: whether standard error tells how far it is, split by split.
 
   Raises:
     DatasetError: there is nothing to look at: unknown name, no such folder.
@@ -71,7 +74,7 @@ def verify(
   shape = shape_of(name, root, classes, options)
   pairs, findings, manifests, present, listed = [], [], {}, {}, {}
   for place in shape.places:
-    seen, more, names, classes = _verify_place(place, shape, threads)
+    seen, more, names, classes = _verify_place(place, shape, threads, shown)
     pairs += seen
     findings += more
     present[place.split] = set(names)
@@ -104,7 +107,7 @@ def _list(
 
 
 def _verify_place(
-  place: Place, shape: Shape, threads: int
+  place: Place, shape: Shape, threads: int, shown: bool
 ) -> tuple[list[PairCheck], list[Finding], list[str], tuple[str, ...]]:
   """(pairs, findings, names of the pairs, class names that this split states itself)."""
   if not place.ir.is_dir() and not place.vi.is_dir():
@@ -119,8 +122,12 @@ def _verify_place(
     files = ir.get(name), vi.get(name), labels.get(name)
     return verify_pair(place, shape, name, files, listed)
 
-  with ThreadPoolExecutor(threads) as pool:
-    results = list(pool.map(check, names))
+  label = f"checking {place.split}"
+  with (
+    Progress(len(names), label, unit="pairs", shown=shown) as progress,
+    ThreadPoolExecutor(threads) as pool,
+  ):
+    results = list(progress.track(pool.map(check, names)))
   findings += [finding for _, more in results for finding in more]
   pairs = [pair for pair, _ in results]
   named = shape._replace(classes=classes or shape.classes)

@@ -6,9 +6,22 @@ import pytest
 from made_data import picture, save
 from verifying import coco, only, pairs
 
+from tdfusion_jax import progress
 from tdfusion_jax.data import DatasetError, get_source
 from tdfusion_jax.data.verify.pairs import verify
 from tdfusion_jax.data.verify.report import table
+
+
+def test_how_far_it_is_goes_to_standard_error_if_asked_for(tmp_path, monkeypatch, capsys):
+  monkeypatch.setattr(progress, "LINE_EVERY", 0.0)
+  for i, name in enumerate("ab"):
+    save(tmp_path / f"ir/{name}.png", picture(i, 1))
+    save(tmp_path / f"vi/{name}.png", picture(9 + i))
+  verify("folder", tmp_path)
+  assert capsys.readouterr() == ("", "")
+  verify("folder", tmp_path, shown=True)
+  out, err = capsys.readouterr()
+  assert not out and re.search(r"checking all 1/2, [\d.]+ pairs/s, [\d.]+ min left", err)
 
 
 def test_folder_forms(tmp_path):
