@@ -71,7 +71,8 @@ def test_within_jit(loaded, fuse, plain):
     jax.jit(lambda p, ir, vi: make_fuse_fn(fuser, p)(ir, vi))(params, IR, VI),
   ]
   for fused in ways:
-    np.testing.assert_allclose(fused, plain, atol=1e-6)
+    # Colour is fused into one program with F, or not: 1.1e-6 was the most seen, by processor.
+    np.testing.assert_allclose(fused, plain, atol=2e-6)
 
 
 def test_within_vmap(fuse, plain):

