@@ -16,7 +16,7 @@ import tdfusion_jax
 from tdfusion_jax import fusers
 from tdfusion_jax.engines.anysize import Room, fuse_flat, ground_of
 from tdfusion_jax.engines.onnx import EngineError, fusion_model, onnx_session
-from tdfusion_jax.files import atomic_write
+from tdfusion_jax.files import atomic_write, first_line
 
 FORMATS = ("stablehlo", "onnx")
 TOLERANCE = 1e-5
@@ -115,9 +115,9 @@ def _stablehlo(fuse_fn: Callable, params: Any) -> bytes:
   except Exception as error:  # whatever a network may do with a size that is a symbol
     if fusers.is_f(fuse_fn):
       raise
-    reason = str(error).strip().partition("\n")[0]
     raise ExportError(
-      f"stablehlo: {_called(fuse_fn)} cannot be lowered for all sizes in one program: {reason} "
+      f"stablehlo: {_called(fuse_fn)} cannot be lowered for all sizes in one program: "
+      f"{first_line(error)} "
       "Have it compute sizes by shapes and slices alone, or export it for one size with jax.export."
     ) from error
 

@@ -281,6 +281,12 @@ def reason(error: Exception) -> str:
   return f"{text.removesuffix('.')}{remedy}."
 
 
+def first_line(error: BaseException) -> str:
+  """The first line of what a library says, shortened; the error's kind where it says nothing."""
+  text = getattr(error, "strerror", None) or str(error)
+  return str(text).strip().partition("\n")[0][:200] or type(error).__name__
+
+
 def of_full_disk(error: Exception, path: str | Path) -> OSError | None:
   """The error of a full disk that a library hands on in words of its own, as the system's."""
   for code in _FULL:

@@ -8,7 +8,7 @@ from configs import load
 from tdfusion_jax.train import build, devices
 
 SETTINGS = {
-  **tiny.NETWORKS,
+  **tiny.SHORT_RUN,
   "task.kind": "batchnorm_task:task",
   "data.task_size": (16, 32),
   "data.crop_size": (8, 16),
@@ -16,12 +16,9 @@ SETTINGS = {
   "data.train_options.size": (32, 32),
   "data.train_options.count": 40,
   "data.val_options.size": (32, 32),
-  "data.val_options.count": 2,
   "data.swap": "half",
   "meta.pairs": 8,
   "meta.steps": 10,
-  "train.pretrain_steps": 0,
-  "train.epochs": 2,
   "log.validate_every": 0,
   "data.cache_mb": 100,
   # Adam divides what is nearly nothing by its own size: where a gradient is zero but for rounding,

@@ -11,7 +11,7 @@ from typing import Any
 from tdfusion_jax import printing, stopping
 from tdfusion_jax.cluster.choice import Cluster
 from tdfusion_jax.cluster.working import Item, LostError, Result, Task, again
-from tdfusion_jax.files import UsageError, process_number
+from tdfusion_jax.files import UsageError, first_line, process_number
 
 _DEATHS = 3  # of workers one after another that never began: something is wrong with all of them
 
@@ -107,7 +107,7 @@ def _outcome(ray: Any, ended: Any) -> tuple[Any, str]:
   except ray.exceptions.RayTaskError as error:
     return getattr(error, "cause", None) or error, ""
   except ray.exceptions.RayError as error:  # a process killed, out of memory, a node gone
-    return None, str(error).strip().partition("\n")[0] or type(error).__name__
+    return None, first_line(error)
 
 
 class _Crew:

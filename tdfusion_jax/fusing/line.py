@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tdfusion_jax.cluster.shards import WHOLE, Shard
+from tdfusion_jax.files import first_line
 from tdfusion_jax.fusing.huge import HugePairs
 from tdfusion_jax.fusing.jobs import Job
 from tdfusion_jax.fusing.pairs import PairFuser
@@ -214,8 +215,8 @@ def _write_here(job: Job, result: Callable[[], np.ndarray], dtype: type | None) 
   except ImageError:
     raise
   except (MemoryError, RuntimeError) as error:
-    reason = str(error).strip().partition("\n")[0] or "out of memory"
-    raise ImageError(f"{job.ir} and {job.vi} could not be fused: {reason}") from error
+    why = first_line(error) if str(error) else "out of memory"
+    raise ImageError(f"{job.ir} and {job.vi} could not be fused: {why}") from error
   if fused.dtype.kind == "f" and not np.isfinite(fused).all():
     raise ImageError(f"{out.name}: the fused image is not finite.")
   origin = origin_of(job.vi)

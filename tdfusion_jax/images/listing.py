@@ -2,7 +2,7 @@
 
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -57,17 +57,8 @@ def composed(name: str) -> str:
 
 def list_files(folder: Path, extensions: Sequence[str] = EXTENSIONS) -> Listing:
   """The files with one of `extensions` (lower case); hidden files are skipped."""
-  listing = Listing({}, [], [])
-  for path in sorted(folder.iterdir()):
-    if path.name.startswith(".") or path.is_dir():
-      continue
-    if path.suffix.lower() not in extensions or not path.is_file():
-      listing.others.append(path)
-      continue
-    first = listing.files.setdefault(composed(path.stem), path)
-    if first is not path:
-      listing.clashes.append((first, path))
-  return listing
+  inside = (path for path in sorted(folder.iterdir()) if not path.is_dir())
+  return _listing(((path, path.is_file()) for path in inside), extensions)
 
 
 def list_addresses(folder: Address, extensions: Sequence[str] = EXTENSIONS) -> Listing:
@@ -76,17 +67,22 @@ def list_addresses(folder: Address, extensions: Sequence[str] = EXTENSIONS) -> L
   Raises:
     RemoteError: it cannot be listed.
   """
+  inside = sorted(name for name, is_file in folder.names().items() if is_file)
+  return _listing(((folder / name, True) for name in inside), extensions)
+
+
+def _listing(inside: Iterable[tuple[Place, bool]], extensions: Sequence[str]) -> Listing:
+  """Of (what is in a folder and is no folder, whether it is a plain file), in name order."""
   listing = Listing({}, [], [])
-  for name, is_file in sorted(folder.names().items()):
-    if name.startswith(".") or not is_file:
+  for place, plain in inside:
+    if place.name.startswith("."):
       continue
-    file = folder / name
-    if file.suffix.lower() not in extensions:
-      listing.others.append(file)
+    if place.suffix.lower() not in extensions or not plain:
+      listing.others.append(place)
       continue
-    first = listing.files.setdefault(composed(file.stem), file)
-    if first is not file:
-      listing.clashes.append((first, file))
+    first = listing.files.setdefault(composed(place.stem), place)
+    if first is not place:
+      listing.clashes.append((first, place))
   return listing
 
 

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
-from tdfusion_jax.files import UsageError
+from tdfusion_jax.files import UsageError, first_line
 
 LARGEST = 5 << 30
 """Bytes of a file that is fetched: more than the largest image that is read can have."""
@@ -168,7 +168,7 @@ class Address:
     try:
       self._tried(work)
     except FileNotFoundError as error:  # no such bucket
-      raise RemoteError(f"{self} cannot be stored: {_words(error)}") from error
+      raise RemoteError(f"{self} cannot be stored: {first_line(error)}") from error
 
   def _tried(self, work: Callable[[], _T]) -> _T:
     """`work()`, again where it fails for the moment."""
@@ -182,14 +182,10 @@ class Address:
         lasts = isinstance(error, _LASTING) or "Credential" in type(error).__name__
         if lasts or attempt == _ATTEMPTS:
           times = f" ({attempt} attempts)" if attempt > 1 else ""
-          raise RemoteError(f"{self}: {_words(error)}{times}") from error
+          raise RemoteError(f"{self}: {first_line(error)}{times}") from error
       # Uneven, so that many workers do not come back at one moment.
       time.sleep(min(_PAUSE * 2 ** (attempt - 1), _LONGEST) * random.uniform(0.5, 1.0))
     raise AssertionError
-
-
-def _words(error: Exception) -> str:
-  return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 @cache
@@ -200,7 +196,7 @@ def _system(protocol: str) -> Any:
     return fsspec.filesystem(protocol)
   except ImportError as error:
     raise RemoteError(
-      f"{protocol}:// needs packages: pip install 'tdfusion-jax[remote]' ({_words(error)})"
+      f"{protocol}:// needs packages: pip install 'tdfusion-jax[remote]' ({first_line(error)})"
     ) from error
   except ValueError as error:
-    raise RemoteError(f"{protocol}://: {_words(error)}") from error
+    raise RemoteError(f"{protocol}://: {first_line(error)}") from error

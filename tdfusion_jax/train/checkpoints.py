@@ -22,7 +22,7 @@ import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
-from tdfusion_jax.files import of_full_disk, write_json
+from tdfusion_jax.files import first_line, of_full_disk, write_json
 from tdfusion_jax.meta.state import Params, TrainState
 from tdfusion_jax.train.lone_saver import LoneSaver
 from tdfusion_jax.weightfiles import CheckpointError
@@ -83,7 +83,7 @@ class Checkpoints:
       for path in self._entries():  # what is unfinished takes room, too
         if path.name.endswith(_UNFINISHED):
           shutil.rmtree(path, ignore_errors=True)
-      reason = _first_line(of_full_disk(error, self._folder) or error)
+      reason = first_line(of_full_disk(error, self._folder) or error)
       raise CheckpointError(
         f"could not save step {step} in {self._folder}: {reason}. Make room, or check "
         "the folder's permissions; then start the same command again."
@@ -119,7 +119,7 @@ class Checkpoints:
       try:
         return self._load(step, like)
       except (OSError, KeyError, OverflowError, TypeError, ValueError) as error:
-        damages[step] = _first_line(error)
+        damages[step] = first_line(error)
         self._pass_over(step, damages[step])
     if damages:
       lines = "\n  ".join(f"step {step}: {damage}" for step, damage in damages.items())
@@ -192,7 +192,7 @@ class Checkpoints:
       said = self._manifest(step)["files"]
       found = {str(path.relative_to(folder)): _of_file(path) for path in _files(folder)}
     except (OSError, ValueError, RecursionError) as error:
-      return f"{_MANIFEST} cannot be read: {_first_line(error)}"
+      return f"{_MANIFEST} cannot be read: {first_line(error)}"
     missing = sorted(said.keys() - found.keys())
     added = sorted(found.keys() - said.keys())
     changed = sorted(name for name in said.keys() & found.keys() if said[name] != found[name])
@@ -217,7 +217,7 @@ class Checkpoints:
     try:
       found = self._checkpointer().metadata(step).metadata
     except (OSError, KeyError, OverflowError, TypeError, ValueError) as error:
-      return f"unreadable ({_first_line(error)})"
+      return f"unreadable ({first_line(error)})"
     ours, theirs = _shapes(_as_tree(like)), _shapes(found)
     # Metadata may name optimiser containers in another way, so only names that both have are
     # compared.
@@ -258,11 +258,6 @@ def _of_array(leaf: Any) -> str:
   digest = hashlib.sha256(f"{array.dtype} {array.shape}".encode())
   digest.update(np.ascontiguousarray(array).tobytes())
   return digest.hexdigest()
-
-
-def _first_line(error: BaseException) -> str:
-  text = getattr(error, "strerror", None) or str(error)
-  return str(text).strip().partition("\n")[0][:200] or type(error).__name__
 
 
 def _as_tree(state: TrainState) -> dict:

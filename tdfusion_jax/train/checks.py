@@ -186,12 +186,7 @@ def _check_loss(config: Config) -> None:
       "task.kind='none' leaves G without a teacher; set loss.weights='fixed'.",
     )
   if loss.weights == "fixed" and loss.fixed_w_a != 0.5:
-    _require(
-      config,
-      config.data.swap == "none",
-      "loss.fixed_w_a",
-      "needs data.swap='none': a constant would follow the exchanged images.",
-    )
+    _require_own_order(config, "loss.fixed_w_a")
   if loss.weights == "truth":
     _require(
       config,
@@ -226,12 +221,7 @@ def _check_surroundings_of_g(config: Config) -> None:
     learned = loss.weights == "learned" and not loss.none
     _require(config, learned, f"loss.{field}", "needs loss.weights='learned' and a fusion loss.")
   if loss.tone != 0.5:
-    _require(
-      config,
-      config.data.swap == "none",
-      "loss.tone",
-      "needs data.swap='none': it would follow the exchanged images.",
-    )
+    _require_own_order(config, "loss.tone")
 
 
 def _check_teacher(config: Config) -> None:
@@ -294,9 +284,10 @@ def _check_anchor(config: Config) -> None:
   _require(config, 0 < how.anchor_to < 1, "meta.anchor_to", "must be between 0 and 1.")
   if how.anchor_to != 0.5:
     _require(config, how.anchor > 0, "meta.anchor_to", "needs meta.anchor > 0.")
-    _require(
-      config,
-      config.data.swap == "none",
-      "meta.anchor_to",
-      "needs data.swap='none': it would follow the exchanged images.",
-    )
+    _require_own_order(config, "meta.anchor_to")
+
+
+def _require_own_order(config: Config, field: str) -> None:
+  """Of a constant that is infrared's."""
+  swapped = "needs data.swap='none': a constant would follow the exchanged images."
+  _require(config, config.data.swap == "none", field, swapped)

@@ -16,7 +16,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from tdfusion_jax import stopping
-from tdfusion_jax.files import UsageError
+from tdfusion_jax.files import UsageError, first_line
 
 _LAUNCHERS = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
 _ENVIRONMENT = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
@@ -75,8 +75,9 @@ def connect(
       heartbeat_timeout_seconds=_SILENT,
     )
   except (RuntimeError, ValueError, IndexError) as error:
-    reason = str(error).strip().partition("\n")[0]
-    raise UsageError(f"the processes of this training did not come together: {reason}") from error
+    raise UsageError(
+      f"the processes of this training did not come together: {first_line(error)}"
+    ) from error
 
 
 def _whole(value: str | None, which: int) -> int | None:
@@ -145,7 +146,7 @@ def surely(work: Callable[[], Any]) -> Any:
   try:
     return jax.block_until_ready(work())
   except (jax.errors.JaxRuntimeError, ValueError) as error:
-    reason = str(error).strip().partition("\n")[0][:200]
+    reason = first_line(error)
     # XLA's errors come as either; they begin with a status such as "UNKNOWN:", ours do not.
     if not re.match(r"[A-Z_]+: ", reason):
       raise
