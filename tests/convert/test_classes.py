@@ -61,8 +61,10 @@ def test_kept_rows_answer_as_in_the_whole_network(tmp_path, which):
   two, about = outputs(tmp_path / "two.safetensors", images)
   assert about["classes"] == ["car", "person"] and about["options"]["class_width"] == 80
   assert two.class_logits.shape[-1] == 2 and np.ptp(whole.class_logits) > 0.1
+  # A product of another width sums in another order: its rounding is relative to the largest logit.
+  rounding = 1e-6 * np.abs(whole.class_logits).max()
   np.testing.assert_allclose(
-    two.class_logits, whole.class_logits[..., [2, 0]], rtol=1e-5, atol=1e-5
+    two.class_logits, whole.class_logits[..., [2, 0]], rtol=1e-5, atol=rounding
   )
   np.testing.assert_array_equal(two.box_logits, whole.box_logits)
   # As T of a training: the same names and shapes.
