@@ -3,6 +3,8 @@
 import threading
 import time
 from collections.abc import Callable
+from functools import cache, partial
+from importlib.util import find_spec
 from typing import Any
 
 import jax
@@ -63,13 +65,18 @@ def make_fuser(
     )
   if backend == "jax" or not fits or (backend == "auto" and jax.default_backend() != "cpu"):
     return ours
-  try:
-    theirs = EngineFuser(onnx_infer(params), stretch=stretch)
-  except EngineError:
-    if backend == "onnx":
-      raise
+  if backend == "onnx":
+    return EngineFuser(onnx_infer(params), stretch=stretch)
+  if not all(find_spec(module) for module in ("onnx", "onnxruntime")):
     return ours
-  return theirs if backend == "onnx" else FasterFuser({"jax": ours, "onnx": theirs})
+  theirs = EngineFuser(_when_used(partial(onnx_infer, params)), stretch=stretch)
+  return FasterFuser({"jax": ours, "onnx": theirs})
+
+
+def _when_used(make: Callable[[], Callable]) -> Callable:
+  """What `make` makes, once it is called: a single pair is not worth a session."""
+  made = cache(make)
+  return lambda ir, vi: made()(ir, vi)
 
 
 class FasterFuser:

@@ -1,14 +1,15 @@
 """The parts of a Restormer block as machine code for this processor: found, built once, loaded.
 
 XLA on CPU makes a program of some hundred small loops of a block; `block.h` works through an image
-in tiles that stay in cache, several times faster in both directions. It is C++ that is compiled at
-its first use by the machine's own compiler, for the machine's own processor, into
-`~/.cache/tdfusion_jax/native` (see `build`). Without a compiler everything works as well, only
-slower.
+in tiles that stay in cache, several times faster in both directions. It is C++. Wheels bring it
+compiled for several kinds of processors (see `levels`). Elsewhere it is compiled at its first use
+by the machine's own compiler, for the machine's own processor, into `~/.cache/tdfusion_jax/native`
+(see `build`). Without a compiler everything works as well, only slower.
 
 Environment:
 
   TDFUSION_NATIVE=0     never build or load it
+  TDFUSION_NATIVE=build compile it here, even where the wheel brings it
   CXX                   the compiler; otherwise c++, g++ or clang++
 """
 
@@ -22,8 +23,9 @@ import threading
 import jax
 
 from tdfusion_jax.ops.native.build import BuildError, built
+from tdfusion_jax.ops.native.levels import prebuilt
 
-__all__ = ["CONV_TARGET", "TARGET", "BuildError", "built", "library", "ready"]
+__all__ = ["CONV_TARGET", "TARGET", "BuildError", "built", "library", "prebuilt", "ready"]
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +36,7 @@ _one_at_a_time = threading.Lock()
 def library() -> ctypes.CDLL | None:
   """The machine code, or None where it cannot be had.
 
-  The first call builds it if need be, and registers it with JAX.
+  The first call loads the wheel's, or builds it if need be, and registers it with JAX.
   """
   with _one_at_a_time:
     return _loaded()
@@ -42,12 +44,13 @@ def library() -> ctypes.CDLL | None:
 
 @functools.cache
 def _loaded() -> ctypes.CDLL | None:
-  if os.environ.get("TDFUSION_NATIVE", "1") == "0":
+  wish = os.environ.get("TDFUSION_NATIVE", "1")
+  if wish == "0":
     return None
   if not sys.platform.startswith(("linux", "darwin")):
     return None
   try:
-    loaded = ctypes.CDLL(str(built()))
+    loaded = ctypes.CDLL(str((wish != "build" and prebuilt()) or built()))
     for target, symbol in ((TARGET, loaded.TdfusionBlock), (CONV_TARGET, loaded.TdfusionConv3x3)):
       jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(symbol), platform="cpu")
   except (OSError, RuntimeError, AttributeError) as error:  # RuntimeError: no home folder, too
