@@ -5,7 +5,8 @@
 That image is where the intensity term of L_f rests, so it is what F is sent after. No F is trained,
 so a rule for G can be judged in a fraction of the time. The config is one that `tdfusion train`
 takes, with a T that is kept as it is (`task.frozen`, `init.t`) and one epoch of `meta.steps`
-G-steps; G's parameters are averaged over the last steps (`--average`).
+G-steps; G's parameters are averaged over the last steps (`--average`). With `loss.tone_held` G's
+common tone is chosen as the constant is: the same candidates, by the same scores on "val".
 
 Of each fold G learns on "train", the constant is chosen on "val", and both are judged on "test". A
 table of the folds follows, with the weights that G gives to each class, and the mean difference
@@ -15,6 +16,7 @@ with its 95 % interval (blocks of images drawn anew).
 import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -36,6 +38,8 @@ from tdfusion_jax.files import UsageError
 from tdfusion_jax.meta import Params
 from tdfusion_jax.progress import Progress
 from tdfusion_jax.train import build, controls
+from tdfusion_jax.train.networks import networks, notes_g
+from tdfusion_jax.weightfiles import save_weights
 
 CONSTANTS = (0.0, 0.5, 0.6, 0.7, 0.75, 0.8, 1.0)
 _RESAMPLES = 1000
@@ -46,6 +50,8 @@ class Fold(NamedTuple):
 
   constant: float
   """The best one on "val"."""
+  tone: float
+  """G's: the best one on "val" where it is held, or else the one it began at."""
   scores: dict[str, dict[str, float]]
   """{"learned", "constant"} on "test"."""
   differences: dict[str, np.ndarray]
@@ -71,13 +77,16 @@ def learn(experiment: build.Experiment, average: float) -> Params:
   return state.params._replace(g=mean)
 
 
-def run_fold(config: Config, constants: Sequence[float], average: float) -> Fold:
+def run_fold(
+  config: Config, constants: Sequence[float], average: float, save: Path | None = None
+) -> Fold:
   """Learns and judges one fold.
 
   Args:
     config: with `data.train_options.fold` and `data.val_options.fold`.
     constants: to choose from.
     average: see `learn`.
+    save: G's weight file to write, for `init.g`.
 
   Raises:
     ConfigError: a T that moves, or an F that would be needed.
@@ -89,20 +98,41 @@ def run_fold(config: Config, constants: Sequence[float], average: float) -> Fold
   config.data.val_split, config.data.test_split = "val", "test"
   experiment = build.experiment(config)
   params = learn(experiment, average)
-  weigh = experiment.method.weigh
+  if save is not None:
+    save_weights(save, {"params": params.g}, notes_g(config, experiment.networks))
   look = _Look(config, params)
-  of_val = {w: look.at(_constant(w), experiment.val) for w in constants}
-  main = MAIN[str(experiment.val.kind)][0]
-  best = max(of_val, key=lambda w: of_val[w][0][main])
+  best = _best(look, {w: _constant(w) for w in constants}, experiment.val)
+  tone = config.loss.tone
+  if config.loss.tone_held:
+    # At 0 and 1 no pixel is left anything to choose.
+    tones = [w for w in constants if 0 < w < 1]
+    tone = _best(look, {w: _weigh(config, params.g, w) for w in tones}, experiment.val)
+  weigh = _weigh(config, params.g, tone)
   test = build.source(config, "test")
-  learned, of_learned = look.at(lambda ir, vi: weigh(params.g, ir, vi), test)
+  learned, of_learned = look.at(weigh, test)
   constant, of_constant = look.at(_constant(best), test)
   return Fold(
     best,
+    tone,
     {"learned": learned, "constant": constant},
     _differences(of_learned, of_constant, MAIN[str(test.kind)]),
-    _weights(config, lambda ir, vi: weigh(params.g, ir, vi), test),
+    _weights(config, weigh, test),
   )
+
+
+def _best(look: "_Look", ways: Mapping[float, Callable], source: Source) -> float:
+  """The candidate whose averages T scores best on."""
+  main = MAIN[str(source.kind)][0]
+  scores = {w: look.at(way, source)[0][main] for w, way in ways.items()}
+  return max(scores, key=lambda w: scores[w])
+
+
+def _weigh(config: Config, g_params: Any, tone: float) -> Callable:
+  """(ir, vi) -> weights of G at `tone`."""
+  config = config.copy_and_resolve_references()
+  config.loss.tone = tone
+  weigher = networks(config).weigher
+  return lambda ir, vi: weigher(g_params, ir, vi)
 
 
 def _constant(w_a: float) -> Callable:
@@ -164,13 +194,13 @@ def table(folds: Mapping[int, Fold]) -> list[str]:
   """Markdown lines: each fold, then the mean difference."""
   first = next(iter(folds.values()))
   names = [*first.differences, *sorted(n for n in first.scores["learned"] if "AP50/" in n[:5])]
-  heads = ["fold", "constant, chosen on val", *names, "learned, " + ", ".join(first.weights)]
+  heads = ["fold", "constant, chosen on val", "tone of G", *names, "learned, " + ", ".join(first.weights)]
   lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
   for number, fold in folds.items():
     of = fold.scores
     cells = [f"{of['constant'][n]:.3f} → {of['learned'][n]:.3f}" for n in names]
     given = ", ".join(f"{value:.2f}" for value in fold.weights.values())
-    lines.append("| " + " | ".join([str(number), f"w = {fold.constant:g}", *cells, given]) + " |")
+    lines.append("| " + " | ".join([str(number), f"w = {fold.constant:g}", f"{fold.tone:g}", *cells, given]) + " |")
   return [*lines, "", *(f"{name}: {_told(gain)}" for name, gain in mean_gain(folds).items())]
 
 
@@ -195,12 +225,16 @@ def main(arguments: Sequence[str]) -> None:
   parser.add_argument("--config", metavar="FILE[:OPTIONS]", required=True)
   parser.add_argument("--folds", metavar="K,L", default="0,1,2")
   parser.add_argument("--average", type=float, default=0.95, help="decay of G's moving average")
+  parser.add_argument("--save", metavar="DIR", help="write each fold's G there, for init.g")
   options = parse_config(parser, arguments)
+  if options.save:
+    Path(options.save).mkdir(parents=True, exist_ok=True)
   folds = {}
   for number in map(int, options.folds.split(",")):
     config = options.config.copy_and_resolve_references()
     config.data.train_options.fold = config.data.val_options.fold = number
-    folds[number] = run_fold(config, CONSTANTS, options.average)
+    save = Path(options.save) / f"g_fold_{number}.safetensors" if options.save else None
+    folds[number] = run_fold(config, CONSTANTS, options.average, save)
     print("\n".join(table(folds)), flush=True)
 
 

@@ -17,7 +17,7 @@ from tdfusion_jax.fusers.kinds import (
 )
 from tdfusion_jax.fusers.load import fusion_file, load_fusion, run_folder, shipped_weights
 from tdfusion_jax.fusers.own import own_network
-from tdfusion_jax.fusers.weighing import strided, toned
+from tdfusion_jax.fusers.weighing import held, strided, toned
 
 __all__ = [
   "F_ARCHITECTURE",

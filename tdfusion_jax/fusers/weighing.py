@@ -1,6 +1,7 @@
-"""G with its surroundings changed: the constant it begins at, and the size it looks at."""
+"""G with its surroundings changed: the constant it begins at or keeps, and the size it looks at."""
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +24,29 @@ def toned(weigher: Weigher, tone: float) -> Weigher:
     weights = weigher.weigh(params, ir, vi)
     weights = weights * jnp.array([tone, 1 - tone], weights.dtype).reshape(1, 1, 1, 2)
     return weights / weights.sum(axis=-1, keepdims=True)
+
+  return dataclasses.replace(weigher, weigh=weigh)
+
+
+def held(weigher: Weigher, tone: float) -> Weigher:
+  """`weigher`, asked only where an image's weights differ from its own mean, about (c, 1 - c).
+
+  The log-odds of w_a have the mean log(c / (1 - c)) over each image, c = `tone`: whatever the
+  network gives to all pixels alike is taken from it. What a constant can do is then c's part, to be
+  chosen as a constant is, and what G learns is what no constant can do. Left to G, the common tone
+  is the steepest direction of the task loss, and it wanders for as long as G learns.
+
+  Args:
+    weigher: a network in the place of G.
+    tone: c in (0, 1).
+  """
+  level = math.log(tone / (1 - tone))
+
+  def weigh(params, ir: jax.Array, vi: jax.Array) -> jax.Array:
+    weights = weigher.weigh(params, ir, vi)
+    logits = jnp.log(weights[..., :1]) - jnp.log(weights[..., 1:])
+    logits = logits - logits.mean(axis=(1, 2), keepdims=True) + level
+    return jnp.concatenate([jax.nn.sigmoid(logits), jax.nn.sigmoid(-logits)], axis=-1)
 
   return dataclasses.replace(weigher, weigh=weigh)
 

@@ -32,8 +32,18 @@ def anchored(teacher: Teacher, anchor: float, toward: float = 0.5) -> Teacher:
     return teacher
 
   def held(method: Method, g_params, state: TrainState, mtr: Views, mts: Views, key):
-    loss, outer = teacher(method, g_params, state, mtr, mts, key)
-    departure = _departure(method.weigh(g_params, mts.whole.ir, mts.whole.vi), toward)
+    whole = mts.whole
+    weights = method.weigh(g_params, whole.ir, whole.vi)
+
+    def weigh(params, ir, vi):
+      # What is known already is not computed again: G's passes are dear beside a small T.
+      if params is g_params and ir is whole.ir and vi is whole.vi:
+        return weights
+      return method.weigh(params, ir, vi)
+
+    known = method._replace(weigh=weigh)
+    loss, outer = teacher(known, g_params, state, mtr, mts, key)
+    departure = _departure(weights, toward)
     judged = jax.lax.stop_gradient(outer.measured["task_loss_outer"])
     measured = {**outer.measured, "departure": departure}
     return loss / judged + anchor * departure, outer._replace(measured=measured)

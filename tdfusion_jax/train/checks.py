@@ -215,7 +215,7 @@ def _check_loss(config: Config) -> None:
 def _check_surroundings_of_g(config: Config) -> None:
   loss = config.loss
   _require(config, 0 < loss.tone < 1, "loss.tone", "must be between 0 and 1.")
-  for field in ("tone", "stride"):
+  for field in ("tone", "tone_held", "stride"):
     if loss[field] == base().loss[field]:
       continue
     learned = loss.weights == "learned" and not loss.none

@@ -47,7 +47,9 @@ def networks(
   weigher = weigher or fusers.loss_network(tiling)
   if loss.stride > 1:
     weigher = fusers.strided(weigher, loss.stride)
-  if loss.tone != 0.5:
+  if loss.tone_held:
+    weigher = fusers.held(weigher, loss.tone)
+  elif loss.tone != 0.5:
     weigher = fusers.toned(weigher, loss.tone)
   if loss.none:
     return Networks(fusers.average(weigher), weigher)
