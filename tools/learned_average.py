@@ -194,13 +194,15 @@ def table(folds: Mapping[int, Fold]) -> list[str]:
   """Markdown lines: each fold, then the mean difference."""
   first = next(iter(folds.values()))
   names = [*first.differences, *sorted(n for n in first.scores["learned"] if "AP50/" in n[:5])]
-  heads = ["fold", "constant, chosen on val", "tone of G", *names, "learned, " + ", ".join(first.weights)]
+  regions = "learned, " + ", ".join(first.weights)
+  heads = ["fold", "constant, chosen on val", "tone of G", *names, regions]
   lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
   for number, fold in folds.items():
     of = fold.scores
     cells = [f"{of['constant'][n]:.3f} → {of['learned'][n]:.3f}" for n in names]
     given = ", ".join(f"{value:.2f}" for value in fold.weights.values())
-    lines.append("| " + " | ".join([str(number), f"w = {fold.constant:g}", f"{fold.tone:g}", *cells, given]) + " |")
+    chosen = [str(number), f"w = {fold.constant:g}", f"{fold.tone:g}"]
+    lines.append("| " + " | ".join([*chosen, *cells, given]) + " |")
   return [*lines, "", *(f"{name}: {_told(gain)}" for name, gain in mean_gain(folds).items())]
 
 

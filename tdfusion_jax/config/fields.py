@@ -101,7 +101,7 @@ def base() -> Config:
         "network": "",
         "network_options": {},  # arguments of the factory
         "tone": 0.5,  # the w_a that an undecided G gives: the best constant, if it is known
-        "tone_held": False,  # every image's mean log-odds of w_a are those of tone, whatever G gives
+        "tone_held": False,  # every image's mean log-odds of w_a are those of tone
         "stride": 1,  # G looks at images reduced by this, and costs less by its square
         "none": False,  # no L_f, I_f = w_a a + w_b b from G itself (ablation V)
       },

@@ -28,6 +28,7 @@ __all__ = [
   "fuse_net",
   "fusion_file",
   "fusion_network",
+  "held",
   "init_variables",
   "is_f",
   "load_fusion",

@@ -34,6 +34,17 @@ def test_an_undecided_network_gives_the_tone():
   np.testing.assert_allclose(weights.sum(axis=-1), 1, rtol=1e-6)
 
 
+def test_a_held_tone_is_every_images_mean():
+  """Log-odds less their mean, moved to the tone: what all pixels share makes no difference."""
+  ir = jnp.concatenate([images([[0.5, 0.8]]), images([[0.2, 0.2]])])
+  weights = fusers.held(weigher(), 0.7)({}, ir, ir)
+  # Odds of 1 and 4, divided by their geometric mean 2 and multiplied by 7/3.
+  odds = np.array([0.5, 2.0]) * 7 / 3
+  np.testing.assert_allclose(weights[0, 0, :, 0], odds / (1 + odds), rtol=1e-6)
+  np.testing.assert_allclose(weights[1, 0, :, 0], 0.7, rtol=1e-6)
+  np.testing.assert_allclose(weights.sum(axis=-1), 1, rtol=1e-6)
+
+
 def test_no_tone_leaves_weights_as_they_are():
   ir = images([[0.25, 0.75]])
   np.testing.assert_allclose(fusers.toned(weigher(), 0.5)({}, ir, ir), by_brightness({}, ir, ir))
@@ -86,6 +97,7 @@ def test_both_are_fields_of_a_config():
   [
     ({"loss.tone": 1.0}, "between 0 and 1"),
     ({"loss.tone": 0.7, "data.swap": "half"}, "data.swap='none'"),
+    ({"loss.tone_held": True, "loss.weights": "fixed", "meta.steps": 0}, "loss.weights='learned'"),
     ({"loss.stride": 0}, "loss.stride"),
     ({"loss.stride": 2, "loss.weights": "fixed", "meta.steps": 0}, "loss.weights='learned'"),
   ],

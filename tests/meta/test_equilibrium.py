@@ -57,6 +57,19 @@ def test_gradient_is_each_pixels_own_credit(anchor, to):
 
 
 @pytest.mark.usefixtures("x64")
+def test_an_anchor_costs_no_second_pass_of_g():
+  passes = []
+
+  def weigh(params, ir, vi):
+    passes.append(ir.shape)
+    return toy.weigh(params, ir, vi)
+
+  method, state = toy.method()._replace(weigh=weigh), toy.state(toy.adams())
+  meta.teach(equilibrium(0.3), method, state, toy.views(1), toy.views(2), jax.random.key(0))
+  assert len(passes) == 1
+
+
+@pytest.mark.usefixtures("x64")
 def test_g_steps_by_this_rule_lower_the_judged_loss_and_move_g_only():
   rules = toy.all_by(optax.sgd(0.5))
   g_step, _ = meta.make_steps(toy.method(), equilibrium(), rules)

@@ -10,7 +10,7 @@ import tiny
 from made_data import save
 
 from tdfusion_jax.config import ConfigError
-from tdfusion_jax.weightfiles import save_weights
+from tdfusion_jax.weightfiles import load_weights, save_weights
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
 SIZE = (32, 32)
@@ -83,8 +83,24 @@ def test_a_g_that_can_only_lean_is_level_with_the_best_constant(
     gain = fold.scores["learned"]["mIoU"] - fold.scores["constant"]["mIoU"]
     assert fold.differences["mIoU"][0] == pytest.approx(gain) and len(fold.differences["mIoU"]) > 1
   printed = capsys.readouterr().out
-  assert f"| 1 | w = 1 | 1.000 → {folds[1].scores['learned']['mIoU']:.3f} |" in printed
+  assert f"| 1 | w = 1 | 0.5 | 1.000 → {folds[1].scores['learned']['mIoU']:.3f} |" in printed
   assert "mIoU: learned less constant" in printed
+
+
+def test_a_tone_that_is_held_is_chosen_as_the_constant_is(tool, arguments, tmp_path, monkeypatch):
+  """A G that only leans has nothing left to say then: its weights are the tone everywhere."""
+  monkeypatch.setattr(tool, "CONSTANTS", (0.5, 0.9, 1.0))
+  folds = {}
+  monkeypatch.setattr(
+    tool, "table", lambda found, make=tool.table: folds.update(found) or make(found)
+  )
+  tool.main(
+    [*arguments, "--folds=1", "--config.loss.tone_held", f"--save={tmp_path / 'learned'}"]
+  )
+  assert folds[1].tone == 0.9  # 1 is no tone
+  assert folds[1].weights == pytest.approx({"square": 0.9, "elsewhere": 0.9}, abs=1e-6)
+  saved, about = load_weights(tmp_path / "learned" / "g_fold_1.safetensors")
+  assert about["network"] == "tiny:weigher" and saved["params"]
 
 
 def test_a_t_that_moves_is_refused(tool, arguments):
