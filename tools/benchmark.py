@@ -1,10 +1,10 @@
-"""Measures this package beside PyTorch and ONNX Runtime on this machine, in one run.
+"""Measures this package beside PyTorch, ONNX Runtime and OpenVINO on this machine, in one run.
 
-  python tools/benchmark.py [--quick] [--json=FILE] [--update] [--only=WORD]
+  python tools/benchmark.py [--quick] [--json=FILE] [--update] [--only=WORD] [--cpu-time]
 
 Every side of every piece of work runs in a process of its own, which reports its peak memory; the
 sides take turns, and medians of the turns are compared. PyTorch's side is the independent
-counterpart in `tests/oracles`; without PyTorch or ONNX Runtime their columns stay empty. `--update`
+counterpart in `tests/oracles`; columns of packages that are not installed stay empty. `--update`
 replaces the table in docs/project/benchmarks.md.
 """
 
@@ -29,8 +29,9 @@ BEGIN, END = "<!-- benchmark: begin -->", "<!-- benchmark: end -->"
 
 # name, worker's work, size, sides beside ours, turns
 WORK = [
-  ("F forward 256x256", "forward", ("256", "256", "1"), ("eager", "compile", "ort"), 7),
-  ("F forward 480x640", "forward", ("480", "640", "1"), ("eager", "compile", "ort"), 5),
+  ("F forward 256x256", "forward", ("256", "256", "1"), ("eager", "compile", "ort", "openvino"), 7),
+  ("F forward 480x640", "forward", ("480", "640", "1"), ("eager", "compile", "ort", "openvino"), 5),
+  ("F forward 480x640 in bfloat16", "forward_half", ("480", "640", "1"), ("openvino",), 15),
   ("F forward 1024x1280", "forward", ("1024", "1280", "1"), ("eager", "ort"), 3),
   ("F forward 2048x2048", "forward", ("2048", "2048", "1"), (), 3),
   ("F step 256x256, batch 2", "f_step", ("256", "256", "2"), ("eager", "compile"), 5),
@@ -56,13 +57,15 @@ NEEDS = {
   "eager": ("torch",),
   "compile": ("torch",),
   "ort": ("torch", "onnx", "onnxscript", "onnxruntime"),
+  "openvino": ("openvino", "onnx"),
 }
 
 
 class Side:
   """A worker process, prepared and waiting."""
 
-  def __init__(self, side: str, work: str, size: tuple[str, ...]):
+  def __init__(self, side: str, work: str, size: tuple[str, ...], seconds: str = "s"):
+    self._which = seconds
     self.seconds: list[float] = []
     self.compile_s = self.mb = self.process_mb = None
     self.backend = "cpu"
@@ -91,7 +94,7 @@ class Side:
     self.process.stdin.flush()
     answer = self._answer()
     if answer and counts:
-      self.seconds.append(answer["s"])
+      self.seconds.append(answer[self._which])
       self.mb, self.process_mb = answer["mb"], answer["process_mb"]
 
   def end(self) -> str:
@@ -102,7 +105,12 @@ class Side:
 
 
 def measure(
-  name: str, work: str, size: tuple[str, ...], sides: tuple[str, ...], turns: int
+  name: str,
+  work: str,
+  size: tuple[str, ...],
+  sides: tuple[str, ...],
+  turns: int,
+  seconds: str = "s",
 ) -> dict[str, Any]:
   """One row: medians of interleaved turns, peak memory of each side.
 
@@ -112,9 +120,10 @@ def measure(
     size: the worker's further arguments.
     sides: beside ours, where their packages are installed.
     turns: of each side that count.
+    seconds: which of the worker's answers: "s" by the clock, "cpu_s" of the processor.
   """
   usable = [s for s in sides if all(importlib.util.find_spec(m) for m in NEEDS[s])]
-  running = {s: Side(s, work, size) for s in ("ours", *usable)}
+  running = {s: Side(s, work, size, seconds) for s in ("ours", *usable)}
   for turn in range(turns + 1):  # the first turn warms up
     for side in running.values():
       if not side.failed:
@@ -129,7 +138,7 @@ def measure(
       row[f"{s}_mb"], row[f"{s}_process_mb"] = side.mb, side.process_mb
       row[f"{s}_spread"] = (max(side.seconds) - min(side.seconds)) / row[f"{s}_s"]
       row[f"{s}_compile_s"] = side.compile_s
-  for column in ("ours_s", "eager_s", "compile_s", "ort_s", "ours_mb", "eager_mb"):
+  for column in (*(f"{s}_s" for s in ("ours", *NEEDS)), "ours_mb", "eager_mb"):
     row.setdefault(column, None)
   if work.startswith("forward") and row["ours_s"]:
     row["images_per_s"] = int(size[2]) / row["ours_s"]
@@ -153,7 +162,7 @@ def pipeline() -> list[dict[str, Any]]:
   rows = []
   for row in measured:
     name = row["work"].removeprefix("pipeline ")
-    new: dict[str, Any] = dict.fromkeys(("eager_s", "compile_s", "ort_s", "ours_mb", "eager_mb"))
+    new: dict[str, Any] = dict.fromkeys((*(f"{s}_s" for s in NEEDS), "ours_mb", "eager_mb"))
     new["work"] = f"{PIPELINE}, {name}, {row['source']}, {row['workers']} workers"
     new["ours_s"], new["images_per_s"] = 1 / row["pairs_per_s"], row["pairs_per_s"]
     new["backend"] = "cpu"
@@ -192,16 +201,18 @@ def machine() -> dict[str, Any]:
 
 def table(rows: list[dict[str, Any]], about: dict[str, Any]) -> str:
   """Markdown."""
-  installed = [m for m in ("jax", "torch", "onnxruntime") if importlib.util.find_spec(m)]
+  installed = [
+    m for m in ("jax", "torch", "onnxruntime", "openvino") if importlib.util.find_spec(m)
+  ]
   versions = ", ".join(f"{module} {_version(module)}" for module in installed)
   lines = [
-    f"{about['cores']} CPU cores ({about['cpu']}), float32; {versions}. "
+    f"{about['cores']} CPU cores ({about['cpu']}), float32{about['seconds']}; {versions}. "
     f"At best this machine multiplies matrices at {about['gflops']:.0f} GFLOP/s and copies "
     f"{about['copy_gbytes']:.0f} GB/s.",
     "",
-    "| work | ours | eager | compile | ONNX Runtime | eager/ours | ours MiB | eager MiB | start s "
-    "| images/s | GFLOP/s | GB/s |",
-    "|" + 12 * "---|",
+    "| work | ours | eager | compile | ONNX Runtime | OpenVINO | eager/ours | ours MiB | eager MiB "
+    "| start s | images/s | GFLOP/s | GB/s |",
+    "|" + 13 * "---|",
   ]
 
   def number(x, form):
@@ -211,7 +222,7 @@ def table(rows: list[dict[str, Any]], about: dict[str, Any]) -> str:
     ratio = row["eager_s"] / row["ours_s"] if row["eager_s"] and row["ours_s"] else None
     cells = [
       row["work"],
-      *(number(row[f"{s}_s"], ".3f") for s in ("ours", "eager", "compile", "ort")),
+      *(number(row[f"{s}_s"], ".3f") for s in ("ours", *NEEDS)),
       number(ratio, ".1f"),
       number(row["ours_mb"], ".0f"),
       number(row["eager_mb"], ".0f"),
@@ -249,16 +260,23 @@ def main() -> None:
   parser.add_argument(
     "--update", action="store_true", help="replace the table in docs/project/benchmarks.md"
   )
+  parser.add_argument(
+    "--cpu-time",
+    action="store_true",
+    help="seconds of the processor instead of the clock's, for a machine with other work to do",
+  )
   options = parser.parse_args()
+  seconds = "cpu_s" if options.cpu_time else "s"
   chosen = [w for w in WORK if options.only in w[0] and (not options.quick or w[0] in QUICK)]
   about, rows = machine(), []
+  about["seconds"] = ", in seconds of the processor" if options.cpu_time else ""
   if on_gpu():
     chosen += [w for w in ON_GPU if options.only in w[0] and not options.quick]
   for name, work, size, sides, turns in chosen:
     if options.quick:  # torch.compile takes half a minute to start
       sides = tuple(side for side in sides if side != "compile")
     print(f"{name} ...", file=sys.stderr, flush=True)
-    rows.append(measure(name, work, size, sides, turns))
+    rows.append(measure(name, work, size, sides, turns, seconds))
     if options.json:
       Path(options.json).write_text(json.dumps(rows, indent=1))
   if not options.quick and (options.only in PIPELINE or PIPELINE in options.only):

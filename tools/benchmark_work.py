@@ -1,9 +1,9 @@
 """One piece of work on one side, measured in a process that `tools/benchmark.py` starts.
 
 Speaks lines of JSON: after preparation `{"compile_s": .., "backend": ..}`, then for every line on
-standard input one run and `{"s": .., "mb": .., "process_mb": ..}`: the seconds it took, the peak
-memory above what the prepared process had, and the peak of the whole process (Linux); on a GPU both
-are the device's own peak.
+standard input one run and `{"s": .., "cpu_s": .., "mb": .., "process_mb": ..}`: the seconds it took
+by the clock and of the processor, the peak memory above what the prepared process had, and the peak
+of the whole process (Linux); on a GPU both are the device's own peak.
 """
 
 import ctypes
@@ -11,6 +11,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -46,6 +47,8 @@ def ours(work: str, height: int, width: int, batch: int) -> Callable[[], object]
   small = jnp.zeros((1, 16, 16, 1))
   f_params = FusionNet().init(jax.random.key(2), small, small)["params"]
   g_params = LossNet().init(jax.random.key(3), small, small)["params"]
+  if work == "forward_half":
+    return _in_half(f_params, ir, vi)
   if work == "forward_bf16":
     f_params, ir, vi = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), (f_params, ir, vi))
   if work in ("forward", "forward_bf16"):
@@ -82,6 +85,36 @@ def ours(work: str, height: int, width: int, batch: int) -> Callable[[], object]
   rates = meta.Rates(ETA, ETA)
   gradient = compiling.jit(lambda s, a, b: meta.meta_gradient(method, s, a, b, rates)[0])
   return _ready(gradient, state, views, views)
+
+
+def _in_half(f_params, ir, vi) -> Callable[[], object]:
+  """F of one pair in half precision on a CPU, as `tdfusion fuse --dtype bfloat16` runs it."""
+  import numpy as np
+
+  from tdfusion_jax.engines import host
+
+  if not host.has_half():
+    raise RuntimeError("this processor has no tiles (AMX): F runs in float32")
+  weights, (a, b) = host.weights_of(f_params), (np.array(image[0]) for image in (ir, vi))
+  return lambda: host.fuse(weights, a, b, half=True)
+
+
+def openvino(work: str, height: int, width: int, batch: int) -> Callable[[], object]:
+  """The F that `tdfusion export` writes by OpenVINO: "forward" in float32, else in bfloat16."""
+  import numpy as np
+  import openvino as ov  # pyright: ignore[reportMissingImports]
+
+  from tdfusion_jax import fusers
+  from tdfusion_jax.engines.onnx import fusion_model
+
+  core = ov.Core()
+  model = core.read_model(fusion_model(fusers.load_fusion()[1]).SerializeToString(), b"")
+  model.reshape(dict.fromkeys(("ir", "vi"), [batch, height, width, 1]))
+  precision = "f32" if work == "forward" else "bf16"
+  how = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
+  compiled = core.compile_model(model, "CPU", how)
+  ir, vi = np.random.default_rng(0).random((2, batch, height, width, 1), np.float32)
+  return lambda: compiled({"ir": ir, "vi": vi})
 
 
 def _small_task():
@@ -271,13 +304,14 @@ def main() -> None:
   side, work, *size = sys.argv[1:]
   sys.path.insert(0, str(ROOT))
   talk, sys.stdout = sys.stdout, sys.stderr  # libraries print; the driver listens
-  __import__("jax" if side == "ours" else "torch")
+  __import__({"ours": "jax", "openvino": "openvino"}.get(side, "torch"))
   began = time.perf_counter()
   if work in ("g_step", "ft_step"):
     run = config_step(work, size[0]) if side == "ours" else torch_config_step(size[0])
   else:
     numbers = [int(n) for n in size]
-    run = ours(work, *numbers) if side == "ours" else torch_side(side, work, *numbers)
+    made = {"ours": ours, "openvino": openvino}.get(side, partial(torch_side, side))
+    run = made(work, *numbers)
   if side in ("compile", "ort"):
     run()  # what torch.compile and ONNX Runtime prepare at the first call
   backend = sys.modules["jax"].default_backend() if side == "ours" else "cpu"
@@ -289,12 +323,14 @@ def main() -> None:
   _forget_peak()
   before = _memory("VmRSS")
   for _ in sys.stdin:
-    began = time.perf_counter()
+    began, cpu_began = time.perf_counter(), time.process_time()
     run()
     seconds, peak = time.perf_counter() - began, _memory("VmHWM")
+    cpu_seconds = time.process_time() - cpu_began
     on_device = _device_peak() if side == "ours" else None
     own = peak - before if on_device is None else on_device
-    print(json.dumps({"s": seconds, "mb": own, "process_mb": peak}), file=talk, flush=True)
+    answer = {"s": seconds, "cpu_s": cpu_seconds, "mb": own, "process_mb": peak}
+    print(json.dumps(answer), file=talk, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 """F on NumPy arrays by machine code (`ops.native`): any size, nothing to compile.
 
-The same function as `networks.fusion.FusionNet` in float32, on this processor. XLA compiles a
-program for each size of image; this takes them as they come, which is what fusing folders, videos
-and tiles of huge images needs. Inference only.
+The same function as `networks.fusion.FusionNet` in float32, or in half precision where the
+processor has tiles for that (AMX). XLA compiles a program for each size of image; this takes them
+as they come, which is what fusing folders and tiles of huge images needs. Inference only.
 """
 
 import ctypes
+import math
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -64,6 +65,8 @@ def _run(
   x: np.ndarray,
   out: np.ndarray,
   region: Region = _WHOLE,
+  *,
+  half: bool,
 ) -> None:
   """A part of a block (`ops.parts`) on x [H, W, C], into `out`; `more`: the head's own matrix."""
   rows, columns = (s.indices(n)[:2] for s, n in zip(region, x.shape[:2], strict=True))
@@ -72,6 +75,7 @@ def _run(
   weights = (ctypes.c_void_p * len(arrays))(*(_pointer(array) for array in arrays))
   native.library().TdfusionPart(  # pyright: ignore[reportOptionalMemberAccess]
     ctypes.c_int64(_HEADS[head]),
+    ctypes.c_int64(half),
     _numbers(*x.shape, part.matrix.shape[1]),
     _numbers(*rows, *columns),
     ctypes.c_int64(threads()),
@@ -81,11 +85,19 @@ def _run(
   )
 
 
-def sums(block: BlockWeights, x: np.ndarray, region: Region = _WHOLE) -> Sums:
+def has_half() -> bool:
+  """Whether this processor and its machine code compute in half precision."""
+  library = native.library()
+  return library is not None and bool(library.TdfusionHasHalf())
+
+
+def sums(
+  block: BlockWeights, x: np.ndarray, region: Region = _WHOLE, *, half: bool = False
+) -> Sums:
   """What the attention of `block` needs to know of the pixels of x [H, W, C] in a region."""
   d = block.qk.matrix.shape[1] // 2
   out = np.empty(d * d + d + d, np.float32)
-  _run("sums", block.qk, None, x, out, region)
+  _run("sums", block.qk, None, x, out, region, half=half)
   products, q_squares, k_squares = np.split(out, (d * d, d * d + d))
   return products.reshape(d, d), q_squares, k_squares
 
@@ -108,7 +120,12 @@ def mixture(block: BlockWeights, amounts: Sums) -> np.ndarray:
 
 
 def apply(
-  block: BlockWeights, mixed: np.ndarray, x: np.ndarray, scratch: np.ndarray | None = None
+  block: BlockWeights,
+  mixed: np.ndarray,
+  x: np.ndarray,
+  scratch: np.ndarray | None = None,
+  *,
+  half: bool = False,
 ) -> np.ndarray:
   """The block on an image, in place of the image.
 
@@ -118,21 +135,25 @@ def apply(
     x: [H, W, C] float32, overwritten by the result.
     scratch: shaped like x, overwritten. Fresh memory costs about as much as the arithmetic on it,
       since the operating system hands it over a page at a time.
+    half: in half precision, where `has_half`.
 
   Returns:
     x.
   """
   scratch = np.empty_like(x) if scratch is None else scratch
-  _run("attend", block.v, mixed, x, scratch)
-  _run("feed", block.feed, block.out, scratch, x)
+  _run("attend", block.v, mixed, x, scratch, half=half)
+  _run("feed", block.feed, block.out, scratch, x, half=half)
   return x
 
 
-def conv3x3(x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-  """[H, W, C] with [3, 3, C, O], zero padded."""
-  out = np.empty((*x.shape[:2], kernel.shape[-1]), np.float32)
+def conv3x3(
+  x: np.ndarray, kernel: np.ndarray, out: np.ndarray | None = None, *, half: bool = False
+) -> np.ndarray:
+  """[H, W, C] with [3, 3, C, O], zero padded; into `out` if that is given."""
+  out = np.empty((*x.shape[:2], kernel.shape[-1]), np.float32) if out is None else out
   native.library().TdfusionConv(  # pyright: ignore[reportOptionalMemberAccess]
     _numbers(*x.shape[:2], *kernel.shape[2:]),
+    ctypes.c_int64(half),
     ctypes.c_int64(threads()),
     _pointer(x),
     _pointer(kernel),
@@ -146,9 +167,11 @@ def begin(weights: Weights, ir: np.ndarray, vi: np.ndarray) -> tuple[np.ndarray,
   return conv3x3(_image(ir), weights.start[0]), conv3x3(_image(vi), weights.start[1])
 
 
-def finish(weights: Weights, x: np.ndarray) -> np.ndarray:
-  """The fused image [H, W, 1] of the last features [H, W, 32]."""
-  x = conv3x3(x, weights.end[0])
+def finish(
+  weights: Weights, x: np.ndarray, scratch: np.ndarray | None = None, *, half: bool = False
+) -> np.ndarray:
+  """The fused image [H, W, 1] of the last features [H, W, 32]; scratch: [H, W, 16]."""
+  x = conv3x3(x, weights.end[0], scratch, half=half)
   for rows in np.array_split(x, max(1, len(x) // 64)):  # leaky ReLU, a little at a time
     np.maximum(rows, 0.01 * rows, out=rows)
   x = conv3x3(x, weights.end[1])
@@ -162,13 +185,21 @@ def _image(x: np.ndarray) -> np.ndarray:
   return np.ascontiguousarray(x, np.float32)
 
 
-def fuse(weights: Weights, ir: np.ndarray, vi: np.ndarray) -> np.ndarray:
+def _on_lines(shape: tuple[int, ...]) -> np.ndarray:
+  """A fresh array whose pixels begin where lines of the cache do."""
+  room = np.empty(math.prod(shape) + 16, np.float32)
+  skipped = -room.ctypes.data % 64 // 4
+  return room[skipped : skipped + math.prod(shape)].reshape(shape)
+
+
+def fuse(weights: Weights, ir: np.ndarray, vi: np.ndarray, *, half: bool = False) -> np.ndarray:
   """F of one pair of luminances.
 
   Args:
     weights: from `weights_of`.
     ir: infrared, [H, W, 1] in [0, 1], any size.
     vi: visible, equally shaped.
+    half: the blocks in half precision (`ops/native/half.h`), where `has_half`.
 
   Returns:
     [H, W, 1] float32 in (0, 1), not stretched.
@@ -178,14 +209,16 @@ def fuse(weights: Weights, ir: np.ndarray, vi: np.ndarray) -> np.ndarray:
   """
   if ir.shape != vi.shape:
     raise ValueError(f"two luminances of equal size are needed, not {ir.shape} and {vi.shape}.")
-  sides = begin(weights, ir, vi)
-  scratch = np.empty_like(sides[0])
-  for x, encoder in zip(sides, weights.encoders, strict=True):
+  # Two pieces of memory that take turns, for the reason that `apply` gives.
+  first, second = (_on_lines((2, *ir.shape[:2], 16)) for _ in range(2))
+  for x, image, kernel, encoder in zip(
+    first, (ir, vi), weights.start, weights.encoders, strict=True
+  ):
+    conv3x3(_image(image), kernel, x)
     for block in encoder:
-      apply(block, mixture(block, sums(block, x)), x, scratch)
-  x = np.concatenate(sides, axis=-1)
-  del sides, scratch
-  scratch = np.empty_like(x)
+      apply(block, mixture(block, sums(block, x, half=half)), x, second[0], half=half)
+  wide = (*ir.shape[:2], 32)
+  x = np.concatenate([*first], axis=-1, out=second.reshape(wide))
   for block in (weights.fusion, *weights.decoders):
-    apply(block, mixture(block, sums(block, x)), x, scratch)
-  return finish(weights, x)
+    apply(block, mixture(block, sums(block, x, half=half)), x, first.reshape(wide), half=half)
+  return finish(weights, x, first[0], half=half)

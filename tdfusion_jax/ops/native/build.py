@@ -28,7 +28,7 @@ log = logging.getLogger("tdfusion_jax.ops.native")
 
 _HERE = Path(__file__).parent
 _UNITS = ("ffi.cc", "host.cc")
-_HEADERS = ("block.h", "conv.h", "parallel.h", "rows.h", "simd.h")
+_HEADERS = ("block.h", "conv.h", "half.h", "parallel.h", "rows.h", "simd.h")
 _FLAGS = ("-O3", "-std=c++17", "-shared", "-fPIC", "-pthread")
 _COMPILING = 300.0  # seconds that the compiler gets
 _WAITING = 400.0  # seconds that another process gets that is compiling the same

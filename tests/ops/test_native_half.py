@@ -1,0 +1,102 @@
+"""Half precision on CPUs with tiles (AMX): near float32, part by part and as a whole.
+
+Expected values are those of machine code in float32, which `test_native` checks. bfloat16 rounds by
+up to 2**-9, float16 by 2**-12, of each factor of a product.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tdfusion_jax import fusers
+from tdfusion_jax.engines import host
+from tdfusion_jax.fusing.pairs import make_pair_fuser
+from tests.random_fusion import random_params
+
+tiles = pytest.mark.skipif(
+  not host.has_half(), reason="no machine code, or a processor without AMX"
+)
+SIZES = [(1, 1), (1, 9), (7, 1), (33, 65), (40, 131)]  # rows of odd length, several lanes and tiles
+
+
+@pytest.fixture(scope="module")
+def weights():
+  """The shipped ones: what random ones amplify says nothing of images."""
+  return host.weights_of(fusers.load_fusion()[1])
+
+
+def images(size, seed=0):
+  return np.random.default_rng(seed).random((2, *size, 1), np.float32)
+
+
+@tiles
+@pytest.mark.parametrize("size", SIZES)
+def test_f_is_near_float32(weights, size):
+  exact, found = (host.fuse(weights, *images(size), half=half) for half in (False, True))
+  assert found.shape == exact.shape and found.dtype == np.float32
+  assert min(size) == 1 or exact.std() > 0.1
+  far = np.abs(found - exact)
+  assert 0 < far.max() < 1e-2 and far.mean() < 5e-4
+
+
+@tiles
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("which", ["encoder", "fusion", "decoder"])
+def test_parts_are_near_float32(size, which):
+  """Of blocks of 16 and 32 channels, with a layer norm and without."""
+  net = host.weights_of(random_params())
+  block = {"encoder": net.encoders[0][0], "fusion": net.fusion, "decoder": net.decoders[0]}[which]
+  channels = block.out.shape[1]
+  x = np.random.default_rng(1).standard_normal((*size, channels), np.float32)
+  mixed = np.random.default_rng(2).standard_normal((block.v.matrix.shape[1], channels), np.float32)
+
+  def ways(half):
+    amounts = host.sums(block, x, half=half)
+    return [*amounts, host.apply(block, mixed, x.copy(), half=half)]
+
+  for found, exact in zip(ways(True), ways(False), strict=True):
+    scale = np.abs(exact).max()
+    assert 0 < np.abs(found - exact).max() < 0.02 * scale
+
+
+@tiles
+@pytest.mark.parametrize("size", [(1, 1), (3, 64), (35, 70)])
+def test_convolution(size):
+  x = np.random.default_rng(0).standard_normal((*size, 32), np.float32)
+  kernel = np.random.default_rng(1).standard_normal((3, 3, 32, 16), np.float32)
+  exact, found = (host.conv3x3(x, kernel, half=half) for half in (False, True))
+  assert 0 < np.abs(found - exact).max() < 0.01 * np.abs(exact).max()
+
+
+@tiles
+def test_sums_count_a_region_alone(weights):
+  block, rows, columns = weights.decoders[0], slice(3, 30), slice(5, 69)
+  x = np.random.default_rng(0).standard_normal((34, 70, 32), np.float32)
+  found, exact = (host.sums(block, x, (rows, columns), half=half) for half in (True, False))
+  whole = host.sums(block, x)
+  for a, b, more in zip(found, exact, whole, strict=True):
+    scale = np.abs(b).max()
+    assert np.abs(a - b).max() < 0.01 * scale < 0.5 * np.abs(more - b).max()
+
+
+@tiles
+def test_results_do_not_depend_on_threads(weights, monkeypatch):
+  results = []
+  for count in (1, 3):
+    monkeypatch.setattr(host, "threads", lambda count=count: count)
+    results.append(host.fuse(weights, *images((70, 90)), half=True))
+  assert np.array_equal(*results)
+
+
+@pytest.mark.parametrize("half", [pytest.param(True, marks=tiles), False])
+def test_bfloat16_of_a_pair(monkeypatch, half):
+  """Where there are no tiles, machine code in float32 computes in their place."""
+  if not host.native.ready() or jax.default_backend() != "cpu":
+    pytest.skip("no machine code")
+  monkeypatch.setattr(host, "has_half", lambda: half)
+  f, params = fusers.load_fusion()
+  ir, vi = images((20, 31))
+  found = make_pair_fuser(f, params, dtype=jnp.bfloat16).start(ir, vi)()
+  expected = host.fuse(host.weights_of(params), ir, vi, half=half)
+  np.testing.assert_allclose(found, expected, atol=1e-6)
