@@ -76,11 +76,19 @@ class Builder:
     """[B, C, H, W] -> [B, C, pixels]."""
     return self("Reshape", x, self.constant([0, channels, -1], np.int64))
 
+  def length(self, x: str) -> str:
+    """Of each channel, [B, C, H, W] -> [B, C, 1].
+
+    Row by row first: an engine that adds up a million squares one by one loses three digits.
+    """
+    rows = self("ReduceL2", x, self.constant([3], np.int64), keepdims=0)
+    return self("ReduceL2", rows, self.constant([2], np.int64))
+
   def attention(self, q: str, k: str, channels: int, temperature: np.ndarray) -> str:
     """Channel attention, block-diagonal by heads (`restormer.channel_attention`).
 
     Args:
-      q: name of the queries [B, C, pixels].
+      q: name of the queries [B, C, H, W].
       k: name of the keys, equally shaped.
       channels: C.
       temperature: [heads].
@@ -88,8 +96,8 @@ class Builder:
     Returns:
       The name of [B, C, C].
     """
-    axes = self.constant([2], np.int64)
-    norms = [self("Max", self("ReduceL2", x, axes), self.constant(1e-12)) for x in (q, k)]
+    norms = [self("Max", self.length(x), self.constant(1e-12)) for x in (q, k)]
+    q, k = (self.pixels(x, channels) for x in (q, k))
     products = self("MatMul", q, self("Transpose", k, perm=[0, 2, 1]))
     both_norms = self("Mul", norms[0], self("Transpose", norms[1], perm=[0, 2, 1]))
     cosine = self("Div", products, both_norms)
@@ -125,9 +133,8 @@ def _block(b: Builder, block: BlockWeights, x: str) -> str:
   normed = b.normalised(x, channels)
   q, k = _widened(b, block.qk, normed, 2)
   (v,) = _widened(b, block.v, normed, 1)
-  q, k, v = (b.pixels(y, channels) for y in (q, k, v))
   attention = b.attention(q, k, channels, block.temperature)
-  x = b.attend(attention, block.project, v, x)
+  x = b.attend(attention, block.project, b.pixels(v, channels), x)
   gate, value = _widened(b, block.feed, b.normalised(x, channels), 2)
   return b("Add", x, b.pointwise(b.gate(gate, value), block.out))
 
@@ -157,12 +164,12 @@ def _fusion_module(b: Builder, weights: CrossWeights, sides: list[str]) -> str:
   for x, qk, v in zip(sides, weights.qk, weights.v, strict=True):
     parts = [*_widened(b, qk, x, 2), *_widened(b, v, x, 1)]
     for collected, part in zip((queries, keys, values), parts, strict=True):
-      collected.append(b.pixels(part, channels))
+      collected.append(part)
   queries.reverse()  # the queries of each modality ask the keys of the other
   mixed = []
   for i, side in enumerate(sides):
     attention = b.attention(queries[i], keys[i], channels, weights.temperature[i])
-    mixed.append(b.attend(attention, weights.project[i], values[i], side))
+    mixed.append(b.attend(attention, weights.project[i], b.pixels(values[i], channels), side))
   x = b("Concat", *mixed, axis=1)
   gates = _widened(b, weights.gates, x, 2)
   for i, side in enumerate(mixed):
