@@ -133,7 +133,7 @@ def test_a_block_has_the_name_of_its_parameters():
   "size",
   [
     (480, 640),
-    pytest.param((1024, 1280), marks=pytest.mark.slow(reason="four times as much to compute")),
+    pytest.param((1024, 1280), marks=pytest.mark.slow),  # four times as much to compute
   ],
 )
 def test_onnx_of_large_images_keeps_the_promise_of_export(size):
