@@ -150,10 +150,12 @@ def surely(work: Callable[[], Any]) -> Any:
     # XLA's errors come as either; they begin with a status such as "UNKNOWN:", ours do not.
     if not re.match(r"[A-Z_]+: ", reason):
       raise
+    # Were the first the lost one, nobody is left to save the step before this one.
+    saved = "" if is_first() else ", or at its last checkpoint if the first process was lost"
     raise LostError(
       f"process {jax.process_index()} of {jax.process_count()}: a step in common did not come to "
       f"its end, most likely because another process was lost ({reason}). Start all of them again: "
-      "the run goes on where it was saved."
+      f"the run goes on where it was saved{saved}."
     ) from error
 
 

@@ -174,3 +174,6 @@ def test_only_errors_of_the_runtime_are_a_lost_process(monkeypatch, kind):
     hosts.surely(fails("UNKNOWN: Gloo AllGather failed: Connection reset by peer"))
   with pytest.raises(kind, match="shapes do not fit"):
     hosts.surely(fails("shapes do not fit"))
+  monkeypatch.setattr(hosts, "is_first", lambda: False)
+  with pytest.raises(hosts.LostError, match="last checkpoint if the first process was lost"):
+    hosts.surely(fails("UNKNOWN: Gloo AllGather failed: Connection reset by peer"))
