@@ -10,13 +10,17 @@ from tdfusion_jax.files import atomic_write
 Rows = Sequence[Mapping]
 """Metric lines of a run, as `runfolder.read_metrics` gives them."""
 
-# Panels of one run: a line for each metric.
+# Panels of one run: a line for each metric. The losses differ by orders of magnitude: on common
+# axes the smaller one would be a flat line.
 _OF_A_RUN = (
-  ("training", ("fusion_loss", "task_loss", "task_loss_outer")),
-  ("validation loss", ("val/task_loss", "val/fusion_loss")),
+  ("T's score: should rise", ("val/AP50", "val/mAP", "val/mIoU")),
+  ("task loss: should fall", ("task_loss", "task_loss_outer", "val/task_loss")),
+  ("fusion loss, by weights that move", ("fusion_loss", "val/fusion_loss")),
 )
 # Panels of several runs: a line for each run.
 _OF_SEVERAL = (
+  ("validation: AP50", "val/AP50"),
+  ("validation: mIoU", "val/mIoU"),
   ("validation: task loss", "val/task_loss"),
   ("validation: fusion loss", "val/fusion_loss"),
   ("validation: mean w_a (infrared)", "val/w_a"),
@@ -44,16 +48,22 @@ class Panel(NamedTuple):
 
 
 def panels_of_run(rows: Rows) -> list[Panel]:
-  """The losses of training and validation and the mean weights, as far as the run has them."""
+  """Scores, losses and mean weights, as far as the run has them; no weights that never move."""
   weights = sorted({name for row in rows for name in row if name.startswith("val/w_a")})
+  if not any(_moves(rows, name) for name in weights):
+    weights = []
   panels = []
   for title, names in (*_OF_A_RUN, ("weight of infrared w_a", weights)):
     there = [name for name in names if any(name in row for row in rows)]
-    lines = [
-      _line(name.removeprefix("val/"), rows, name, color) for color, name in enumerate(there)
-    ]
+    lines = [_line(name, rows, name, color) for color, name in enumerate(there)]
     panels.append(Panel(title, lines))
   return [panel for panel in panels if panel.lines]
+
+
+def _moves(rows: Rows, name: str) -> bool:
+  """Whether it has more than one value, or too few to tell."""
+  values = [row[name] for row in rows if name in row]
+  return len(values) < 2 or len(set(values)) > 1
 
 
 def panels_of_several(runs: Mapping[str, Rows]) -> list[Panel]:

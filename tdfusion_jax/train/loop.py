@@ -21,7 +21,7 @@ from tdfusion_jax.meta import TrainState
 from tdfusion_jax.ops import compiling
 from tdfusion_jax.progress import Progress
 from tdfusion_jax.tasks import Task
-from tdfusion_jax.train import build, curves, devices, hosts, pseudo, runfolder
+from tdfusion_jax.train import build, curves, devices, hosts, pseudo, runfolder, scores
 from tdfusion_jax.train.checkpoints import Checkpoints
 from tdfusion_jax.train.exported import export_weights
 from tdfusion_jax.train.networks import with_names
@@ -219,8 +219,14 @@ class _Run:
     kind, epoch, _ = self._experiment.steps.phase(step)
     row = {"step": done, "phase": kind, "epoch": epoch, **values, "seconds": seconds}
     self._folder.write(row)
-    progress.update(done, label=_label(kind, epoch), text=_losses(values))
+    progress.update(done, label=_label(kind, epoch), text=self._told(values))
     self._time_from(done)
+
+  def _told(self, values: dict[str, float]) -> str:
+    """The newest losses, and the score of the newest and the best validation."""
+    losses = " ".join(f"{name} {values[name]:.4g}" for name in _SHOWN if name in values)
+    score = scores.text(self._folder.validations)
+    return f"{losses}; {score}" if score else losses
 
   def _time_from(self, done: int) -> None:
     """Seconds per step are measured from here: they hold no validation."""
@@ -275,10 +281,6 @@ class _Run:
 def _label(kind: str, epoch: int) -> str:
   names = {"pretrain": "pre-training", "g": f"epoch {epoch + 1} G", "ft": f"epoch {epoch + 1} F/T"}
   return names[kind] + ", step"
-
-
-def _losses(values: dict[str, float]) -> str:
-  return " ".join(f"{name} {values[name]:.4g}" for name in _SHOWN if name in values)
 
 
 def _epoch_to_validate(config: Config, experiment: build.Experiment, done: int) -> int | None:

@@ -16,6 +16,7 @@ from tdfusion_jax.images import pictures
 from tdfusion_jax.meta.method import Method
 from tdfusion_jax.meta.state import Params
 from tdfusion_jax.ops import compiling
+from tdfusion_jax.train.scores import Scores
 
 
 def inspect_pair(method: Method, params: Params, pair: Pair) -> dict[str, Any]:
@@ -100,9 +101,11 @@ def validate(  # noqa: PLR0913  most are fields of the config
     view: how pairs fill that size, see `data.letterbox.whole_view`; masks of `scene` need "resize".
 
   Returns:
-    ({"val/task_loss", "val/fusion_loss", "val/w_a", ...}: means over pairs, contact sheet RGB uint8
+    ({"val/task_loss", "val/fusion_loss", "val/w_a", ...}: means over pairs; "val/mIoU", or
+    "val/AP50" and "val/mAP", of all pairs together, see `scores.Scores`; contact sheet RGB uint8
     or None).
   """
+  scores = Scores(source.classes)
   sums: dict[str, list[float]] = {}
   rows = []
   inspected = inspect_pairs(
@@ -111,6 +114,7 @@ def validate(  # noqa: PLR0913  most are fields of the config
   for index, (pair, seen) in enumerate(inspected):
     for name, value in seen.get("losses", {}).items():
       _add(sums, name, float(value), 1)
+    scores.add(seen.get("predictions"), pair.target)
     if "weights" in seen:
       w_a = seen["weights"][0, ..., 0]
       _add(sums, "w_a", w_a.sum(), w_a.size)
@@ -119,6 +123,7 @@ def validate(  # noqa: PLR0913  most are fields of the config
     if index < num_pictures:
       rows.append(pictures_of(pair, seen))
   measured = {f"val/{name}": total / count for name, (total, count) in sums.items() if count}
+  measured |= {f"val/{name}": value for name, value in scores.measured().items()}
   return measured, pictures.sheet(rows) if rows else None
 
 

@@ -5,8 +5,9 @@ import numpy as np
 import toy
 
 from configs import load
-from tdfusion_jax.batch import Pair
+from tdfusion_jax.batch import IGNORE_LABEL, Pair
 from tdfusion_jax.data import CachedSource, DiskCachedSource, SyntheticSource, val_batches
+from tdfusion_jax.tasks import Task
 from tdfusion_jax.train import build
 from tdfusion_jax.train.validate import inspect_pair, validate
 
@@ -56,3 +57,32 @@ def test_the_masks_of_a_scene_are_found_through_both_caches(tmp_path):
   expected = np.asarray(weights)[..., 0][masks].mean()
   assert masks.any() and abs(expected - 0.5) > 0.01
   np.testing.assert_allclose(measured["val/w_a_ir_only"], expected, rtol=1e-5)
+
+
+def test_scores_come_from_the_same_look_at_the_pairs():
+  """All pixels are called background: its IoU is its share, those of the other classes are 0."""
+  world = SyntheticSource("segmentation", size=(32, 48), count=2)
+  size = (32, 48)
+  (pair,) = val_batches(world, batch_size=2, task_size=size)
+  task = Task(
+    init=lambda key, images: ({}, {}),
+    apply=lambda params, stats, images, *, train, key=None: (images, stats),
+    loss=lambda outputs, target: (outputs.mean(), {}),
+    predict=lambda params, stats, images: {"labels": jnp.zeros(images.shape[:3], jnp.int32)},
+    labels="segmentation",
+  )
+  method = toy.method(task=task)
+  measured, _ = validate(
+    method,
+    toy.state(toy.adams(), np.float32).params,
+    world,
+    task_size=size,
+    max_boxes=4,
+    limit=2,
+    num_pictures=0,
+  )
+  labels = np.asarray(pair.target.labels)
+  known = labels[labels != IGNORE_LABEL]
+  expected = (known == 0).mean() / len(np.unique(known))
+  assert 0.05 < expected < 0.9
+  np.testing.assert_allclose(measured["val/mIoU"], expected, rtol=1e-6)
