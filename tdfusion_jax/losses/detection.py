@@ -11,6 +11,7 @@ import optax
 from jaxtyping import Array, Float
 
 from tdfusion_jax.batch import DetTarget
+from tdfusion_jax.losses import sums
 from tdfusion_jax.networks.yolov8 import BINS, Detections, decode_boxes
 from tdfusion_jax.ops.boxes import ciou
 
@@ -154,9 +155,9 @@ def yolo_loss(
   boxes = assigned.boxes.astype(dtype)
   true = jnp.where(is_object, boxes, jax.lax.stop_gradient(predicted)) / strides
   parts = {
-    "box": jnp.sum(weight * (1 - ciou(predicted / strides, true))),
-    "class": jnp.sum(classified),
-    "dfl": jnp.sum(weight * _bin_loss(outputs, true)),
+    "box": sums.total(weight * (1 - ciou(predicted / strides, true))),
+    "class": sums.total(classified),
+    "dfl": sums.total(weight * _bin_loss(outputs, true)),
   }
   parts = {name: GAINS[name] * value / total for name, value in parts.items()}
   return sum(parts.values(), jnp.zeros((), dtype)), parts

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from tdfusion_jax.losses import sums
 from tdfusion_jax.ops.image import sobel
 
 INTENSITY_FORMS = ("paper", "upstream")
@@ -62,7 +63,7 @@ def intensity_loss(
     raise ValueError(f"intensity form {form!r} is not one of {', '.join(INTENSITY_FORMS)}.")
   error = jnp.square(fused - jnp.concatenate([ir, vi], axis=-1))
   weight = weights if form == "paper" else jnp.square(weights)
-  return jnp.mean(jnp.sum(weight * error, axis=-1))
+  return sums.mean(jnp.sum(weight * error, axis=-1))
 
 
 def gradient_loss(
@@ -74,7 +75,7 @@ def gradient_loss(
   likewise.
   """
   residuals = _gradient_residuals(fused, ir, vi)
-  return sum((jnp.mean(jnp.abs(residual)) for residual in residuals), jnp.zeros((), fused.dtype))
+  return sum((sums.mean(jnp.abs(residual)) for residual in residuals), jnp.zeros((), fused.dtype))
 
 
 def gradient_curvature(

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from tdfusion_jax.batch import IGNORE_LABEL, SegTarget
+from tdfusion_jax.losses import sums
 
 
 def cross_entropy(
@@ -38,5 +39,5 @@ def cross_entropy(
   count = jnp.maximum(jnp.sum(known), 1).astype(logits.dtype)
   valid = jnp.all(~known | ((labels >= 0) & (labels < logits.shape[-1])))
   nan_if_wrong = jnp.where(valid, 1, jnp.nan).astype(logits.dtype)
-  loss = jnp.sum(jnp.where(known, error, 0)) / count * nan_if_wrong
+  loss = sums.total(jnp.where(known, error, 0)) / count * nan_if_wrong
   return loss, {"cross_entropy": loss}
