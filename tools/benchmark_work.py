@@ -142,8 +142,8 @@ def _small_task():
   )
 
 
-def config_step(work: str, config_file: str) -> Callable[[], object]:
-  """A whole G-step or F/T-step of a config at its real sizes.
+def config_step(work: str, config_file: str, count: str = "1") -> Callable[[], object]:
+  """A whole G-step or F/T-step of a config at its real sizes, on `count` devices.
 
   On random images with the labels of nothing.
   """
@@ -153,10 +153,11 @@ def config_step(work: str, config_file: str) -> Callable[[], object]:
   from tdfusion_jax import meta
   from tdfusion_jax.batch import DetTarget, Pair, SegTarget, Views
   from tdfusion_jax.meta.lookahead import lookahead
-  from tdfusion_jax.ops import compiling
-  from tdfusion_jax.train import build
+  from tdfusion_jax.train import build, computing, devices
 
   config = _config(config_file)
+  config.train.devices = count
+  mesh = devices.mesh_of(config)
   classes = {"llvip_det": 1, "m3fd_det": 6, "msrs_seg": 9, "fmb_seg": 15}[config_file]
   batch, (height, width) = config.data.batch_size, config.data.task_size
   rng = np.random.default_rng(0)
@@ -178,11 +179,12 @@ def config_step(work: str, config_file: str) -> Callable[[], object]:
   f, g, t = (build.optimiser(config, letter, 100) for letter in "fgt")
   rules = meta.Optimisers(f, g, t)
   teacher = lookahead(meta.Rates(1e-4, 1e-4))
-  g_step, ft_step = meta.make_steps(how, teacher, rules)
-  state = build.init_state(config, how, rules, (height, width))
+  steps = meta.make_steps(computing.as_computed(config, how, mesh), teacher, rules)
+  state = devices.place_state(build.init_state(config, how, rules, (height, width)), mesh)
+  views = devices.place_batch(dict.fromkeys(("mtr", "mts", "ftr"), views), mesh)
   if work == "g_step":
-    return _ready(compiling.jit(g_step), state, {"mtr": views, "mts": views})
-  return _ready(compiling.jit(ft_step), state, {"ftr": views})
+    return _ready_step(steps[0], state, {"mtr": views["mtr"], "mts": views["mts"]}, mesh)
+  return _ready_step(steps[1], state, {"ftr": views["ftr"]}, mesh)
 
 
 def _config(name: str):
@@ -213,6 +215,15 @@ def torch_config_step(config_file: str) -> Callable[[], object]:
   params, loss = reference.small_task()
   views = (crop, whole, torch.zeros(data.batch_size, 1, *data.task_size))
   return lambda: reference.meta_gradient(fuse, weigh, loss, params, views, views, (ETA, ETA))
+
+
+def _ready_step(step, state, views, mesh) -> Callable[[], object]:
+  """A step whose state is kept, since it is to run again from there."""
+  from tdfusion_jax.ops import compiling
+  from tdfusion_jax.train import devices
+
+  placed = {} if mesh is None else {"out_shardings": devices.everywhere(mesh)}
+  return _ready(compiling.jit(step, **placed), state, views)
 
 
 def _ready(function, *arguments) -> Callable[[], object]:
@@ -307,7 +318,7 @@ def main() -> None:
   __import__({"ours": "jax", "openvino": "openvino"}.get(side, "torch"))
   began = time.perf_counter()
   if work in ("g_step", "ft_step"):
-    run = config_step(work, size[0]) if side == "ours" else torch_config_step(size[0])
+    run = config_step(work, *size) if side == "ours" else torch_config_step(size[0])
   else:
     numbers = [int(n) for n in size]
     made = {"ours": ours, "openvino": openvino}.get(side, partial(torch_side, side))
