@@ -5,8 +5,9 @@
 That image is where the intensity term of L_f rests, so it is what F is sent after. No F is trained,
 so a rule for G can be judged in a fraction of the time. The config is one that `tdfusion train`
 takes, with a T that is kept as it is (`task.frozen`, `init.t`) and one epoch of `meta.steps`
-G-steps; G's parameters are averaged over the last steps (`--average`). With `loss.tone_held` G's
-common tone is chosen as the constant is: the same candidates, by the same scores on "val".
+G-steps; G's parameters are averaged over the last steps (`--average`). With `loss.tone_held` G is
+judged about the constant that was chosen, so that the two differ by what G learned and nothing
+else.
 
 Of each fold G learns on "train", the constant is chosen on "val", and both are judged on "test". A
 table of the folds follows, with the weights that G gives to each class, and the mean difference
@@ -51,7 +52,7 @@ class Fold(NamedTuple):
   constant: float
   """The best one on "val"."""
   tone: float
-  """G's: the best one on "val" where it is held, or else the one it began at."""
+  """G's: where it is held the constant, or the best one between 0 and 1; or what it began at."""
   scores: dict[str, dict[str, float]]
   """{"learned", "constant"} on "test"."""
   differences: dict[str, np.ndarray]
@@ -101,12 +102,13 @@ def run_fold(
   if save is not None:
     save_weights(save, {"params": params.g}, notes_g(config, experiment.networks))
   look = _Look(config, params)
-  best = _best(look, {w: _constant(w) for w in constants}, experiment.val)
+  main = MAIN[str(experiment.val.kind)][0]
+  of_val = {w: look.at(_constant(w), experiment.val)[0][main] for w in constants}
+  best = max(of_val, key=of_val.__getitem__)
   tone = config.loss.tone
   if config.loss.tone_held:
-    # At 0 and 1 no pixel is left anything to choose.
-    tones = [w for w in constants if 0 < w < 1]
-    tone = _best(look, {w: _weigh(config, params.g, w) for w in tones}, experiment.val)
+    # At 0 and 1 no pixel would have a choice left.
+    tone = max((w for w in constants if 0 < w < 1), key=of_val.__getitem__)
   weigh = _weigh(config, params.g, tone)
   test = build.source(config, "test")
   learned, of_learned = look.at(weigh, test)
@@ -118,13 +120,6 @@ def run_fold(
     _differences(of_learned, of_constant, MAIN[str(test.kind)]),
     _weights(config, weigh, test),
   )
-
-
-def _best(look: "_Look", ways: Mapping[float, Callable], source: Source) -> float:
-  """The candidate whose averages T scores best on."""
-  main = MAIN[str(source.kind)][0]
-  scores = {w: look.at(way, source)[0][main] for w, way in ways.items()}
-  return max(scores, key=lambda w: scores[w])
 
 
 def _weigh(config: Config, g_params: Any, tone: float) -> Callable:
