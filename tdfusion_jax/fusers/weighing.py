@@ -8,6 +8,8 @@ import jax.numpy as jnp
 
 from tdfusion_jax.fusers.kinds import Weigher
 
+_LEAST = 1e-7
+
 
 def toned(weigher: Weigher, tone: float) -> Weigher:
   """`weigher` with its weights moved by a constant, so that an undecided one gives (c, 1 - c).
@@ -43,8 +45,9 @@ def held(weigher: Weigher, tone: float) -> Weigher:
   level = math.log(tone / (1 - tone))
 
   def weigh(params, ir: jax.Array, vi: jax.Array) -> jax.Array:
-    weights = weigher.weigh(params, ir, vi)
-    logits = jnp.log(weights[..., :1]) - jnp.log(weights[..., 1:])
+    # A pixel whose weight has underflowed to 0 would make the mean, and with it all, not a number.
+    logs = jnp.log(jnp.maximum(weigher.weigh(params, ir, vi), _LEAST))
+    logits = logs[..., :1] - logs[..., 1:]
     logits = logits - logits.mean(axis=(1, 2), keepdims=True) + level
     return jnp.concatenate([jax.nn.sigmoid(logits), jax.nn.sigmoid(-logits)], axis=-1)
 

@@ -45,6 +45,14 @@ def test_a_held_tone_is_every_images_mean():
   np.testing.assert_allclose(weights.sum(axis=-1), 1, rtol=1e-6)
 
 
+def test_a_held_tone_stands_weights_of_nothing():
+  """1 and 0 are taken for 1 and 1e-7: odds of 1e7 and 1, about their mean sqrt(1e7)."""
+  ir = images([[1.0, 0.5]])
+  weights = fusers.held(weigher(), 0.5)({}, ir, ir)
+  odds = np.array([1e7**0.5, 1e7**-0.5])
+  np.testing.assert_allclose(weights[0, 0, :, 0], odds / (1 + odds), rtol=1e-4)
+
+
 def test_no_tone_leaves_weights_as_they_are():
   ir = images([[0.25, 0.75]])
   np.testing.assert_allclose(fusers.toned(weigher(), 0.5)({}, ir, ir), by_brightness({}, ir, ir))
