@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache, partial
 from importlib.util import find_spec
 from typing import Any
@@ -80,7 +81,10 @@ def _when_used(make: Callable[[], Callable]) -> Callable:
 
 
 class FasterFuser:
-  """The first fuser, unless another is clearly faster on the first pair of several."""
+  """The first fuser, unless another is clearly faster on the first pair of several.
+
+  Another whose engine is installed but cannot be used is left out.
+  """
 
   def __init__(self, fusers: dict[str, PairFuser]):
     self._fusers = fusers
@@ -103,8 +107,12 @@ class FasterFuser:
   def start(self, ir: np.ndarray, vi: np.ndarray) -> Callable[[], np.ndarray]:
     """See `PairFuser`."""
     if self._chosen is None:
-      seconds = {name: _fastest(fuser, ir, vi) for name, fuser in self._fusers.items()}
-      first, best = next(iter(seconds)), min(seconds, key=seconds.__getitem__)
+      (first, ours), *others = self._fusers.items()
+      seconds = {first: _fastest(ours, ir, vi)}
+      for name, fuser in others:
+        with suppress(EngineError):
+          seconds[name] = _fastest(fuser, ir, vi)
+      best = min(seconds, key=seconds.__getitem__)
       best = best if seconds[best] < _CLEARLY * seconds[first] else first
       self._chosen = self._fusers[best]
       times = ", ".join(f"{name} {s:.2f} s" for name, s in seconds.items())

@@ -74,6 +74,20 @@ def test_the_faster_is_taken(monkeypatch):
   assert alone.start(image, image)().max() == 0.5 and alone.note == ""
 
 
+def test_an_engine_that_is_there_and_broken_is_left_out(params, monkeypatch):
+  """Installed, so `find_spec` sees it, but it cannot be imported: seen at the first pair of two."""
+  pytest.importorskip("onnxruntime")
+
+  def broken(params):
+    raise backends.EngineError("this backend needs ONNX")
+
+  monkeypatch.setattr(backends, "onnx_infer", broken)
+  fuser = backends.make_fuser("auto", fusers.fusion_network(), params)
+  fuser.plan([(16, 24)] * 2)
+  ir, vi = RNG.random((2, 16, 24, 1)).astype(np.float32)
+  assert np.ptp(fuser.start(ir, vi)()) > 1e-2 and fuser.note.startswith("backend jax:")
+
+
 def test_without_onnx_runtime(params, monkeypatch):
   monkeypatch.setitem(sys.modules, "onnxruntime", None)
   kind = EngineFuser if native.ready() else AnySizeFuser
