@@ -15,7 +15,8 @@ from tdfusion_jax.fusers.kinds import (
   weigh_net,
   weigher_from_module,
 )
-from tdfusion_jax.fusers.load import fusion_file, load_fusion, run_folder, shipped_weights
+from tdfusion_jax.fusers.load import fusion_file, load_fusion, run_folder
+from tdfusion_jax.fusers.named import shipped_weights
 from tdfusion_jax.fusers.own import own_network
 from tdfusion_jax.fusers.weighing import held, strided, toned
 

@@ -14,18 +14,13 @@ from tdfusion_jax.fusers.kinds import (
   init_variables,
   loss_network,
 )
+from tdfusion_jax.fusers.named import shipped_weights
 from tdfusion_jax.fusers.own import own_network
 from tdfusion_jax.tensorfiles import shown
 from tdfusion_jax.weightfiles import CheckpointError, load_weights, match
 
 _WEIGHTS = Path("weights") / "f.safetensors"
 _FUSION_FIELDS = ("fusion", "network", "options")  # of a config
-_PACKAGE = Path(__file__).parents[1]
-
-
-def shipped_weights() -> Path:
-  """The weights of F that come with the package."""
-  return _PACKAGE / "weights" / "f.safetensors"
 
 
 def fusion_file(
