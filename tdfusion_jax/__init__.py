@@ -1,7 +1,12 @@
 """TDFusion in JAX: task-driven image fusion with a learnable fusion loss."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+  from tdfusion_jax.fusing.model import FusionModel
+
+__all__ = ["FusionModel", "__version__", "fuse"]
 
 __version__ = "0.1.0"
 
@@ -24,7 +29,8 @@ def fuse(
     ir: infrared, a path, a PIL image, or a NumPy array [H, W], [H, W, 1], [H, W, 3] or [H, W, 4] of
       uint8, uint16 (the whole range of the type) or floats in [0, 1]. Alpha is dropped.
     vi: visible, likewise and of equal size.
-    weights: a `.safetensors` file of F.
+    weights: a `.safetensors` file of F, or a name: "starter", "hf:OWNER/NAME" or another one that
+      `tdfusion models` lists. A repository is asked at every call: `FusionModel` loads once.
     run: a training's run folder. Not both.
     checkpoint: the earlier name of `run`.
     scale: for infrared values of another range: "percentile", "percentile:LOW:HIGH", or "LOW:HIGH"
@@ -44,3 +50,11 @@ def fuse(
   return single.fuse(
     ir, vi, weights=weights, run=run, checkpoint=checkpoint, scale=scale, stretch=stretch
   )
+
+
+def __getattr__(name: str) -> Any:
+  if name == "FusionModel":  # JAX is loaded on first use, not on import
+    from tdfusion_jax.fusing.model import FusionModel
+
+    return FusionModel
+  raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import inspect
 import io
+import operator
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,10 @@ ROOT = Path(__file__).resolve().parent.parent
 # module:name -> its parameters, in their order
 PROMISED = {
   "tdfusion_jax:fuse": "ir vi weights run checkpoint scale stretch",
+  "tdfusion_jax:FusionModel": "fuser params metadata card",
+  "tdfusion_jax:FusionModel.from_pretrained": "source revision network",
+  "tdfusion_jax:FusionModel.save_pretrained": "folder licence",
+  "tdfusion_jax:FusionModel.push_to_hub": "repository licence private message",
   "tdfusion_jax.fusers:load_fusion": "run weights network checkpoint_dir",
   "tdfusion_jax.fusers:Fuser": "name network fuse architecture",
   "tdfusion_jax.fusing:make_fuse_fn": "fuse_fn params stretch dtype",
@@ -59,6 +64,7 @@ VERBS = (
   "judge",
   "export",
   "init",
+  "models",
   "report",
   "sweep",
   "convert",
@@ -70,7 +76,8 @@ VERBS = (
 def test_names_keep_their_parameters(name):
   module, _, attribute = name.partition(":")
   promised = PROMISED[name].split()
-  found = inspect.signature(getattr(importlib.import_module(module), attribute)).parameters
+  promise = operator.attrgetter(attribute)(importlib.import_module(module))
+  found = inspect.signature(promise).parameters
   assert [parameter for parameter in found if parameter in promised] == promised
 
 

@@ -13,6 +13,7 @@ VERBS = {
   "fuse": "fuse two folders of images, or one pair",
   "init": "look at a folder of your own pairs and write a config to train on them",
   "judge": "which images suit a detector or segmenter that you have already",
+  "models": "list the weights that have a name: licence, size, scores",
   "report": "a page about runs, with pictures to compare",
   "sweep": "train several settings over several seeds and compare them",
   "video": "fuse two videos",

@@ -22,8 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
   """Exports."""
-  fuse_fn, params = shared.load_network(options)
   file = fusers.fusion_file(run=options.run, weights=options.weights)
+  if not options.run:
+    options.weights = file  # a name is looked up once: the card has the sha256 of what is exported
+  fuse_fn, params = shared.load_network(options)
   usual = FORMATS if fusers.is_f(fuse_fn) else ("stablehlo",)
   formats = tuple(options.format or usual)
   for made in export_fusion(fuse_fn, params, options.out, weights_file=file, formats=formats):

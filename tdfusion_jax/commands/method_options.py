@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 from functools import partial
 
-from tdfusion_jax.commands.options import named
+from tdfusion_jax.commands.options import WEIGHTS, named
 from tdfusion_jax.evaluate import methods
 from tdfusion_jax.files import UsageError
 from tdfusion_jax.images.scaling import parse_scale
@@ -15,7 +15,7 @@ def add_methods(parser: argparse.ArgumentParser) -> None:
   add = parser.add_argument
   several = {"action": "append", "default": []}
   add("--run", metavar="[NAME=]RUN", help="run folder of a training", **several)
-  add("--weights", metavar="[NAME=]FILE", help=".safetensors file of F", **several)
+  add("--weights", metavar="[NAME=]FILE", help=WEIGHTS, **several)
   add("--fused", metavar="[NAME=]DIR", help="any method's fused images", **several)
   rules = f"comma separated, fusions without a network: {', '.join(methods.BASELINES)}"
   add("--baseline", default="", metavar="NAMES", help=rules)

@@ -9,6 +9,11 @@ from typing import Any
 from tdfusion_jax.files import UsageError, cache_folder, reason
 from tdfusion_jax.images.scaling import Scale
 
+WEIGHTS = (
+  ".safetensors file of F, a name (starter, refusion; see tdfusion models), or "
+  "hf:OWNER/NAME[@REVISION], a repository of the Hugging Face Hub"
+)
+
 
 def add_network(parser: argparse.ArgumentParser) -> None:
   """`--run` or `--weights`, and `--network`: which F is used."""
@@ -18,7 +23,7 @@ def add_network(parser: argparse.ArgumentParser) -> None:
   which.add_argument(
     "--run", "--checkpoint", metavar="RUN", help="run folder of a training (or --checkpoint)"
   )
-  which.add_argument("--weights", metavar="FILE", help=".safetensors file of F")
+  which.add_argument("--weights", metavar="FILE", help=WEIGHTS)
   parser.add_argument(
     "--network",
     default="",

@@ -192,9 +192,7 @@ def _fuse_all(config: Config, pairs: dict[str, Source], folder: Path) -> str:
   run, file = config.fused.run, config.init.f
   if run and file:
     raise ConfigError(f"config.fused.run={run!r} and config.init.f={file!r}: give one of them.")
-  weights = (
-    Path(run) / "weights" / "f.safetensors" if run else Path(file or fusers.shipped_weights())
-  )
+  weights = fusers.fusion_file(run=run or None, weights=file or None)
   loaded = _load(config, run, weights)
   digest = hashlib.sha256(weights.read_bytes()).hexdigest()
   mark = folder / "weights.sha256"

@@ -16,12 +16,13 @@ from tdfusion_jax.fusers.kinds import (
   weigher_from_module,
 )
 from tdfusion_jax.fusers.load import fusion_file, load_fusion, run_folder
-from tdfusion_jax.fusers.named import shipped_weights
+from tdfusion_jax.fusers.named import NAMES, known_of, shipped_card, shipped_weights, weights_file
 from tdfusion_jax.fusers.own import own_network
 from tdfusion_jax.fusers.weighing import held, strided, toned
 
 __all__ = [
   "F_ARCHITECTURE",
+  "NAMES",
   "Fuser",
   "Weigher",
   "average",
@@ -32,14 +33,17 @@ __all__ = [
   "held",
   "init_variables",
   "is_f",
+  "known_of",
   "load_fusion",
   "loss_network",
   "own_network",
   "require_fit",
   "run_folder",
+  "shipped_card",
   "shipped_weights",
   "strided",
   "toned",
   "weigh_net",
   "weigher_from_module",
+  "weights_file",
 ]

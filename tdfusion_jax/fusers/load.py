@@ -14,7 +14,7 @@ from tdfusion_jax.fusers.kinds import (
   init_variables,
   loss_network,
 )
-from tdfusion_jax.fusers.named import shipped_weights
+from tdfusion_jax.fusers.named import shipped_weights, weights_file
 from tdfusion_jax.fusers.own import own_network
 from tdfusion_jax.tensorfiles import shown
 from tdfusion_jax.weightfiles import CheckpointError, load_weights, match
@@ -33,15 +33,16 @@ def fusion_file(
 
   Args:
     run: a run folder.
-    weights: a weight file. Neither: the shipped weights.
+    weights: a weight file, or a name of one, see `weights_file`. Neither: the shipped weights.
     checkpoint_dir: the earlier name of `run`.
 
   Raises:
-    CheckpointError: no such run, or a run and a file.
+    CheckpointError: no such run, a run and a file, or a name that stands for nothing.
+    HubError: a repository that cannot be used.
   """
   run = run_folder(run, checkpoint_dir)
   if run is None:
-    return shipped_weights() if weights is None else Path(weights)
+    return shipped_weights() if weights is None else weights_file(weights)
   if weights is not None:
     raise CheckpointError("give a run or a weight file, not both.")
   if not (run / _WEIGHTS).is_file():
@@ -71,7 +72,7 @@ def load_fusion(
 
   Args:
     run: a run's workdir; its newest exported weights are read.
-    weights: a `.safetensors` file of F.
+    weights: a `.safetensors` file of F, or a name of one, see `weights_file`.
     network: for weights of a network of your own: the `Fuser`, or its `package.module:factory`,
       which is called with the options that the weight file notes.
     checkpoint_dir: the earlier name of `run`.

@@ -1,6 +1,7 @@
 """One pair in one call: arrays, PIL images or paths in, the same kind out."""
 
 import os
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -28,14 +29,33 @@ def fuse(
   """`tdfusion_jax.fuse`, which describes it."""
   if weights is not None and (run is not None or checkpoint is not None):
     raise ImageError("give weights or run, not both.")
+
+  def fuser() -> PairFuser:
+    folder = fusers.run_folder(run, checkpoint)
+    file = fusers.fusion_file(run=folder, weights=weights)
+    changed = file.stat().st_mtime if file.exists() else 0.0
+    return _fuser(file, folder, changed, stretch)
+
+  return fuse_by(fuser, ir, vi, scale)
+
+
+def fuse_by(fuser: Callable[[], PairFuser], ir: Any, vi: Any, scale: str) -> Any:
+  """One pair by a fuser, which is asked for once both images are known to be good.
+
+  Args:
+    fuser: makes it, or gives one that is there.
+    ir: infrared, as for `tdfusion_jax.fuse`.
+    vi: visible.
+    scale: of infrared values.
+
+  Raises:
+    ImageError: an image that cannot be used, and why.
+  """
   a, b = _unit(ir, "ir", parse_scale(scale)), _unit(vi, "vi")
   if a.shape[:2] != b.shape[:2]:
     sizes = " and ".join(f"{x.shape[1]}x{x.shape[0]}" for x in (a, b))
     raise ImageError(f"ir and vi differ in size ({sizes}); register them first.")
-  folder = fusers.run_folder(run, checkpoint)
-  file = fusers.fusion_file(run=folder, weights=weights)
-  changed = file.stat().st_mtime if file.exists() else 0.0
-  fused = _fuser(file, folder, changed, stretch).start(a, b)()
+  fused = fuser().start(a, b)()
   if not np.isfinite(fused).all():
     raise ImageError("the fused image is not finite; are the weights damaged?")
   return _like(fused, vi)

@@ -84,6 +84,6 @@ def _start(config: Config, letter: str, make: Callable[[], dict]) -> dict:
   path = config.init[letter]
   if not path:
     return make()
-  loaded, _ = weightfiles.load_weights(path)
+  loaded, _ = weightfiles.load_weights(fusers.weights_file(path) if letter == "f" else path)
   matched = weightfiles.match(loaded, jax.eval_shape(make), f"{path} (init.{letter})")
   return jax.tree.map(jnp.asarray, matched)

@@ -36,7 +36,7 @@ def test_help_imports_nothing_heavy():
   assert "tdfusion_jax" in packages  # else this test would see nothing at all
 
 
-@pytest.mark.parametrize("verb", ["convert", "init", "report", "sweep"])
+@pytest.mark.parametrize("verb", ["convert", "init", "models", "report", "sweep"])
 def test_the_help_of_these_verbs_loads_no_jax(verb):
   packages, shown = imported(verb, "--help")
   assert packages.isdisjoint(("jax", "flax", "optax", "matplotlib"))
