@@ -170,7 +170,7 @@ def base() -> Config:
         # compiled steps, for the next start; "" keeps none
         "compile_cache": "~/.cache/tdfusion_jax",
       },
-      "init": {"f": "", "g": "", "t": ""},  # .safetensors to start from
+      "init": {"f": "", "g": "", "t": ""},  # .safetensors to start from; f takes names too
       "log": {
         "every": 10,  # steps between metric lines
         "validate_every": 1,  # epochs

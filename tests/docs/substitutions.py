@@ -95,6 +95,9 @@ NOT_RUN = {
   "python -m tdfusion_jax.main --config=configs/folder_det.py:task --config.data.root=MSRS_det": (
     "needs labelled pairs of MSRS and takes minutes; tables.md has such commands"
   ),
+  "tdfusion fuse --ir photos/ir --vi photos/vi --out fused_hub": (
+    "`tests/remote/test_hub.py` fetches from a stand-in of the hub on this machine"
+  ),
   "tdfusion fuse --ir s3://archive/ir": (
     "`tests/fusing/test_remote.py` fuses from and to a server of S3 on this machine"
   ),

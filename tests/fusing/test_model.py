@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tiny
 import yaml
-from flax.traverse_util import flatten_dict
+from helpers import assert_same
 from PIL import Image
 
 import tdfusion_jax
@@ -19,10 +19,6 @@ from tdfusion_jax.fusing import make_fuse_fn
 from tdfusion_jax.weightfiles import CheckpointError, save_weights
 
 RNG = np.random.default_rng(3)
-
-
-def leaves_of(params):
-  return {name: np.asarray(array) for name, array in flatten_dict(params, sep="/").items()}
 
 
 @pytest.fixture(scope="module")
@@ -56,9 +52,7 @@ def test_a_saved_folder_comes_back(starter, tmp_path):
     tdfusion_jax.FusionModel.from_pretrained(str(tmp_path / "saved")),
     tdfusion_jax.FusionModel(*fusers.load_fusion(weights=tmp_path / "saved")),
   ):
-    assert leaves_of(back.params).keys() == leaves_of(starter.params).keys()
-    for name, array in leaves_of(starter.params).items():
-      np.testing.assert_array_equal(leaves_of(back.params)[name], array)
+    assert_same(back.params, starter.params)
   back = tdfusion_jax.FusionModel.from_pretrained(tmp_path / "saved")
   assert back.metadata == starter.metadata and back.card == starter.card
   assert fusers.shipped_card().strip() in back.card

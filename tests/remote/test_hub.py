@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import yaml
 from flax.traverse_util import flatten_dict
+from helpers import assert_same
 from safetensors.numpy import load_file
 
 import tdfusion_jax
 from tdfusion_jax import cli, fusers
 from tdfusion_jax.files import UsageError
-from tdfusion_jax.fusers import pretrained
 from tdfusion_jax.images.writing import write_image
 from tdfusion_jax.remote import hub
 from tdfusion_jax.weightfiles import CheckpointError
@@ -28,10 +28,6 @@ pytestmark = pytest.mark.filterwarnings(
 )
 RNG = np.random.default_rng(22)
 FILES = {"model.safetensors", "config.json", "README.md"}
-
-
-def leaves_of(params):
-  return {name: np.asarray(array) for name, array in flatten_dict(params, sep="/").items()}
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +76,7 @@ def test_a_pushed_model_comes_back(there, starter):
 
   back = tdfusion_jax.FusionModel.from_pretrained("me/night")
   shipped = load_file(fusers.shipped_weights())  # by another reader
-  found = leaves_of(back.params)
+  found = flatten_dict(back.params, sep="/")
   assert found.keys() == {name.removeprefix("params/") for name in shipped}
   for name, array in found.items():
     np.testing.assert_array_equal(array, shipped[f"params/{name}"])
@@ -157,8 +153,7 @@ def test_what_was_damaged_once_is_fetched_anew(pushed, starter):
   pushed.on_the_way = once
   back = tdfusion_jax.FusionModel.from_pretrained("me/night")
   assert not left
-  for name, array in leaves_of(back.params).items():
-    np.testing.assert_array_equal(array, leaves_of(starter.params)[name])
+  assert_same(back.params, starter.params)
 
 
 def test_a_download_that_ends_early_is_refused(pushed):
@@ -285,13 +280,8 @@ def test_the_offline_setting_is_respected(pushed, tmp_path):
   fusers.fusion_file(weights="hf:me/night")
   pushed.log.clear()
   settings = {"HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
-  ran = subprocess.run(
-    [sys.executable, "-c", OFFLINE],
-    env=os.environ | settings,
-    capture_output=True,
-    text=True,
-    check=True,
-  )
+  how = {"env": os.environ | settings, "capture_output": True, "text": True, "check": True}
+  ran = subprocess.run([sys.executable, "-c", OFFLINE], **how)
   found, missing, damaged = ran.stdout.splitlines()
   assert found == "found model.safetensors"
   assert missing.endswith(
@@ -308,7 +298,3 @@ def test_without_the_package_the_remedy_is_named(monkeypatch, capsys):
   with pytest.raises(UsageError, match=r"pip install 'tdfusion-jax\[hub\]'"):
     fusers.fusion_file(weights="hf:me/night")
   assert cli.main(["models"]) == 0 and "starter" in capsys.readouterr().out
-
-
-def test_fetched_is_what_saved_folders_have():
-  assert {pretrained.MODEL, pretrained.CONFIG, pretrained.CARD} == FILES
