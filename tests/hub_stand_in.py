@@ -62,7 +62,7 @@ class _Handler(BaseHTTPRequestHandler):
     if self.path.startswith("/large/"):
       body = self.hub.large[self.path.rpartition("/")[2]]
       return self._answer(200, body if head else self.hub.on_the_way(self.path, body), head=head)
-    if found := _API.fullmatch(self.path):
+    if found := _API.fullmatch(self.path.partition("?")[0]):
       if found[1] not in self.hub.commits:
         return self._answer(404, code="RepoNotFound")
       return self._json({"id": found[1], "private": self.hub.private[found[1]], "siblings": []})
