@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from tdfusion_jax.files import UsageError
+from tdfusion_jax.networks.fresh import fresh_variables
 from tdfusion_jax.networks.fusion import FusionNet
 from tdfusion_jax.networks.lossgen import LossNet
 from tdfusion_jax.ops.strips import Tiling
@@ -128,7 +129,7 @@ def init_variables(network: Any, key) -> dict:
     UsageError: it has other variables too, such as running statistics, which nothing would keep.
   """
   image = jnp.zeros((1, 16, 16, 1))
-  variables = jax.jit(network.init)(key, image, image)
+  variables = fresh_variables(network, key, image, image)
   others = sorted(set(variables) - {"params"})
   if others:
     raise UsageError(

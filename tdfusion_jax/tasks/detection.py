@@ -6,6 +6,7 @@ from typing import Any
 import jax
 
 from tdfusion_jax.losses.detection import yolo_loss
+from tdfusion_jax.networks.fresh import fresh_variables
 from tdfusion_jax.networks.yolov8 import YOLOv8, decode_boxes
 from tdfusion_jax.ops.boxes import best_boxes
 from tdfusion_jax.tasks import Task
@@ -64,7 +65,7 @@ def detection(  # noqa: PLR0913  one argument for each of `config.task.options`
 
   def init(key, images):
     check(images)
-    variables = jax.jit(net.init)(key, images)
+    variables = fresh_variables(net, key, images)
     return variables["params"], variables["batch_stats"]
 
   def apply(params, stats, images, *, train, key=None) -> tuple[Any, Any]:

@@ -5,6 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from tdfusion_jax.losses.segmentation import cross_entropy
+from tdfusion_jax.networks.fresh import fresh_variables
 from tdfusion_jax.networks.segformer import SegFormer
 from tdfusion_jax.tasks import Task
 
@@ -34,7 +35,7 @@ def segmentation(num_classes: int, variant: str = "b0", in_channels: int = 1, **
 
   def init(key, images):
     check(images)
-    variables = net.init(key, images)
+    variables = fresh_variables(net, key, images)
     return variables["params"], variables["batch_stats"]
 
   def apply(params, stats, images, *, train, key=None) -> tuple[Any, Any]:
