@@ -258,13 +258,16 @@ class Head(nn.Module):
     """Features of the four stages -> logits at the size of the first."""
     _, height, width, _ = features[0].shape
     fuse = self.param("linear_fuse", _conv_init, (len(features) * self.width, self.width))
-    x = jnp.zeros((), features[0].dtype)
+    x = constant = jnp.zeros((), features[0].dtype)
     for i, level in enumerate(reversed(range(len(features)))):
       shape = (features[level].shape[-1], self.width)
       kernel, bias = Affine(shape, _dense_init, name=f"linear_c{level + 1}")()
       share = fuse[i * self.width : (i + 1) * self.width]
-      mixed = features[level] @ (kernel @ share) + (bias @ share).reshape(1, 1, 1, -1)
-      x = x + resize_bilinear(mixed, height, width)
+      x = x + resize_bilinear(features[level] @ (kernel @ share), height, width)
+      constant = constant + (bias @ share).reshape(1, 1, 1, -1)
+    # BatchNorm takes a constant off again, so that its gradient is rounding and nothing else, which
+    # Adam would follow; in bfloat16 far enough to leave the running mean behind.
+    x = x + (jax.lax.stop_gradient(constant) if train else constant)
     x = nn.relu(BatchNorm(self.eps, self.momentum, name="bn")(x, train))
     random = train and self.has_rng("dropout")
     # Whole channels, as in the original's Dropout2d.

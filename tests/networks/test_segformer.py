@@ -134,6 +134,31 @@ def test_folded_head_is_the_plain_one():
   assert jnp.abs(expected).max() > 0.1
 
 
+def test_what_batch_norm_takes_off_has_no_gradient():
+  """A constant in front of BatchNorm: with the batch's statistics the outputs are the same (the
+  expected value), and the running mean moves by momentum times it; with the running ones it counts.
+  """
+  features = [jax.random.normal(jax.random.key(i), (2, 8 >> i, 8 >> i, 4)) for i in range(4)]
+  head = Head(3, 6, 1e-3, 0.03, 0.0)
+  variables = head.init(jax.random.key(9), features, False)
+
+  def outputs(bias, train):
+    params = {**variables["params"]}
+    params["linear_c2"] = {**params["linear_c2"], "bias": bias}
+    made = {**variables, "params": params}
+    return head.apply(made, features, train, mutable=["batch_stats"])
+
+  def slope(train):
+    return jax.grad(lambda bias: jnp.sum(outputs(bias, train)[0] ** 2))(jnp.ones(6))
+
+  (plain, before), (moved, after) = outputs(jnp.zeros(6), True), outputs(jnp.ones(6), True)
+  np.testing.assert_allclose(moved, plain, atol=1e-5)
+  share = variables["params"]["linear_fuse"][12:18]  # c4, c3, then c2
+  shift = after["batch_stats"]["bn"]["mean"] - before["batch_stats"]["bn"]["mean"]
+  np.testing.assert_allclose(shift, 0.03 * share.sum(0), atol=1e-6)
+  assert jnp.abs(slope(True)).max() == 0 and jnp.abs(slope(False)).min() > 1e-3
+
+
 def test_a_block_is_twice_differentiable(x64):
   block = Block(2, 2, "erf", 1e-6, 0.1, 1e-5)
   x = jax.random.normal(jax.random.key(0), (1, 5, 4, 4))
