@@ -1,6 +1,6 @@
 """TDFusion on the built-in road scenes: detection of people, cars and signs. No download.
 
-  python -m tdfusion_jax.main --config=configs/synthetic_det.py:runlocal --workdir=runs/first
+  python -m tdfusion_jax.main --config=configs/synthetic_det.py:runlocal --workdir=runs/det
 
 People in the dark show in infrared only and signs in the visible image only, so what G learns can
 be seen: `val/w_a_ir_only` and `val/w_a_vi_only` in metrics.jsonl and curves.png are its infrared

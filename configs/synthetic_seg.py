@@ -1,6 +1,6 @@
 """TDFusion on the built-in road scenes: segmentation of people, cars, signs and lane marks.
 
-  python -m tdfusion_jax.main --config=configs/synthetic_seg.py:runlocal --workdir=runs/first
+  python -m tdfusion_jax.main --config=configs/synthetic_seg.py:runlocal --workdir=runs/seg
 
 No download. People in the dark show in infrared only, signs and lane marks in the visible image
 only, so what G learns can be seen: `val/w_a_ir_only` and `val/w_a_vi_only` in metrics.jsonl and

@@ -15,9 +15,7 @@ from tdfusion_jax import printing, stopping
 from tdfusion_jax.commands import VERBS
 from tdfusion_jax.files import UsageError, in_words
 
-_TRAIN_EXAMPLE = (
-  "example: tdfusion train --config=configs/synthetic_det.py:runlocal --workdir=runs/first"
-)
+_TRAIN_EXAMPLE = "example: tdfusion train --config=configs/first.py --workdir=runs/first"
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,8 +1,10 @@
 """Progress of a long run: a bar with the time left in a terminal, plain lines elsewhere."""
 
+import contextlib
 import sys
+import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from rich import progress as bars
@@ -13,6 +15,9 @@ from tdfusion_jax import printing
 
 LINE_EVERY = 15.0
 """Seconds between plain lines."""
+
+WAIT_EVERY = 10.0
+"""Seconds between plain lines while nothing can be counted."""
 
 _Item = TypeVar("_Item")
 
@@ -86,18 +91,40 @@ class Progress:
     ends = self._end and done == self._total
     if ends or now - self._last_line >= LINE_EVERY:
       self._last_line = now
-      line = Text(self._line(now - self._began))
-      self._console.print(line, soft_wrap=True)
+      self._print(self._line(now - self._began))
 
   def advance(self, count: int = 1) -> None:
     """Moves on by `count` items."""
     self.update(self._done + count)
+
+  @contextlib.contextmanager
+  def waiting(self, label: str, *, items: int = 0) -> Iterator[None]:
+    """Says that `label` is waited for, such as a compilation, and leaves it out of the time left.
+
+    Args:
+      label: what is waited for.
+      items: those that are done within, beside it.
+    """
+    began, label = time.monotonic(), printing.plain(label)
+    if self._bar:
+      self._bar.update(self._task, description=label)
+      yield
+    else:
+      with _repeated(label, self._print):
+        yield
+    now = time.monotonic()
+    self._began += now - began
+    self._last_line = now
+    self._start += items
 
   def track(self, items: Iterable[_Item]) -> Iterator[_Item]:
     """Yields `items` and counts each as done when the next one is asked for."""
     for item in items:
       yield item
       self.advance()
+
+  def _print(self, line: str) -> None:
+    self._console.print(Text(line), soft_wrap=True)
 
   def _line(self, seconds: float) -> str:
     done = self._done - self._start
@@ -111,6 +138,27 @@ class Progress:
       left = seconds / done * (self._total - self._done)
       parts.append(f"{left / 60:.1f} min left")
     return ", ".join(parts)
+
+
+@contextlib.contextmanager
+def _repeated(label: str, show: Callable[[str], None]) -> Iterator[None]:
+  """Shows `label` now and, with the seconds that have passed, every `WAIT_EVERY` seconds."""
+  ended, seconds = threading.Event(), 0.0
+  show(label)
+
+  def repeat() -> None:
+    nonlocal seconds
+    while not ended.wait(WAIT_EVERY):
+      seconds += WAIT_EVERY
+      show(f"{label}, {seconds:.0f} s so far")
+
+  thread = threading.Thread(target=repeat, daemon=True)
+  thread.start()
+  try:
+    yield
+  finally:
+    ended.set()
+    thread.join()
 
 
 class Lines:

@@ -56,3 +56,27 @@ def test_a_terminal_gets_a_bar():
     bar.update(2, text="task_loss 0.5")
   shown = console.file.getvalue()
   assert "fusing" in shown and "2/2" in shown and "images/s" in shown and "task_loss 0.5" in shown
+
+
+def test_what_is_waited_for_is_said_and_left_out_of_the_time_left(clock, monkeypatch):
+  """100 s of compilation with the first of 5 items; then 2 in 20 s: 10 s for each of 2 left."""
+  monkeypatch.setattr(progress, "WAIT_EVERY", 0.01)
+  console = file_console()
+  with progress.Progress(5, "training", console=console) as bar:
+    with bar.waiting("compiling", items=1):
+      while "so far" not in console.file.getvalue():
+        pass
+      clock[0] += 100
+    bar.update(1)
+    clock[0] += 20
+    bar.update(3, label="step")
+  lines = console.file.getvalue().splitlines()
+  assert lines[0] == "compiling" and lines[1] == "compiling, 0 s so far"
+  assert lines[-1] == "step 3/5, 0.3 min left"
+
+
+def test_a_terminal_shows_what_is_waited_for():
+  console = Console(file=io.StringIO(), force_terminal=True, width=120)
+  with progress.Progress(2, "training", console=console) as bar, bar.waiting("compiling"):
+    pass
+  assert "compiling" in console.file.getvalue()

@@ -1,5 +1,6 @@
 """Pictures of a run: contact sheets of validation pairs and curves of its metrics."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from tdfusion_jax.files import atomic_write
 
 _TITLE = 14  # height of the line of text above each column, pixels
 _GAP = 4
+_LETTER = 6  # width of a letter, pixels
 _PALETTE = np.array(
   [
     (0, 0, 0),
@@ -66,15 +68,19 @@ def with_labels(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
   return np.where(known[..., None], mixed, image)
 
 
-def sheet(rows: Sequence[Mapping[str, np.ndarray]]) -> np.ndarray:
-  """Puts rows of equally named, equally large RGB images under one line of titles."""
+def sheet(rows: Sequence[Mapping[str, np.ndarray]], caption: Sequence[str] = ()) -> np.ndarray:
+  """Puts rows of equally named, equally large RGB images under one line of titles.
+
+  Args:
+    rows: {title: image}.
+    caption: lines to put below, broken where they are too long.
+  """
   titles = list(rows[0])
   height, width = rows[0][titles[0]].shape[:2]
-  canvas = Image.new(
-    "RGB",
-    (len(titles) * (width + _GAP) - _GAP, _TITLE + len(rows) * (height + _GAP) - _GAP),
-    (24, 24, 24),
-  )
+  across = len(titles) * (width + _GAP) - _GAP
+  below = [part for line in caption for part in textwrap.wrap(line, max(across // _LETTER, 12))]
+  top = _TITLE + len(rows) * (height + _GAP) - _GAP
+  canvas = Image.new("RGB", (across, top + len(below) * _TITLE), (24, 24, 24))
   draw = ImageDraw.Draw(canvas)
   for column, title in enumerate(titles):
     draw.text((column * (width + _GAP) + 3, 1), title, fill=(235, 235, 235))
@@ -82,6 +88,8 @@ def sheet(rows: Sequence[Mapping[str, np.ndarray]]) -> np.ndarray:
       canvas.paste(
         Image.fromarray(images[title]), (column * (width + _GAP), _TITLE + row * (height + _GAP))
       )
+  for number, line in enumerate(below):
+    draw.text((3, top + number * _TITLE + 1), line, fill=(200, 200, 200))
   return np.asarray(canvas)
 
 

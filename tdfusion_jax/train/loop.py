@@ -1,5 +1,6 @@
 """Algorithm 1 from the first step to the last, with everything a run leaves behind."""
 
+import contextlib
 import json
 import logging
 import math
@@ -21,7 +22,16 @@ from tdfusion_jax.meta import TrainState
 from tdfusion_jax.ops import compiling
 from tdfusion_jax.progress import Progress
 from tdfusion_jax.tasks import Task
-from tdfusion_jax.train import build, curves, devices, hosts, pseudo, runfolder, scores
+from tdfusion_jax.train import (
+  build,
+  curves,
+  devices,
+  hosts,
+  pseudo,
+  runfolder,
+  scores,
+  summary,
+)
 from tdfusion_jax.train.checkpoints import Checkpoints
 from tdfusion_jax.train.exported import export_weights
 from tdfusion_jax.train.networks import with_names
@@ -77,6 +87,7 @@ def train(
     CheckpointError: nothing can be restored, or the state cannot be written.
   """
   compiling.use_cache(config.train.compile_cache)
+  log.info("%s: making data and networks ready", config.name)
   labelled = None if pairs or task else pseudo.labelled(config, workdir)
   experiment = build.experiment(config, task, pairs or labelled, fuser=fuser, weigher=weigher)
   seen = census.first_images(experiment.steps.source)
@@ -108,18 +119,9 @@ def train(
     raise
   finally:
     folder.close()
-    if summary := skipping.summary(skipped, len(experiment.steps.source)):
-      log.warning("%s", summary)
-  run.save()
-  run.checkpoints.close()
-  state = run.own_state
-  if not hosts.is_first():
-    return state
-  about = {"config": config.name, "step": int(state.step)}
-  export_weights(config, experiment.networks, state.judged, folder.path / "weights", about)
-  curves.curves(folder.path / "curves.png", runfolder.read_metrics(folder.path / "metrics.jsonl"))
-  log.info("done: %s", folder.path)
-  return state
+    if left_out := skipping.summary(skipped, len(experiment.steps.source)):
+      log.warning("%s", left_out)
+  return run.finish()
 
 
 class _Run:
@@ -131,6 +133,7 @@ class _Run:
     self._total = len(experiment.steps)
     self._measured: dict[str, jax.Array] = {}  # by the newest step, still on the device
     self._kind = ""  # of the newest step: "pretrain", "g" or "ft"
+    self._compiled: set[str] = set()  # steps that this process has taken before
     self.checkpoints = Checkpoints(folder.path / "checkpoints", keep=config.log.keep)
     self.state: TrainState
 
@@ -172,12 +175,12 @@ class _Run:
         prefetch=data.prefetch,
       )
       # Before the first step, or where a run was stopped within a validation.
-      self._validate_if_due(start)
+      self._validate_if_due(start, progress)
       self._time_from(start)
       for step, batch in enumerate(batches, start=start):
-        self._take_step(step, batch)
+        self._take_step(step, batch, progress)
         self._report(step, progress)
-        self._validate_if_due(step + 1)
+        self._validate_if_due(step + 1, progress)
         if (step + 1) % self._config.log.checkpoint_every == 0:
           self._save()
         self._stop_if_asked(request)
@@ -188,6 +191,23 @@ class _Run:
       request.raise_if_asked()
     elif number := hosts.agreed(request.number or 0):
       raise hosts.StoppedTogether(number)
+
+  def finish(self) -> TrainState:
+    """The final state, saved, with its weights and curves, and a summary of the run."""
+    self.save()
+    self.checkpoints.close()
+    state = self.own_state
+    if not hosts.is_first():
+      return state
+    path = self._folder.path
+    about = {"config": self._config.name, "step": int(state.step)}
+    used = self._experiment.networks
+    export_weights(self._config, used, state.judged, path / "weights", about)
+    curves.curves(path / "curves.png", runfolder.read_metrics(path / "metrics.jsonl"))
+    log.info("done: %s", path)
+    for line in summary.lines(self._folder.validations, path):
+      log.info("%s", line)
+    return state
 
   def save_reached(self, why: str) -> None:
     """Saves what a run that does not come to its end has reached."""
@@ -201,11 +221,17 @@ class _Run:
     self.save()
     self.checkpoints.close()
 
-  def _take_step(self, step: int, batch: dict[str, Views]) -> None:
+  def _take_step(self, step: int, batch: dict[str, Views], progress: Progress) -> None:
     self._kind, _, _ = self._experiment.steps.phase(step)
-    run_step = self._experiment.g_step if self._kind == "g" else self._experiment.ft_step
+    of_g = self._kind == "g"
+    run_step = self._experiment.g_step if of_g else self._experiment.ft_step
     placed = devices.place_batch(batch, self._mesh)
-    self.state, self._measured = hosts.surely(lambda: run_step(self.state, placed))
+    name = "G-step" if of_g else "F/T-step"
+    with contextlib.ExitStack() as stack:
+      if name not in self._compiled:
+        self._compiled.add(name)
+        stack.enter_context(progress.waiting(f"compiling the {name}", items=1))
+      self.state, self._measured = hosts.surely(lambda: run_step(self.state, placed))
 
   def _report(self, step: int, progress: Progress) -> None:
     """A metric line now and then, and where the run is after `step`."""
@@ -247,12 +273,13 @@ class _Run:
       )
     return values
 
-  def _validate_if_due(self, done: int) -> None:
+  def _validate_if_due(self, done: int, progress: Progress) -> None:
     epoch = _epoch_to_validate(self._config, self._experiment, done)
     if epoch is None or hosts.agreed(self._folder.has_validation(done)):
       return
     # All processes do it: those that went ahead would have to wait in the next step.
-    measured, sheet = _validate(self._config, self._experiment, self.own_state)
+    with progress.waiting("validating"):
+      measured, sheet = _validate(self._config, self._experiment, self.own_state)
     if not hosts.is_first():
       return
     if sheet is not None:

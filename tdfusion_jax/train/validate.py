@@ -18,6 +18,16 @@ from tdfusion_jax.meta.state import Params
 from tdfusion_jax.ops import compiling
 from tdfusion_jax.train.scores import Scores
 
+WEIGHTS = ("w_a (infrared)", "w_b (visible)")
+"""Titles of the panels that show them."""
+_LOOK_FOR = {
+  WEIGHTS[
+    0
+  ]: "w_a, w_b: red 1, white 1/2, blue 0. Good: w_a is red where only infrared shows what T "
+  "looks for, w_b where only the visible image does.",
+  "predicted": "predicted: what T finds in the fused image. Good: the same as true.",
+}
+
 
 def inspect_pair(method: Method, params: Params, pair: Pair) -> dict[str, Any]:
   """What F, G and T make of one pair [1, H, W, 1]; T with its running statistics.
@@ -124,7 +134,19 @@ def validate(  # noqa: PLR0913  most are fields of the config
       rows.append(pictures_of(pair, seen))
   measured = {f"val/{name}": total / count for name, (total, count) in sums.items() if count}
   measured |= {f"val/{name}": value for name, value in scores.measured().items()}
-  return measured, pictures.sheet(rows) if rows else None
+  return measured, _sheet(rows) if rows else None
+
+
+def _sheet(rows: list[dict[str, np.ndarray]]) -> np.ndarray:
+  """The contact sheet, without weights that are the same everywhere, and what to look for in it."""
+  flat = [name for name in WEIGHTS if all(_is_flat(row[name]) for row in rows if name in row)]
+  rows = [{name: image for name, image in row.items() if name not in flat} for row in rows]
+  caption = [text for name, text in _LOOK_FOR.items() if name in rows[0]]
+  return pictures.sheet(rows, caption)
+
+
+def _is_flat(image: np.ndarray) -> bool:
+  return bool((image == image[0, 0]).all())
 
 
 def _add(sums: dict[str, list[float]], name: str, value, count) -> None:
@@ -151,8 +173,8 @@ def pictures_of(pair: Pair, seen: dict[str, Any]) -> dict[str, np.ndarray]:
     "fused": fused,
   }
   if "weights" in seen:
-    row["w_a (infrared)"] = pictures.heat(seen["weights"][0, ..., 0])
-    row["w_b (visible)"] = pictures.heat(seen["weights"][0, ..., 1])
+    row[WEIGHTS[0]] = pictures.heat(seen["weights"][0, ..., 0])
+    row[WEIGHTS[1]] = pictures.heat(seen["weights"][0, ..., 1])
   predictions = seen.get("predictions")
   if isinstance(pair.target, DetTarget) and isinstance(predictions, dict):
     target, ok = pair.target, pair.target.valid[0]

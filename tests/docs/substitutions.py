@@ -31,7 +31,7 @@ MADE = {
 """What a command names and no command before it has made."""
 
 RUNS = {
-  "runs/first": "--config=configs/synthetic_det.py:runlocal",
+  "runs/first": "--config=configs/first.py",
   "runs/second": "--config=configs/synthetic_det.py:runlocal --config.seed=1",
   "runs/llvip": "--config=configs/llvip_det.py --config.data.root=LLVIP",
   "runs/mine": ("--config=configs/folder_det.py:runlocal --config.data.root=mine"),

@@ -78,7 +78,7 @@ def test_readme_opens_with_the_two_commands():
   first, second = blocks("README.md")[:2]
   assert first.text == (
     "python3 -m venv .venv && . .venv/bin/activate && pip install -e . && "
-    "python -m tdfusion_jax.main --config=configs/synthetic_det.py:runlocal --workdir=runs/first\n"
+    "python -m tdfusion_jax.main --config=configs/first.py --workdir=runs/first\n"
   )
   assert second.text == 'pip install -e ".[test]" && python -m pytest -q -n 2 --dist loadfile\n'
 

@@ -49,6 +49,15 @@ def test_a_sheet_has_a_column_per_picture_and_a_row_per_pair(tmp_path):
   assert len(list((tmp_path / "x").iterdir())) == 1
 
 
+def test_a_caption_is_broken_to_the_width_of_the_sheet():
+  """24 pixels are 12 letters at least: two lines of 14 pixels, and what is above stays."""
+  rows = [{"a": np.full((8, 24, 3), 50, np.uint8)}]
+  plain, told = pictures.sheet(rows), pictures.sheet(rows, ["red is good", "x"])
+  assert told.shape == (plain.shape[0] + 28, 24, 3)
+  np.testing.assert_array_equal(told[: plain.shape[0]], plain)
+  assert told[plain.shape[0] :].max() > 100
+
+
 def test_curves_and_a_metrics_file_cut_off_in_its_last_line(tmp_path):
   file = tmp_path / "metrics.jsonl"
   file.write_text(

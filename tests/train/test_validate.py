@@ -9,6 +9,7 @@ from tdfusion_jax.batch import IGNORE_LABEL, Pair
 from tdfusion_jax.data import CachedSource, DiskCachedSource, SyntheticSource, val_batches
 from tdfusion_jax.tasks import Task
 from tdfusion_jax.train import build
+from tdfusion_jax.train import validate as validation
 from tdfusion_jax.train.validate import inspect_pair, validate
 
 
@@ -86,3 +87,13 @@ def test_scores_come_from_the_same_look_at_the_pairs():
   expected = (known == 0).mean() / len(np.unique(known))
   assert 0.05 < expected < 0.9
   np.testing.assert_allclose(measured["val/mIoU"], expected, rtol=1e-6)
+
+
+def test_weights_that_are_the_same_everywhere_have_no_panels():
+  """Three panels of 20 pixels and gaps of 4 remain of five; a pixel that differs keeps its own."""
+  even = np.full((8, 20, 3), (255, 153, 153), np.uint8)  # w_a = 0.7
+  row = dict.fromkeys(("infrared", "visible", "fused", *validation.WEIGHTS), even)
+  assert validation._sheet([row, row]).shape[1] == 3 * 24 - 4
+  moved = even.copy()
+  moved[0, 0] = 0
+  assert validation._sheet([row, {**row, validation.WEIGHTS[0]: moved}]).shape[1] == 4 * 24 - 4
