@@ -14,7 +14,7 @@ class _Net(nn.Module):
 
   @nn.compact
   def __call__(self, x, train=False):
-    x = nn.Conv(8, (3, 3), name="conv")(x)
+    x = nn.Conv(8, (3, 3), use_bias=False, name="conv")(x)
     x = jax.nn.silu(BatchNorm(name="norm")(x, train))
     return nn.Dense(self.classes, name="head")(x)
 

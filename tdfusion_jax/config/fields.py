@@ -178,6 +178,9 @@ def base() -> Config:
         "pictures": 4,
         "checkpoint_every": 100,  # steps
         "keep": 2,
+        # besides TensorBoard: some of wandb, mlflow, trackio, with commas between them
+        "trackers": "",
+        "project": "tdfusion",  # or experiment, that runs belong to there
       },
     }
   )

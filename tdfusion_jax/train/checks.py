@@ -7,7 +7,7 @@ from tdfusion_jax.files import is_plugin
 from tdfusion_jax.meta import RULES
 from tdfusion_jax.meta.derivative import DERIVATIVES
 from tdfusion_jax.meta.gauss_newton import JUDGED_ON
-from tdfusion_jax.train import data_checks, optimisers, recipe
+from tdfusion_jax.train import data_checks, optimisers, recipe, trackers
 from tdfusion_jax.train.requiring import one_of as _one_of
 from tdfusion_jax.train.requiring import require as _require
 from tdfusion_jax.train.requiring import value as _value
@@ -100,6 +100,7 @@ def check(config: Config) -> None:
   for letter in "fg":
     _one_of(config, f"optim.{letter}.rule", optimisers.RULES)
   recipe.check(config)
+  trackers.named(config.log.trackers)
   _check_stage(config)
   data_checks.check(config)
   _check_task(config)

@@ -22,6 +22,7 @@ from tdfusion_jax.files import (
   remove_leftovers,
   write_json,
 )
+from tdfusion_jax.train import trackers
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +58,8 @@ class RunFolder:
       raise ConfigError(f"--workdir={path} cannot be used: {in_words(error)}") from error
     self._metrics: IO[bytes] | None = None
     self._board: Any = None
+    self._config = config
+    self._trackers = trackers.Trackers({})
     self.validations: list[dict] = []
     """The metric lines of validations so far."""
     file = self.path / "config.json"
@@ -92,6 +95,7 @@ class RunFolder:
     self._board = SummaryWriter(
       str(self.path / "tensorboard"), purge_step=step + 1 if step else None
     )
+    self._trackers = trackers.opened(self._config, self.path)
 
   def write(self, row: Mapping[str, Any]) -> None:
     """One metric line; numbers go to TensorBoard too.
@@ -106,18 +110,23 @@ class RunFolder:
       raise FolderError(f"{self.path / 'metrics.jsonl'}: {in_words(error)}") from error
     if row["phase"] == "val":
       self.validations.append(dict(row))
-    for name, value in row.items():
-      if isinstance(value, float):
-        tag = name if "/" in name else f"{row['phase']}/{name}"
-        self._board.add_scalar(tag, value, row["step"])
+    numbers = {
+      name if "/" in name else f"{row['phase']}/{name}": value
+      for name, value in row.items()
+      if isinstance(value, float)
+    }
+    for tag, value in numbers.items():
+      self._board.add_scalar(tag, value, row["step"])
+    self._trackers.numbers(numbers, row["step"])
 
   def has_validation(self, step: int) -> bool:
     """Whether an earlier process has measured the state after `step`."""
     return any(row["step"] == step for row in self.validations)
 
   def picture(self, name: str, image, step: int) -> None:
-    """An RGB uint8 picture for TensorBoard."""
+    """An RGB uint8 picture for TensorBoard and the trackers."""
     self._board.add_image(name, image, step, dataformats="HWC")
+    self._trackers.picture(name, image, step)
 
   def close(self) -> None:
     """Closes the files."""
@@ -125,6 +134,7 @@ class RunFolder:
     if self._metrics is not None:
       self._metrics.close()
       self._board.close()
+      self._trackers.close()
 
 
 class NoFolder:
