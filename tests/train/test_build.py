@@ -1,18 +1,21 @@
 """From a config to functions: what teaches G, and whether a task fits the data."""
 
 import sys
+from functools import partial
 
 import jax
 import numpy as np
 import pytest
 import toy
+from flax.traverse_util import flatten_dict
 from pixel_task import pixel_task
+from safetensors.numpy import load_file
 
 from configs import load
-from tdfusion_jax import meta
+from tdfusion_jax import fusers, meta
 from tdfusion_jax.config import ConfigError
 from tdfusion_jax.files import UsageError
-from tdfusion_jax.train import build, checks
+from tdfusion_jax.train import build, checks, initial
 
 CODE = """
 from tdfusion_jax.meta import Outer
@@ -71,3 +74,17 @@ def test_a_task_of_ones_own_names_the_labels_that_it_reads():
     build.experiment(made, task)
   assert build.experiment(made, task._replace(labels="segmentation")).method.task.labels
   assert build.experiment(made, pixel_task(5)).method.task.labels is None  # whatever there is
+
+
+def test_f_starts_from_weights_by_name():
+  """Expected: what another reader finds in the shipped file. G and T have no names."""
+  config = load("synthetic_seg")
+  config.init.f = config.init.g = "starter"
+  fresh = partial(fusers.init_variables, fusers.fusion_network().network, jax.random.key(0))
+  found = flatten_dict(initial._start(config, "f", fresh), sep="/")
+  shipped = load_file(fusers.shipped_weights())
+  assert found.keys() == shipped.keys()
+  for name, array in found.items():
+    np.testing.assert_array_equal(array, shipped[name])
+  with pytest.raises(UsageError, match="starter does not exist"):
+    initial._start(config, "g", fresh)
