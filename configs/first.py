@@ -8,17 +8,22 @@ everywhere, and T, SegFormer-B0, from nothing.
 
 G learns by the rule `equilibrium` (docs/method/rules.md), which shows its effect in so short a
 time; `:paper` is the paper's own rule, Eq. 7, on the same steps. A small alpha lets the weights act
-on F, see docs/project/experiments.md, which also says how much of it lasts.
+on F, see docs/project/experiments.md, which also says how much of it lasts. `:runlocal` is a third
+of it.
 """
 
 from tdfusion_jax.config import base, finish, shared
 from tdfusion_jax.fusers import shipped_weights
 
-PAPER = {"meta.rule": "lookahead", "meta.anchor": 0.0, "meta.eta_f": 0.1, "meta.eta_t": 0.1}
+RUNLOCAL = {
+  "train.pretrain_steps": 60,
+  "train.epochs": 2,
+  "data.train_options.count": 80,
+  "meta.pairs": 40,
+}
 
 
 def get_config(options=""):
-  words = [word for word in options.split(",") if word]
   config = base()
   config.name = "first"
   config.data.name = "synthetic_seg"
@@ -36,8 +41,9 @@ def get_config(options=""):
   shared.use_segformer(config)
   config.init.f = str(shipped_weights())
   config.loss.alpha = 0.02
-  config.loss.tone_held = True
+  config.loss.tone_held, config.loss.stride = True, 2
   config.meta.rule, config.meta.anchor = "equilibrium", 0.1
+  config.meta.eta_f = config.meta.eta_t = 0.1
   config.meta.pairs, config.meta.steps = 80, 24
   config.optim.f.learning_rate = 3e-4
   config.optim.t.learning_rate, config.optim.g.learning_rate = 1e-3, 3e-3
@@ -45,6 +51,4 @@ def get_config(options=""):
   config.train.epochs = 3
   config.log.every = 8
   config.log.validate_pairs = 16
-  if "paper" in words:
-    config.update_from_flattened_dict(PAPER)
-  return finish(config, ",".join(word for word in words if word != "paper"), {}, recipe="simple")
+  return finish(config, options, RUNLOCAL, recipe="simple")

@@ -4,7 +4,7 @@ from tdfusion_jax.config import recipes
 from tdfusion_jax.config.fields import Config, ConfigError
 from tdfusion_jax.config.typed import open_options
 
-OPTIONS = ("runlocal", "upstream", "ablation=I..V", "weights=W", "task", "recipe=R")
+OPTIONS = ("runlocal", "paper", "upstream", "ablation=I..V", "weights=W", "task", "recipe=R")
 
 
 ABLATIONS = ("I", "II", "III", "IV", "V")
@@ -25,7 +25,8 @@ def finish(
 
   Args:
     config: filled in.
-    options: comma separated: `upstream`; `runlocal`; `ablation=I` to `V`; `weights=W` for a fixed
+    options: comma separated: `paper` for its own rule where a config has another; `upstream`;
+      `runlocal`; `ablation=I` to `V`; `weights=W` for a fixed
       w_a; `task` for the stage that trains a T of its own on finished images (table 2), a short one
       beside `runlocal`; `recipe=R` for how, one of `recipes.RECIPES`.
     runlocal: {"a.b": value}, what shrinks this config to minutes on two CPU cores.
@@ -39,6 +40,8 @@ def finish(
   config.lock()
   open_options(config)
   given = _parsed(options or "")
+  if "paper" in given:
+    _papers_rule(config)
   if "upstream" in given:
     _upstream(config)
   if "runlocal" in given:
@@ -92,6 +95,12 @@ def _number(text: str) -> float:
     raise ConfigError(f"config option weights={text}: a number from 0 to 1 is needed.") from None
 
 
+def _papers_rule(config: Config) -> None:
+  """G learns by Eq. 7 and nothing beside it, in a config that has another rule."""
+  config.meta.rule, config.meta.anchor = "lookahead", 0.0
+  config.loss.tone, config.loss.tone_held, config.loss.stride = 0.5, False, 1
+
+
 def _upstream(config: Config) -> None:
   """The public code where it departs from the paper.
 
@@ -107,6 +116,7 @@ def _upstream(config: Config) -> None:
 
 
 def _fixed_weights(config: Config, w_a: float) -> None:
+  _papers_rule(config)  # nothing of another means anything without G
   config.loss.weights = "fixed"
   config.loss.fixed_w_a = w_a
   config.meta.steps = 0
@@ -129,6 +139,7 @@ def _task_stage(config: Config) -> None:
 
 def _ablation(config: Config, number: str) -> None:
   """Table 3 of the paper."""
+  _papers_rule(config)
   if number == "I":
     _fixed_weights(config, 0.5)
   elif number == "II":

@@ -16,8 +16,9 @@ def test_the_usual_recipe_is_that_of_the_network(name):
   config = load(name, "task")
   checks.check(config)
   usual = recipes.USUAL[config.task.kind]
-  assert (config == load(name, f"task,recipe={usual}")) == (not name.startswith("synthetic"))
-  assert (config == load(name, "task,recipe=simple")) == name.startswith("synthetic")
+  built_in = name.startswith(("first", "synthetic"))
+  assert (config == load(name, f"task,recipe={usual}")) == (not built_in)
+  assert (config == load(name, "task,recipe=simple")) == built_in
 
 
 def test_simple_is_what_the_stage_did_before_there_were_recipes():
