@@ -34,7 +34,7 @@ extensions = [
 ]
 # A name such as DatasetError is documented where it is defined and in its room: either is meant.
 suppress_warnings = ["ref.python"]
-exclude_patterns = ["_build", "_ext", "jupyter_execute"]
+exclude_patterns = ["_build", "_ext", "jupyter_execute", "recipes"]
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath", "attrs_inline", "attrs_block"]
 myst_heading_anchors = 4

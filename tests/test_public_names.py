@@ -69,6 +69,7 @@ VERBS = (
   "sweep",
   "convert",
   "data",
+  "demo",
 )
 
 

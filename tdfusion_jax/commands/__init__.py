@@ -8,6 +8,7 @@ on Ctrl-C).
 VERBS = {
   "convert": "convert weights from PyTorch, and back",
   "data": "look through data sets, convert labels, prepare records",
+  "demo": "a page in the browser that fuses a pair",
   "export": "write F as StableHLO and ONNX files",
   "evaluate": "measure fused images, several methods side by side",
   "fuse": "fuse two folders of images, or one pair",

@@ -94,6 +94,11 @@ def add_computing(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     "--dtype", choices=("float32", "bfloat16"), default="float32", help="what F computes in"
   )
+  add_cache(parser)
+
+
+def add_cache(parser: argparse.ArgumentParser) -> None:
+  """`--cache`."""
   parser.add_argument(
     "--cache",
     metavar="DIR",

@@ -84,6 +84,7 @@ NOT_RUN = {
   "tdfusion train --config.train.": "`tests/train/test_devices.py` trains so",
   "srun ": "needs a cluster; `tests/train/test_hosts.py` trains by two processes",
   "tdfusion train --coordinator": "waits for a second process, as in `tests/train/test_hosts.py`",
+  "tdfusion demo": "serves a page until it is interrupted; `tests/demo` opens it",
   "sphinx-build": "`.ci/run` builds the manual",
   "python tools/benchmark": "measures for minutes to hours, and what it prints is this machine's",
   "python tools/credit.py": "needs the runs of a sweep that takes hours",
