@@ -2,7 +2,6 @@
 
 import argparse
 from importlib.util import find_spec
-from pathlib import Path
 
 from tdfusion_jax.commands import options as shared
 from tdfusion_jax.files import UsageError
@@ -36,12 +35,11 @@ def run(options: argparse.Namespace) -> int:
   from tdfusion_jax.demo import models, page
 
   shared.use_cache(options)
-  chosen = []
+  chosen, file = [], None
   if options.run or options.weights:
-    named = f"run {options.run}" if options.run else Path(options.weights).name
+    title = f"run {options.run}" if options.run else options.weights
     loaded = shared.load_network(options)
-    chosen.append(models.make_model(named, loaded, run=options.run, weights=options.weights))
-  if fusers.shipped_weights().is_file():
-    chosen.append(models.starter())
-  page.serve(chosen, options.host, options.port)
+    chosen.append(models.make_model(title, loaded, run=options.run, weights=options.weights))
+    file = fusers.fusion_file(run=options.run, weights=options.weights)
+  page.serve([*chosen, *models.named(but=file)], options.host, options.port)
   return 0

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,6 +10,8 @@ import jax
 import numpy as np
 
 from tdfusion_jax import fusers, weightfiles
+from tdfusion_jax.files import UsageError
+from tdfusion_jax.fusers.listing import entries
 from tdfusion_jax.fusing.pairs import PairFuser, make_pair_fuser
 from tdfusion_jax.ops import compiling
 from tdfusion_jax.report.collect import open_run
@@ -61,7 +64,24 @@ def make_model(
 
 def starter() -> Model:
   """F and G with the weights that ship."""
-  return make_model("starter weights", fusers.load_fusion())
+  return make_model("starter", fusers.load_fusion())
+
+
+def named(*, but: Path | None = None) -> list[Model]:
+  """The models that `tdfusion models` lists and that are there; those that cannot be used are not.
+
+  Args:
+    but: the weight file of one that is left out, since it is there already.
+  """
+  found = []
+  for entry in entries():
+    if entry.file is None or entry.file == but:
+      continue
+    with suppress(UsageError):
+      # By the file: a name of the hub would have it ask for something newer.
+      loaded = fusers.load_fusion(weights=entry.file)
+      found.append(make_model(entry.name, loaded, weights=entry.file))
+  return found
 
 
 def _load_g(file: Path, run: str | Path | None) -> tuple[fusers.Weigher, Any]:

@@ -218,7 +218,7 @@ def test_without_gradio_the_error_names_the_command(monkeypatch, capsys):
 
 @needs_gradio
 def test_a_port_that_is_taken_is_an_error(capsys, monkeypatch):
-  monkeypatch.setattr("tdfusion_jax.demo.models.starter", lambda: MODEL)
+  monkeypatch.setattr("tdfusion_jax.demo.models.named", lambda **_: [MODEL])
   with socket.socket() as taken:
     taken.bind(("127.0.0.1", 0))
     taken.listen()

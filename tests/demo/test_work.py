@@ -158,6 +158,22 @@ def test_the_starter_model_has_maps_a_weight_file_has_none(tmp_path, starter):
   assert w_a[0].shape == (16, 24) and 0 < w_a[0].min() < w_a[0].max() < 1
 
 
+def test_weights_that_have_a_name_and_are_there_are_offered(tmp_path, monkeypatch):
+  monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+  monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+  monkeypatch.setattr(models, "make_pair_fuser", lambda *loaded: None)  # nothing is fused here
+  assert [model.title for model in models.named()] == ["starter"]
+  converted = tmp_path / "tdfusion_jax" / "weights" / "refusion.safetensors"
+  converted.parent.mkdir(parents=True)
+  converted.write_bytes(fusers.shipped_weights().read_bytes())
+  offered = models.named()
+  assert [model.title for model in offered] == ["starter", "refusion"]
+  assert offered[0].weigh is not None and offered[1].weigh is None
+  assert [m.title for m in models.named(but=fusers.shipped_weights())] == ["refusion"]
+  converted.write_bytes(b"damaged")
+  assert [model.title for model in models.named()] == ["starter"]
+
+
 def test_a_run_shows_the_g_of_its_config(tmp_path):
   """`loss.tone_held` with tone c: the log-odds of w_a have the mean log(c / (1 - c))."""
   from tdfusion_jax.config import base
