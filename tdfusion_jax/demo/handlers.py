@@ -75,9 +75,10 @@ class Handlers:
       try:
         chosen = self._models[model]
         files = work.stage(Path(folder), ir, vi, parse_scale(SCALES[scale]))
-        with work.in_own_names(_names(files, str(ir), str(vi))):
+        names = _names(files, str(ir), str(vi))
+        with work.in_own_names(names):
           work.check(files)
-          warning = work.fuse(files, chosen)
+          warning = work.own_names(work.fuse(files, chosen), names)
           seen, there = work.shown(files), str(files.fused)
           state = done(f"Fused, {work.described(files)}.", warning)
           sides = seen[before], seen["fused"]
@@ -150,5 +151,5 @@ def table(rows: Mapping[str, Mapping[str, float]], remarks: Sequence[str]) -> st
 def _cell(value: float, best: float) -> str:
   if not math.isfinite(value):
     return "none"
-  text = f"{value:.3f}"
+  text = f"{round(value, 3) + 0:.3f}"  # no -0.000
   return f"<strong>{text}</strong>" if value == best else text

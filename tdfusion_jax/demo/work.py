@@ -100,12 +100,17 @@ def in_own_names(names: Mapping[str, Path]) -> Iterator[None]:
   try:
     yield
   except (UsageError, OSError, MemoryError, RuntimeError) as error:
-    text = str(error) if isinstance(error, UsageError) else first_line(error)
-    for name, path in names.items():
-      text = text.replace(f" '{path}'", "").replace(str(path), name)
-    if "--" in text and "tdfusion fuse" not in text:
-      text += " (What begins with -- is an option of tdfusion fuse.)"
+    text = own_names(str(error) if isinstance(error, UsageError) else first_line(error), names)
     raise ImageError(f"{text[:1].upper()}{text[1:]}") from error
+
+
+def own_names(text: str, names: Mapping[str, Path]) -> str:
+  """A message about files, as `in_own_names` has it."""
+  for name, path in names.items():
+    text = text.replace(f" '{path}'", "").replace(str(path), name)
+  if "--" in text and "tdfusion fuse" not in text:
+    text += " (What begins with -- is an option of tdfusion fuse.)"
+  return text
 
 
 def check(files: Files) -> None:

@@ -111,6 +111,15 @@ def test_the_page_shows_what_is_there_as_soon_as_it_is(mean, pair):
   assert len({len(row) for row in (begun, fused, weighed, measured)}) == 1
 
 
+def test_a_warning_names_what_was_dropped(tmp_path, mean, pair):
+  alpha = tmp_path / "alpha.png"
+  shape = read_image(pair[0]).shape[:2]
+  Image.fromarray(np.random.default_rng(0).integers(0, 255, (*shape, 4), np.uint8)).save(alpha)
+  _, fused, *_ = fused_by_the_page(mean, str(pair[0]), str(alpha))
+  assert "visible image alpha.png: channel 4 (alpha" in fused[0]
+  assert "an option of tdfusion fuse" in fused[0] and "tdfusion_demo_" not in fused[0]
+
+
 def test_a_missing_image_and_a_strange_name_are_named(tmp_path, mean, pair):
   (last,) = fused_by_the_page(mean, None, str(pair[1]))[-1:]
   assert "The infrared image is missing" in last[0]
