@@ -40,7 +40,6 @@ from tdfusion_jax.train.validate import validate
 
 log = logging.getLogger(__name__)
 
-_BEST_BY = ("val/task_loss", "val/fusion_loss")  # the first there is; the lower, the better
 _SHOWN = ("fusion_loss", "task_loss", "task_loss_outer")  # losses that the progress display shows
 
 
@@ -62,8 +61,8 @@ def train(
   Leaves in `workdir`: `config.json`, `versions.json`, `metrics.jsonl` (one object a line),
   `tensorboard/`, `checkpoints/`, `pictures/` (contact sheets of validation pairs), `curves.png`,
   `weights/` (F, G and T as `.safetensors`, of the newest validation or the end), `weights_best/`
-  (the same, of the validation with the lowest task loss, or fusion loss without a task) and, if
-  pairs were skipped, `skipped.jsonl`. A resumed run equals the unbroken one bit for bit on CPU.
+  (the same, of the validation with the best score of T, or the lowest loss where it has none) and,
+  if pairs were skipped, `skipped.jsonl`. A resumed run equals the unbroken one bit for bit on CPU.
 
   SIGINT (Ctrl-C), SIGTERM and SIGUSR1 end a step, save, and raise `stopping.Stopped`, which is a
   KeyboardInterrupt; a second one does not wait.
@@ -296,12 +295,8 @@ class _Run:
     about = {"config": self._config.name, "step": done}
     used, params = self._experiment.networks, self.own_state.judged
     export_weights(self._config, used, params, self._folder.path / "weights", about)
-    score = next((name for name in _BEST_BY if name in measured), None)
-    if score is None:
-      return
-    before = [row[score] for row in self._folder.validations if score in row]
-    if all(measured[score] < value for value in before):
-      about |= {"score": score, "value": measured[score]}
+    if name := scores.best_by(measured, self._folder.validations):
+      about |= {"score": name, "value": measured[name]}
       export_weights(self._config, used, params, self._folder.path / "weights_best", about)
 
 

@@ -12,6 +12,8 @@ from tdfusion_jax.metrics.detection import average_precision
 from tdfusion_jax.metrics.segmentation import confusion_matrix
 
 _BOXES = ("boxes", "scores", "classes")
+_MAIN = ("AP50", "mIoU")
+_LOSSES = ("val/task_loss", "val/fusion_loss")
 
 
 class Scores:
@@ -65,9 +67,35 @@ class Scores:
     return {name: float(value) for name, value in found.items() if np.isfinite(value)}
 
 
+def best_by(measured: Mapping[str, float], before: Sequence[Mapping[str, Any]]) -> str:
+  """What makes a validation the best so far, such as "val/AP50"; "" if it is not the best.
+
+  The score of T counts, between equal scores (T finds nothing yet, say) its loss; without a score
+  the task loss, without a task the fusion loss. An equal one does not replace an earlier one.
+
+  Args:
+    measured: of the validation.
+    before: of all earlier ones.
+  """
+  score = next((f"val/{name}" for name in _MAIN if f"val/{name}" in measured), "")
+  loss = next((name for name in _LOSSES if name in measured), "")
+  if not score and not loss:
+    return ""
+
+  def rank(row: Mapping[str, Any]) -> tuple[float, float]:
+    return row.get(score, 0.0), -row.get(loss, 0.0)
+
+  earlier = [row for row in before if (score or loss) in row]
+  if not all(rank(measured) > rank(row) for row in earlier):
+    return ""
+  # What tells it from the best of the others is its name.
+  told = score and not any(row[score] == measured[score] for row in earlier)
+  return score if told or not loss else loss
+
+
 def text(validations: Sequence[Mapping[str, Any]]) -> str:
   """The last and the best score of a run's validations so far; "" without a score."""
-  for name in ("AP50", "mIoU"):
+  for name in _MAIN:
     rows = [row for row in validations if f"val/{name}" in row]
     if rows:
       best = max(rows, key=lambda row: row[f"val/{name}"])  # the first of equal ones

@@ -17,6 +17,28 @@ def test_miou_is_of_all_pairs_together():
   assert collected.measured() == pytest.approx({"mIoU": (2 / 3 + 1 / 2) / 2})
 
 
+def row(name, score, loss):
+  return {f"val/{name}": score, "val/task_loss": loss}
+
+
+@pytest.mark.parametrize(
+  ("measured", "before", "expected"),
+  [
+    (row("AP50", 0.5, 9.0), [row("AP50", 0.4, 1.0)], "val/AP50"),
+    (row("AP50", 0.3, 0.1), [row("AP50", 0.4, 1.0)], ""),
+    (row("mIoU", 0.0, 1.0), [row("mIoU", 0.0, 2.0)], "val/task_loss"),
+    (row("mIoU", 0.5, 1.0), [row("mIoU", 0.5, 1.0)], ""),
+    (row("mIoU", 0.5, 1.0), [], "val/mIoU"),
+    ({"val/task_loss": 1.0}, [{"val/task_loss": 2.0}], "val/task_loss"),
+    ({"val/fusion_loss": 2.0}, [{"val/fusion_loss": 1.0}], ""),
+    ({"val/fusion_loss": 1.0}, [], "val/fusion_loss"),
+    ({"val/w_a": 0.5}, [], ""),
+  ],
+)
+def test_the_best_validation_is_that_of_the_best_score(measured, before, expected):
+  assert scores.best_by(measured, before) == expected
+
+
 def boxes(found):
   box = np.array([[[2.0, 2.0, 8.0, 8.0]]], np.float32)
   classes, valid = np.zeros((1, 1), np.int32), np.array([[True]])
