@@ -7,6 +7,8 @@ from typing import Any
 
 import jax
 
+from tdfusion_jax.ops.platform import platform
+
 log = logging.getLogger(__name__)
 
 
@@ -26,7 +28,7 @@ def jit(function: Callable, **options: Any) -> Callable:
 
 def settings() -> dict[str, str]:
   """Compiler options for the default backend."""
-  if jax.default_backend() == "cpu":
+  if platform() == "cpu":
     return {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
   return {}
 

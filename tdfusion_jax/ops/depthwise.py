@@ -7,6 +7,8 @@ functions. XLA's own grouped convolution, and above all its gradients, is many t
 and on GPU, and plain reverse mode through nine slices would write nine padded copies of the image.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jax.core import ShapedArray
@@ -71,6 +73,11 @@ def _conv(x, kernel, *, pad_rows):
   return jax.lax.optimization_barrier(out) if pad_rows == 2 else out
 
 
+def _correlate_whole(x, y, *, pad_rows):
+  """`_correlate` at once: a GPU would start each turn of a loop for a few rows only."""
+  return _correlate_rows(_pad(x, pad_rows), jax.lax.optimization_barrier(y)).astype(x.dtype)
+
+
 def _correlate(x, y, *, pad_rows):
   """Sum over b, h, w of x[b, h + i - pad_rows, w + j - 1, c] * y[b, h, w, c] -> [3, 3, c]."""
   _, height, width, channels = y.shape
@@ -129,9 +136,16 @@ def _(x, y, *, pad_rows):
   return ShapedArray((3, 3, x.shape[-1]), x.dtype)
 
 
-for _primitive, _function in ((_conv_p, _conv), (_correlate_p, _correlate)):
-  _primitive.def_impl(jax.jit(_function, static_argnames="pad_rows"))
-  mlir.register_lowering(_primitive, mlir.lower_fun(_function, multiple_results=False))
+def _lower(primitive: Primitive, function: Callable, platform: str | None = None) -> None:
+  lowering = mlir.lower_fun(function, multiple_results=False)
+  mlir.register_lowering(primitive, lowering, platform=platform)
+
+
+_conv_p.def_impl(jax.jit(_conv_p.bind, static_argnames="pad_rows"))
+_correlate_p.def_impl(jax.jit(_correlate_p.bind, static_argnames="pad_rows"))
+_lower(_conv_p, _conv)
+_lower(_correlate_p, _correlate_whole)
+_lower(_correlate_p, _correlate, "cpu")
 
 # With p rows of padding, the way back has 2 - p: no padding forward is full padding back.
 ad.defbilinear(

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tdfusion_jax.ops import native
+from tdfusion_jax.ops.platform import platform
 
 
 class Tiling(NamedTuple):
@@ -34,7 +35,7 @@ _CPU_STRIP_BYTES = 4 << 20
 
 def machine_code(x: jax.Array, tiling: Tiling) -> bool:
   """Whether machine code can take an image here: on CPU, float32 or float64, sizes known."""
-  if not tiling.native or jax.default_backend() != "cpu":
+  if not tiling.native or platform() != "cpu":
     return False
   if x.dtype not in (jnp.float32, jnp.float64):
     return False
@@ -150,7 +151,7 @@ def over_strips(
 
 
 def _strip_bytes(tiling: Tiling) -> int | None:
-  if tiling.strip_bytes is None and jax.default_backend() == "cpu":
+  if tiling.strip_bytes is None and platform() == "cpu":
     return _CPU_STRIP_BYTES
   return tiling.strip_bytes
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from jax import export
 
+from tdfusion_jax.ops import depthwise
 from tdfusion_jax.ops.depthwise import depthwise3x3
 
 # One pixel, one row, exactly five blocks of eight rows, five blocks and three rows that are left
@@ -195,3 +196,19 @@ def test_wrong_shapes_raise(shapes, wrap):
   """Also where nobody checks annotations, hence the bare function."""
   with pytest.raises(ValueError, match="depthwise3x3 needs"):
     wrap(inspect.unwrap(depthwise3x3))(*(jnp.zeros(shape) for shape in shapes))
+
+
+@pytest.mark.parametrize("pad_rows", [0, 1, 2])
+def test_kernel_gradients_in_blocks_and_at_once_are_the_same_sums(pad_rows):
+  """CPUs add up 8 rows at a time, other platforms all: expected, NumPy's sums in float64."""
+  rng = np.random.default_rng(0)
+  x = rng.normal(size=(2, 21, 6, 3)).astype(np.float32)
+  y = rng.normal(size=(2, 19 + 2 * pad_rows, 6, 3)).astype(np.float32)
+  padded = np.pad(x.astype(np.float64), ((0, 0), (pad_rows, pad_rows), (1, 1), (0, 0)))
+  height, width = y.shape[1:3]
+  expected = [
+    [(padded[:, i : i + height, j : j + width] * y).sum((0, 1, 2)) for j in range(3)]
+    for i in range(3)
+  ]
+  for way in (depthwise._correlate, depthwise._correlate_whole):
+    np.testing.assert_allclose(way(x, y, pad_rows=pad_rows), expected, atol=2e-5)
