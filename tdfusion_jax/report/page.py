@@ -14,7 +14,7 @@ from PIL import Image
 
 from tdfusion_jax.config import Config
 from tdfusion_jax.evaluate import tables
-from tdfusion_jax.train import curves
+from tdfusion_jax.train import curves, summary
 
 _LOWER = ("task_loss", "val/task_loss")
 _FIRST = ("name", "stage", "seed")  # settings that are shown even if they are equal
@@ -42,7 +42,7 @@ class Gallery(NamedTuple):
 def page_html(runs: Sequence[Run], galleries: Sequence[Gallery]) -> str:
   """The whole page, with its pictures inside: settings, scores, curves, pairs under a slider."""
   title = html.escape(", ".join(run.name for run in runs))
-  sections = [f"<h1>{title}</h1>", _settings(runs), numbers(runs), _curves(runs)]
+  sections = [f"<h1>{title}</h1>", _told(runs), _settings(runs), numbers(runs), _curves(runs)]
   if galleries:
     sections.append(
       "<h2>Pictures</h2><p>Choose what to compare, and drag the slider. "
@@ -72,6 +72,17 @@ def _settings(runs: Sequence[Run]) -> str:
     lines.append("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>")
   title = "Settings that differ" if len(runs) > 1 else "Settings"
   return f"<h2>{title}</h2><table>{''.join(lines)}</table>"
+
+
+def _told(runs: Sequence[Run]) -> str:
+  """What each run learned, in words."""
+  parts = []
+  for run in runs:
+    said = summary.sentences([row for row in run.metrics if _validated(row)])
+    if said:
+      who = f"<b>{html.escape(run.name)}</b>: " if len(runs) > 1 else ""
+      parts.append(f"<p>{who}{html.escape(' '.join(said))}</p>")
+  return "".join(parts)
 
 
 def numbers(runs: Sequence[Run]) -> str:

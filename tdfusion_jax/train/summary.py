@@ -27,9 +27,21 @@ def lines(validations: Sequence[Mapping[str, Any]], folder: Path) -> list[str]:
   Returns:
     Lines for a terminal; without validations, only where things are.
   """
-  rows = [{name.removeprefix("val/"): row[name] for name in row} for row in validations]
-  told = [*_table(rows), *_sentences(rows)] if rows else []
+  rows = _plain(validations)
+  told = [*_table(rows), *sentences(validations)] if rows else []
   return [*told, *_where(rows, folder)]
+
+
+def sentences(validations: Sequence[Mapping[str, Any]]) -> list[str]:
+  """What changed from the first validation to the last, in words; [] where there are not two."""
+  rows = _plain(validations)
+  if len(rows) < 2:
+    return []
+  return [line for line in (_of_score(rows), _of_regions(rows)) if line]
+
+
+def _plain(validations: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+  return [{name.removeprefix("val/"): row[name] for name in row} for row in validations]
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -56,12 +68,6 @@ def _cell(value: float | None) -> str:
 
 def _weights_move(rows: Sequence[Mapping[str, Any]]) -> bool:
   return any(len({row[name] for row in rows if name in row}) > 1 for name in _WEIGHTS)
-
-
-def _sentences(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-  if len(rows) < 2:
-    return []
-  return [line for line in (_of_score(rows), _of_regions(rows)) if line]
 
 
 def _of_score(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -136,6 +136,20 @@ def test_a_page_about_the_task_stage_alone_shows_the_pairs_as_well(tmp_path, mon
   assert "other is about detection, the pairs of" in capsys.readouterr().err
 
 
+def test_what_a_run_learned_is_told_in_words():
+  rows = [
+    {"step": 1, "val/mIoU": 0.25},
+    {"step": 2, "task_loss": 1.0},
+    {"step": 3, "val/mIoU": 0.5},
+  ]
+  run = report.Run("<one>", Path("one"), load("synthetic_seg"), rows, {})
+  other = run._replace(name="other", metrics=rows[:1])
+  told = "rose from 0.25 to 0.50"
+  assert told in report_page._told([run]) and "one" not in report_page._told([run])
+  both = report_page._told([run, other])
+  assert "&lt;one&gt;" in both and told in both and "other" not in both
+
+
 def test_scores_of_each_class_are_there_to_be_opened():
   scores = {"mIoU": 0.25, "IoU/car": 0.75, "IoU/sign": 0.125}
   run = report.Run("one", Path("one"), load("synthetic_seg"), [], {"name": "one", "test": scores})
