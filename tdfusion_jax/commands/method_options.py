@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 from functools import partial
 
-from tdfusion_jax.commands.options import WEIGHTS, named
+from tdfusion_jax.commands.options import WEIGHTS, add_dtype, dtype, named
 from tdfusion_jax.evaluate import methods
 from tdfusion_jax.files import UsageError
 from tdfusion_jax.images.scaling import parse_scale
@@ -24,6 +24,7 @@ def add_methods(parser: argparse.ArgumentParser) -> None:
   own = "what makes the network of --weights, if it is your own; see tdfusion fuse"
   add("--network", default="", metavar="MODULE:FACTORY", help=own)
   add("--stretch", action="store_true", help="stretch F's images to the full range, as published")
+  add_dtype(parser)
   fused_scale = "the same for the fused images of --fused"
   add("--fused-scale", default="linear", metavar="HOW", help=fused_scale)
   resize = "resize fused images of another size than their pair"
@@ -32,7 +33,7 @@ def add_methods(parser: argparse.ArgumentParser) -> None:
 
 def methods_of(options: argparse.Namespace, pairs: methods.Pairs) -> dict[str, methods.Method]:
   """{title: method}; the weights that ship if none is named."""
-  how = {"network": options.network, "stretch": options.stretch}
+  how = {"network": options.network, "stretch": options.stretch, "dtype": dtype(options)}
   of_folders = {"resize": options.resize, "scale": parse_scale(options.fused_scale)}
   made: dict[str, methods.Method] = {}
 
@@ -57,7 +58,9 @@ def methods_of(options: argparse.Namespace, pairs: methods.Pairs) -> dict[str, m
 
 def shipped(options: argparse.Namespace) -> dict[str, methods.Method]:
   """The weights that come with the package, under their title."""
-  return {"shipped weights": methods.method_of_weights(stretch=options.stretch)}
+  return {
+    "shipped weights": methods.method_of_weights(stretch=options.stretch, dtype=dtype(options))
+  }
 
 
 def _words(text: str) -> list[str]:

@@ -91,10 +91,15 @@ def scales(options: argparse.Namespace) -> tuple[Scale, Scale]:
 
 def add_computing(parser: argparse.ArgumentParser) -> None:
   """`--dtype` and `--cache`."""
+  add_dtype(parser)
+  add_cache(parser)
+
+
+def add_dtype(parser: argparse.ArgumentParser) -> None:
+  """`--dtype`."""
   parser.add_argument(
     "--dtype", choices=("float32", "bfloat16"), default="float32", help="what F computes in"
   )
-  add_cache(parser)
 
 
 def add_cache(parser: argparse.ArgumentParser) -> None:

@@ -3,9 +3,9 @@
 import argparse
 
 from tdfusion_jax.commands import options as shared
-from tdfusion_jax.fusing.arrays import make_fuse_fn
 from tdfusion_jax.fusing.footage.pyav import VideoError
 from tdfusion_jax.fusing.footage.sources import Footage
+from tdfusion_jax.fusing.pairs import make_frame_fn
 from tdfusion_jax.fusing.video import VideoOptions, fuse_video
 from tdfusion_jax.images.registration import aligner
 from tdfusion_jax.progress import Progress
@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
     vi_scale,
   )
   ir, vi = Footage(options.ir, options.rate), Footage(options.vi, options.rate)
-  fuse = make_fuse_fn(*shared.load_network(options), dtype=shared.dtype(options))
+  fuse = make_frame_fn(*shared.load_network(options), dtype=shared.dtype(options))
   totals = [n for n in (ir.total, vi.total, options.frames) if n]
   with Progress(min(totals, default=None), "fusing", unit="frames") as progress:
     done = fuse_video(fuse, ir, vi, options.out, how, told=progress.update)

@@ -14,7 +14,7 @@ from tdfusion_jax.data import find_reader, get_source
 from tdfusion_jax.data.source import Source
 from tdfusion_jax.data.transforms import luminance
 from tdfusion_jax.files import UsageError
-from tdfusion_jax.fusing.arrays import make_fuse_fn
+from tdfusion_jax.fusing.pairs import make_frame_fn
 from tdfusion_jax.fusing.reading import remarks_of
 from tdfusion_jax.images.listing import list_files, list_pairs
 from tdfusion_jax.images.opening import ImageError
@@ -129,6 +129,7 @@ def method_of_weights(
   weights: str | Path | None = None,
   network: str = "",
   stretch: bool = False,
+  dtype: Any = None,
 ) -> Method:
   """A network: of a run folder, of a weight file, or the one that ships with the package.
 
@@ -137,13 +138,14 @@ def method_of_weights(
     weights: a `.safetensors` file.
     network: what makes the network, if it is one of your own: `package.module:factory`.
     stretch: stretch its images to the full range.
+    dtype: as for `make_fuse_fn`.
 
   Raises:
     CheckpointError: no such run or file, or it holds something else.
     UsageError: `network` cannot be made.
   """
   loaded = fusers.load_fusion(run=run, weights=weights, network=network)
-  fuse = make_fuse_fn(*loaded, stretch=stretch)
+  fuse = make_frame_fn(*loaded, stretch=stretch, dtype=dtype)
 
   def fused(name: str, ir: np.ndarray, vi: np.ndarray) -> np.ndarray:
     del name

@@ -64,6 +64,26 @@ def make_pair_fuser(
   return AnySizeFuser(params, stretch=stretch, dtype=dtype)
 
 
+def make_frame_fn(
+  fuse_fn: Callable, params: Any, *, stretch: bool = False, dtype: Any = None
+) -> Callable:
+  """What `make_fuse_fn` gives, for NumPy images one at a time; F in bfloat16 as `make_pair_fuser`.
+
+  Args:
+    fuse_fn: see `make_pair_fuser`.
+    params: of `fuse_fn`.
+    stretch: as for `make_fuse_fn`.
+    dtype: as for `make_fuse_fn`.
+
+  Returns:
+    (ir, vi) -> fused, each [1, H, W, 1 or 3] in [0, 1].
+  """
+  if dtype != jnp.bfloat16 or not fusers.is_f(fuse_fn):
+    return make_fuse_fn(fuse_fn, params, stretch=stretch, dtype=dtype)
+  fuser = make_pair_fuser(fuse_fn, params, stretch=stretch, dtype=dtype)
+  return lambda ir, vi: fuser.start(np.asarray(ir)[0], np.asarray(vi)[0])()[None]
+
+
 def machine_code(params: Any, *, half: bool = False) -> Callable:
   """F by `engines.host`: two luminances [1, H, W, 1] float32 -> the fused one."""
   weights, one_at_a_time = host.weights_of(params), threading.Lock()

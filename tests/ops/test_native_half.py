@@ -11,7 +11,7 @@ import pytest
 
 from tdfusion_jax import fusers
 from tdfusion_jax.engines import host
-from tdfusion_jax.fusing.pairs import make_pair_fuser
+from tdfusion_jax.fusing.pairs import make_frame_fn, make_pair_fuser
 from tests.random_fusion import random_params
 
 tiles = pytest.mark.skipif(
@@ -100,3 +100,5 @@ def test_bfloat16_of_a_pair(monkeypatch, half):
   found = make_pair_fuser(f, params, dtype=jnp.bfloat16).start(ir, vi)()
   expected = host.fuse(host.weights_of(params), ir, vi, half=half)
   np.testing.assert_allclose(found, expected, atol=1e-6)
+  frames = make_frame_fn(f, params, dtype=jnp.bfloat16)  # of videos and evaluation
+  np.testing.assert_array_equal(frames(ir[None], vi[None])[0], found)
