@@ -85,6 +85,8 @@ NOT_RUN = {
   "srun ": "needs a cluster; `tests/train/test_hosts.py` trains by two processes",
   "tdfusion train --coordinator": "waits for a second process, as in `tests/train/test_hosts.py`",
   "tdfusion demo": "serves a page until it is interrupted; `tests/demo` opens it",
+  "python3 docs/recipes/fuse_ros.py": "needs ROS 2; `tests/docs/test_cameras.py` has a stand-in",
+  "python3 docs/recipes/fuse_gstreamer.py": "needs GStreamer and cameras; the same test",
   "sphinx-build": "`.ci/run` builds the manual",
   "python tools/benchmark": "measures for minutes to hours, and what it prints is this machine's",
   "python tools/credit.py": "needs the runs of a sweep that takes hours",

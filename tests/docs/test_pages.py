@@ -3,13 +3,16 @@
 import ast
 import re
 import sys
+import tomllib
 
 import pytest
+import yaml
 from docs.blocks import ROOT, pages
 
 sys.path.insert(0, str(ROOT / "docs" / "_ext"))
 import generated_pages
 
+import tdfusion_jax
 from tdfusion_jax.commands import VERBS
 from tdfusion_jax.config import base
 from tdfusion_jax.metrics.fusion import METRICS
@@ -111,3 +114,20 @@ def test_pages_ask_only_for_what_can_be_generated():
       assert generated_pages.generated(kind, which or None)
   with pytest.raises(LookupError, match="nothing is not known"):
     generated_pages.generated("nothing", None)
+
+
+def test_the_version_is_the_same_wherever_it_stands():
+  project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+  heading = r"^## (\d+\.\d+\.\d+)"
+  notes, changes = (
+    re.findall(heading, (ROOT / name).read_text(), re.MULTILINE)
+    for name in ("docs/project/releases.md", "CHANGELOG.md")
+  )
+  cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"]
+  assert project["version"] == tdfusion_jax.__version__ == cited == changes[0] == notes[0]
+
+
+def test_the_release_notes_fit_on_a_screen():
+  text = (ROOT / "docs" / "project" / "releases.md").read_text()
+  notes = re.split(r"^## ", text, flags=re.MULTILINE)[1]
+  assert notes.startswith("0.1.0\n") and len(notes.splitlines()) <= 40
