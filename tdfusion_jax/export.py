@@ -16,12 +16,14 @@ import tdfusion_jax
 from tdfusion_jax import fusers
 from tdfusion_jax.engines.anysize import Room, fuse_flat, ground_of
 from tdfusion_jax.engines.onnx import EngineError, fusion_model, onnx_session
+from tdfusion_jax.engines.onnx_fast import fast_model
 from tdfusion_jax.files import atomic_write, first_line
 
 FORMATS = ("stablehlo", "onnx")
 TOLERANCE = 1e-5
 PLATFORMS = ("cpu", "cuda")
 _CHECKED = ((1, 33, 47), (2, 61, 29))  # batch, height, width
+_GRAPHS = {fusers.F_ARCHITECTURE: fusion_model, fusers.FAST_ARCHITECTURE: fast_model}
 
 
 class ExportError(EngineError):
@@ -55,20 +57,21 @@ def export_fusion(
     params: of `fuse_fn`.
     out_dir: made if needed.
     weights_file: where `params` come from; its hash goes into the cards.
-    formats: of `FORMATS`; ONNX is for F alone.
+    formats: of those that `formats_of` gives.
 
   Raises:
     ExportError: a network that has no such form, a missing package, or a difference above 1e-5;
       nothing of that format is left then.
   """
-  if "onnx" in formats and not fusers.is_f(fuse_fn):
+  if "onnx" in formats and "onnx" not in formats_of(fuse_fn):
     raise ExportError(
-      f"ONNX is for F alone, and {weights_file} holds {_called(fuse_fn)}: --format stablehlo."
+      f"ONNX is for F and the fast network alone, and {weights_file} holds {_called(fuse_fn)}: "
+      "--format stablehlo."
     )
   references = _references(fuse_fn, params)
   artifacts = []
   for name in formats:
-    data = _onnx(params) if name == "onnx" else _stablehlo(fuse_fn, params)
+    data = _onnx(fuse_fn, params) if name == "onnx" else _stablehlo(fuse_fn, params)
     run = _run_onnx(data) if name == "onnx" else _run_stablehlo(data)
     difference = max(float(np.abs(run(ir, vi) - fused).max()) for ir, vi, fused in references)
     if not difference <= TOLERANCE:
@@ -83,6 +86,15 @@ def export_fusion(
     _write(card, (json.dumps(about, indent=2) + "\n").encode())
     artifacts.append(Artifact(path, card, difference))
   return artifacts
+
+
+def formats_of(fuse_fn: Callable) -> tuple[str, ...]:
+  """The formats that there are for a network from `fusers.load_fusion`."""
+  return FORMATS if _architecture(fuse_fn) in _GRAPHS else ("stablehlo",)
+
+
+def _architecture(fuse_fn: Callable) -> str:
+  return getattr(fuse_fn, "architecture", "")
 
 
 def _references(fuse_fn: Callable, params: Any) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -139,9 +151,10 @@ def _run_stablehlo(data: bytes) -> Callable:
   return lambda ir, vi: np.asarray(program(ir, vi))
 
 
-def _onnx(params: Mapping[str, Any]) -> bytes:
+def _onnx(fuse_fn: Callable, params: Mapping[str, Any]) -> bytes:
+  graph = _GRAPHS[_architecture(fuse_fn)]
   try:
-    return fusion_model(jax.tree.map(np.asarray, params)).SerializeToString()
+    return graph(jax.tree.map(np.asarray, params)).SerializeToString()
   except ImportError:
     raise ExportError(
       "exporting ONNX needs the onnx package: pip install 'tdfusion-jax[onnx]'"

@@ -155,13 +155,13 @@ def test_a_wrong_graph_is_not_written(params, tmp_path, monkeypatch):
   ir = np.zeros((1, 2, 2, 1), np.float32)
   monkeypatch.setattr(export, "_references", lambda *_: [(ir, ir, ir + 2e-5)])
   monkeypatch.setattr(export, "_run_onnx", lambda data: lambda ir, vi: ir)
-  monkeypatch.setattr(export, "_onnx", lambda params: b"x")
+  monkeypatch.setattr(export, "_onnx", lambda *_: b"x")
   with pytest.raises(export.ExportError, match="onnx: differs from F by 2.0e-05"):
     export.export_fusion(
       fusers.fusion_network(), params, tmp_path, weights_file=file, formats=("onnx",)
     )
   assert [p.name for p in tmp_path.iterdir()] == ["f.safetensors"]
-  with pytest.raises(export.ExportError, match="ONNX is for F alone, and .* holds average"):
+  with pytest.raises(export.ExportError, match="for F and the fast network alone, .* average"):
     export.export_fusion(fusers.average(fusers.loss_network()), params, tmp_path, weights_file=file)
 
 
@@ -179,6 +179,24 @@ def test_any_network_becomes_stablehlo(tmp_path):
   (((ir, vi), out),) = run_elsewhere(tmp_path, tmp_path, "stablehlo", SIZES[1:])
   assert np.ptp(out) > 0.1
   np.testing.assert_allclose(out, fuser(params, ir, vi), atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", export.FORMATS)
+def test_the_fast_network_runs_by_itself(tmp_path, monkeypatch, kind):
+  """Expected: the network in JAX; the graph is written by hand, from the weights alone."""
+  pytest.importorskip("onnxruntime")
+  monkeypatch.setattr(export, "_CHECKED", ((2, 15, 17),))  # each size compiles twice
+  fuser = fusers.fast_network()
+  params = fusers.init_variables(fuser.network, jax.random.key(0))["params"]
+  # Larger than fresh ones, so that all that is computed shows in the fused image.
+  params = jax.tree.map(lambda x: x + 0.05 * jax.random.normal(jax.random.key(1), x.shape), params)
+  file = tmp_path / "fast.safetensors"
+  save_weights(file, {"params": params}, {"arch": "fast"})
+  assert cli.main(["export", f"--out={tmp_path}", f"--weights={file}", f"--format={kind}"]) == 0
+  (((ir, vi), out),) = run_elsewhere(tmp_path, tmp_path, kind, SIZES[1:])
+  assert np.ptp(out) > 0.1
+  expected = fuser(params, jnp.asarray(ir), jnp.asarray(vi))
+  np.testing.assert_allclose(out, expected, atol=1e-5)
 
 
 def test_a_network_of_one_size_is_refused_with_the_reason(tmp_path):

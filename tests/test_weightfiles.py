@@ -207,7 +207,7 @@ def test_a_changed_value_name_or_option_is_damage(tmp_path):
 def test_the_shipped_weights_carry_their_hash():
   from tdfusion_jax import fusers
 
-  for name in ("f", "g"):
+  for name in ("f", "g", "fast"):
     file = fusers.shipped_weights().with_name(f"{name}.safetensors")
     size = int.from_bytes(file.read_bytes()[:8], "little")
     head = json.loads(file.read_bytes()[8 : 8 + size])

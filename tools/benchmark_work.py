@@ -53,6 +53,10 @@ def ours(work: str, height: int, width: int, batch: int) -> Callable[[], object]
     f_params, ir, vi = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), (f_params, ir, vi))
   if work in ("forward", "forward_bf16"):
     return _ready(compiling.jit(fusers.fuse_net), f_params, ir, vi)
+  if work == "forward_fast":
+    fast = fusers.fast_network()
+    params = fusers.init_variables(fast.network, jax.random.key(2))["params"]
+    return _ready(compiling.jit(fast), params, ir, vi)
   if work == "f_step":
 
     def loss(f_params, weights):

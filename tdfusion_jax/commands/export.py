@@ -4,7 +4,7 @@ import argparse
 
 from tdfusion_jax import fusers
 from tdfusion_jax.commands import options as shared
-from tdfusion_jax.export import FORMATS, TOLERANCE, export_fusion
+from tdfusion_jax.export import FORMATS, TOLERANCE, export_fusion, formats_of
 
 ABOUT = """Writes F as files that run without this package, for any batch and image size, and checks
 their numbers."""
@@ -26,8 +26,7 @@ def run(options: argparse.Namespace) -> int:
   if not options.run:
     options.weights = file  # a name is looked up once: the card has the sha256 of what is exported
   fuse_fn, params = shared.load_network(options)
-  usual = FORMATS if fusers.is_f(fuse_fn) else ("stablehlo",)
-  formats = tuple(options.format or usual)
+  formats = tuple(options.format or formats_of(fuse_fn))
   for made in export_fusion(fuse_fn, params, options.out, weights_file=file, formats=formats):
     print(
       f"{made.path} and {made.card.name}: differs by at most {made.difference:.1e} "

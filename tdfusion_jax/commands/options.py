@@ -10,7 +10,7 @@ from tdfusion_jax.files import UsageError, cache_folder, reason
 from tdfusion_jax.images.scaling import Scale
 
 WEIGHTS = (
-  ".safetensors file of F, a name (starter, refusion; see tdfusion models), or "
+  ".safetensors file of F, a name (starter, fast, refusion; see tdfusion models), or "
   "hf:OWNER/NAME[@REVISION], a repository of the Hugging Face Hub"
 )
 

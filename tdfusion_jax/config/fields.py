@@ -33,6 +33,8 @@ def base() -> Config:
       "fusion": {  # F, or a network of your own in its place
         "network": "",  # package.module:factory, which returns a fusers.Fuser
         "options": {},  # arguments of the factory
+        # or fast: a network of a fourteenth of F's arithmetic, for real time on a CPU
+        "variant": "paper",
       },
       "data": {
         # llvip, m3fd, msrs, fmb, folder, synthetic_det, synthetic_seg, or your own, module:function

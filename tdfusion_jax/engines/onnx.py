@@ -5,7 +5,7 @@ the mean over channels is a 1x1 convolution, and scale and shift move into the 1
 follows.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -40,8 +40,12 @@ class Builder:
   def __call__(self, op: str, *inputs: str, **attributes: Any) -> str:
     """Adds the node `op`; returns the name of its only output."""
     name = f"{op.lower()}_{len(self.nodes)}"
-    self.nodes.append(self._helper.make_node(op, list(inputs), [name], **attributes))
+    self.nodes.append(self.node(op, inputs, [name], **attributes))
     return name
+
+  def node(self, op: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: Any) -> Any:
+    """A node by itself, such as one with several outputs."""
+    return self._helper.make_node(op, list(inputs), list(outputs), **attributes)
 
   def constant(self, array: np.ndarray | list | float, dtype: type = np.float32) -> str:
     """Adds a constant; returns its name."""
@@ -59,10 +63,11 @@ class Builder:
     weight = self.constant(np.moveaxis(kernel, -1, 0)[:, None])
     return self("Conv", x, weight, kernel_shape=[3, 3], pads=[1, 1, 1, 1], group=kernel.shape[-1])
 
-  def conv3x3(self, x: str, kernel: np.ndarray) -> str:
+  def conv3x3(self, x: str, kernel: np.ndarray, bias: np.ndarray | None = None) -> str:
     """[3, 3, I, O]."""
     weight = self.constant(np.transpose(kernel, (3, 2, 0, 1)))
-    return self("Conv", x, weight, kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+    more = [] if bias is None else [self.constant(bias)]
+    return self("Conv", x, weight, *more, kernel_shape=[3, 3], pads=[1, 1, 1, 1])
 
   def normalised(self, x: str, channels: int) -> str:
     """Layer norm over channels without scale and shift."""
@@ -187,15 +192,8 @@ def fusion_model(params: Mapping[str, Any]) -> Any:
   Raises:
     ImportError: the `onnx` package is missing.
   """
-  from onnx import TensorProto, checker, helper
-
   weights = weights_of(jax.tree.map(np.asarray, params))
   b = Builder()
-  shape = ["batch", "height", "width", 1]
-  ends = {
-    name: helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-    for name in ("ir", "vi", "fused")
-  }
   sides = []
   for name, kernel, encoder in zip(("ir", "vi"), weights.start, weights.encoders, strict=True):
     x = b.conv3x3(b("Transpose", name, perm=[0, 3, 1, 2]), kernel)
@@ -206,11 +204,26 @@ def fusion_model(params: Mapping[str, Any]) -> Any:
   for block in weights.decoders:
     x = _block(b, block, x)
   x = b("LeakyRelu", b.conv3x3(x, weights.end[0]), alpha=0.01)
-  x = b("Sigmoid", b.conv3x3(x, weights.end[1]))
-  b.nodes.append(helper.make_node("Transpose", [x], ["fused"], perm=[0, 2, 3, 1]))
-  graph = helper.make_graph(
-    b.nodes, "TDFusion F", [ends["ir"], ends["vi"]], [ends["fused"]], b.constants
-  )
+  return model_of(b, b("Sigmoid", b.conv3x3(x, weights.end[1])), "TDFusion F")
+
+
+def model_of(b: Builder, fused: str, title: str) -> Any:
+  """The finished `onnx.ModelProto` of a graph that reads `ir` and `vi`, checked.
+
+  Args:
+    b: its nodes.
+    fused: name of the fused image [B, 1, H, W].
+    title: of the graph.
+  """
+  from onnx import TensorProto, checker, helper
+
+  shape = ["batch", "height", "width", 1]
+  ends = {
+    name: helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+    for name in ("ir", "vi", "fused")
+  }
+  b.nodes.append(helper.make_node("Transpose", [fused], ["fused"], perm=[0, 2, 3, 1]))
+  graph = helper.make_graph(b.nodes, title, [ends["ir"], ends["vi"]], [ends["fused"]], b.constants)
   model = helper.make_model(
     graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION
   )

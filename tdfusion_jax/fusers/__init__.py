@@ -2,9 +2,11 @@
 
 from tdfusion_jax.fusers.kinds import (
   F_ARCHITECTURE,
+  FAST_ARCHITECTURE,
   Fuser,
   Weigher,
   average,
+  fast_network,
   from_module,
   fuse_net,
   fusion_network,
@@ -21,11 +23,13 @@ from tdfusion_jax.fusers.own import own_network
 from tdfusion_jax.fusers.weighing import held, strided, toned
 
 __all__ = [
+  "FAST_ARCHITECTURE",
   "F_ARCHITECTURE",
   "NAMES",
   "Fuser",
   "Weigher",
   "average",
+  "fast_network",
   "from_module",
   "fuse_net",
   "fusion_file",

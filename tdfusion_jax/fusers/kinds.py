@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from tdfusion_jax.files import UsageError
+from tdfusion_jax.networks.fast import FastNet
 from tdfusion_jax.networks.fresh import fresh_variables
 from tdfusion_jax.networks.fusion import FusionNet
 from tdfusion_jax.networks.lossgen import LossNet
@@ -17,6 +18,10 @@ from tdfusion_jax.ops.strips import Tiling
 F_ARCHITECTURE = "fusion"
 """The architecture that all engines know: machine code, one program for all sizes, tiles, ONNX."""
 
+FAST_ARCHITECTURE = "fast"
+"""The architecture of `networks.fast`, which JAX and ONNX know."""
+
+_TAKEN = {"average": "ablation V", "fast": "fusion.variant='fast'"}
 _TILING = Tiling()
 
 
@@ -35,8 +40,9 @@ class Fuser:
 
   Each image by itself: a batch may be spread over devices, or computed in parts."""
   architecture: str = ""
-  """`F_ARCHITECTURE` if `fuse` returns what F returns for F's parameters: engines may then compute
-  it their own way. Empty for any other network, which runs in JAX as it is."""
+  """`F_ARCHITECTURE` or `FAST_ARCHITECTURE` if `fuse` returns what that network returns for such
+  parameters: engines may then compute it their own way. Empty for a network of your own, which runs
+  in JAX as it is."""
 
   def __call__(self, params: Any, ir: Any, vi: Any) -> Any:
     """See `fuse`."""
@@ -73,6 +79,11 @@ def weigh_net(g_params, ir: jax.Array, vi: jax.Array, *, tiling: Tiling = _TILIN
 def fusion_network(tiling: Tiling = _TILING) -> Fuser:
   """F of the paper."""
   return Fuser("fusion", FusionNet(tiling), partial(fuse_net, tiling=tiling), F_ARCHITECTURE)
+
+
+def fast_network() -> Fuser:
+  """The network for real time that can be trained in F's place, see `networks.fast`."""
+  return dataclasses.replace(from_module("fast", FastNet()), architecture=FAST_ARCHITECTURE)
 
 
 def loss_network(tiling: Tiling = _TILING) -> Weigher:
@@ -146,8 +157,9 @@ def require_fit(made: Fuser | Weigher, where: str) -> None:
     made: a network of the user's own.
     where: what named it, for messages.
   """
-  if isinstance(made, Fuser) and made.name == "average":
-    raise UsageError(f"{where}: the name average belongs to ablation V; choose another name.")
+  if isinstance(made, Fuser) and made.name in _TAKEN:
+    whose = _TAKEN[made.name]
+    raise UsageError(f"{where}: the name {made.name} belongs to {whose}; choose another name.")
   image = jax.ShapeDtypeStruct((1, 16, 16, 1), jnp.float32)
   params = jax.eval_shape(lambda: init_variables(made.network, jax.random.key(0)))["params"]
   out: Any = jax.eval_shape(made, params, image, image)

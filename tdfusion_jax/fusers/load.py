@@ -10,6 +10,7 @@ from tdfusion_jax.fusers.kinds import (
   Fuser,
   Weigher,
   average,
+  fast_network,
   fusion_network,
   init_variables,
   loss_network,
@@ -113,7 +114,11 @@ def _fuser_of(file: Path, metadata: dict[str, Any], run: Path | None, network: s
       f"imported: give the run folder (--run RUN), or name the network: --network {named}, in "
       f"Python load_fusion(weights=..., network={named!r})."
     )
-  known = {"fusion": fusion_network, "average": lambda: average(loss_network())}
+  known = {
+    "fusion": fusion_network,
+    "fast": fast_network,
+    "average": lambda: average(loss_network()),
+  }
   if arch not in known:
     raise CheckpointError(
       f"{file} holds {arch!r}, not a fusion network. If it is one of your own, name it: --network "

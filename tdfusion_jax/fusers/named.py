@@ -41,6 +41,10 @@ def shipped_weights() -> Path:
   return _PACKAGE / "weights" / "f.safetensors"
 
 
+def _fast_weights() -> Path:
+  return shipped_weights().with_name("fast.safetensors")
+
+
 def shipped_card() -> str:
   """The model card of the weights that come with the package, Markdown."""
   return (_PACKAGE / "weights" / "README.md").read_text(encoding="utf-8")
@@ -52,6 +56,7 @@ def _converted(name: str) -> Path:
 
 NAMES: dict[str, Named] = {
   "starter": Named(shipped_weights, "Apache-2.0", "these"),
+  "fast": Named(_fast_weights, "Apache-2.0", "fast"),
   "refusion": Named(
     partial(_converted, "refusion"),
     "none stated: ask the authors",

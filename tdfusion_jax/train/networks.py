@@ -6,6 +6,10 @@ from tdfusion_jax import fusers
 from tdfusion_jax.config import Config, ConfigError
 from tdfusion_jax.files import is_plugin
 from tdfusion_jax.ops.strips import Tiling
+from tdfusion_jax.train.requiring import one_of, require
+
+VARIANTS = {"paper": fusers.fusion_network, "fast": lambda _: fusers.fast_network()}
+"""Our fusion networks by `fusion.variant`."""
 
 _WHOLE = 1 << 60  # bytes of a strip: more than any image has
 
@@ -23,13 +27,14 @@ def networks(
   """The networks that `config` names, or those that are given in their place.
 
   Args:
-    config: `fusion.network` and `loss.network` with their options; empty for F and G of the paper.
+    config: `fusion.network` and `loss.network` with their options; empty for F by `fusion.variant`
+      and G of the paper.
     fuser: a network of your own in place of `fusion.network`.
     weigher: likewise of `loss.network`.
 
   Raises:
-    ConfigError: named and given, options without a network, or a network that `loss.none` would
-      not use.
+    ConfigError: an unknown variant; named and given, options without a network, or a network that
+      `loss.none` would not use.
     UsageError: a factory that cannot be found or called.
   """
   loss = config.loss
@@ -39,6 +44,7 @@ def networks(
       "loss.network in place of fusion.network."
     )
   fuser = _own(fusers.Fuser, "fusion.network", "options", config.fusion, fuser)
+  _check_variant(config, fuser)
   weigher = _own(fusers.Weigher, "loss.network", "network_options", loss, weigher)
   tiling = Tiling(remat=config.train.remat)
   if config.train.dtype != "float32":
@@ -53,7 +59,16 @@ def networks(
     weigher = fusers.toned(weigher, loss.tone)
   if loss.none:
     return Networks(fusers.average(weigher), weigher)
-  return Networks(fuser or fusers.fusion_network(tiling), weigher)
+  return Networks(fuser or VARIANTS[config.fusion.variant](tiling), weigher)
+
+
+def _check_variant(config: Config, own: fusers.Fuser | None) -> None:
+  one_of(config, "fusion.variant", tuple(VARIANTS))
+  plain = config.fusion.variant == "paper"
+  beside = "is one of our networks, and a network of your own is given; choose one."
+  require(config, plain or own is None, "fusion.variant", beside)
+  unused = "does not go with loss.none, which averages the images by G's network."
+  require(config, plain or not config.loss.none, "fusion.variant", unused)
 
 
 def _own(kind: type, field: str, options_field: str, section: Config, given: Any) -> Any:

@@ -171,16 +171,16 @@ def test_weights_that_have_a_name_and_are_there_are_offered(tmp_path, monkeypatc
   monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
   monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
   monkeypatch.setattr(models, "make_pair_fuser", lambda *loaded: None)  # nothing is fused here
-  assert [model.title for model in models.named()] == ["starter"]
+  assert [model.title for model in models.named()] == ["starter", "fast"]
   converted = tmp_path / "tdfusion_jax" / "weights" / "refusion.safetensors"
   converted.parent.mkdir(parents=True)
   converted.write_bytes(fusers.shipped_weights().read_bytes())
   offered = models.named()
-  assert [model.title for model in offered] == ["starter", "refusion"]
-  assert offered[0].weigh is not None and offered[1].weigh is None
-  assert [m.title for m in models.named(but=fusers.shipped_weights())] == ["refusion"]
+  assert [model.title for model in offered] == ["starter", "fast", "refusion"]
+  assert offered[0].weigh is not None and offered[1].weigh is offered[2].weigh is None
+  assert [m.title for m in models.named(but=fusers.shipped_weights())] == ["fast", "refusion"]
   converted.write_bytes(b"damaged")
-  assert [model.title for model in models.named()] == ["starter"]
+  assert [model.title for model in models.named()] == ["starter", "fast"]
 
 
 def test_a_run_shows_the_g_of_its_config(tmp_path):

@@ -43,7 +43,7 @@ def test_weights_that_may_not_ship_are_converted_once(cache):
 
 
 def test_a_name_that_is_none_lists_those_that_are(cache):
-  with pytest.raises(CheckpointError, match="startre: .* starter, refusion, hf:OWNER/NAME"):
+  with pytest.raises(CheckpointError, match="startre: .* starter, fast, refusion, hf:OWNER/NAME"):
     fusers.load_fusion(weights="startre")
   (cache.parent / "runs" / "weights").mkdir(parents=True)
   (cache.parent / "runs" / "weights" / "f.safetensors").write_bytes(b"")
@@ -76,7 +76,8 @@ def test_scores_are_those_of_the_card(cache):
 
 
 def test_the_list_says_what_is_there_and_what_is_missing(cache, capsys):
-  starter, refusion = [entry for entry in entries() if not entry.name.startswith("hf:")]
+  starter, fast, refusion = [entry for entry in entries() if not entry.name.startswith("hf:")]
+  assert fast.parameters == 68_484 and fast.scores and not fast.remark
   assert starter.parameters == 59_856 and starter.licence == "Apache-2.0" and not starter.remark
   assert refusion.file is None and refusion.scores and "tdfusion convert" in refusion.remark
   put_refusion(cache, fusers.NAMES["refusion"].source_sha256)

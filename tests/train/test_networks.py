@@ -34,6 +34,14 @@ OWN = {
 }
 
 NOTHING = {"train.epochs": 0, "train.pretrain_steps": 0, "log.validate_every": 0}
+ONE_STEP = {
+  "data.train_options.count": 4,
+  "meta.pairs": 2,
+  "meta.steps": 1,
+  "train.epochs": 1,
+  "train.pretrain_steps": 0,
+  "log.validate_every": 0,
+}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -250,6 +258,17 @@ def test_a_config_that_names_no_network_is_one_line(finished, tmp_path, text):
     ({"fusion.network": "half:with_statistics"}, "batch_stats beside its parameters"),
     ({"fusion.network": "half:with_two_channels"}, r"1, 16, 16, 1. is needed, not .1, 16, 16, 2"),
     ({"fusion.network": "half:with_a_name_of_ours"}, "average belongs to ablation V"),
+    ({"fusion.variant": "fast", "fusion.network": "half:fuser"}, "fusion.variant='fast'.*choose"),
+    ({"fusion.variant": "slow", "fusion.network": ""}, "fusion.variant='slow': one of paper, fast"),
+    (
+      {
+        "fusion.variant": "fast",
+        "fusion.network": "",
+        "loss.none": True,
+        "meta.fuse_in_outer": True,
+      },
+      "fusion.variant='fast': does not go with loss.none",
+    ),
   ],
 )
 def test_settings_that_cannot_be(changes, message):
@@ -300,6 +319,21 @@ def test_the_task_stage_fuses_with_the_network_of_the_run(finished, tmp_path):
   kept = read_image(tmp_path / "run" / "fused" / "test" / f"{sample.name}.png")
   assert kept.std() > 0.01
   np.testing.assert_allclose(kept, expected, atol=0.51 / 255)
+
+
+def test_the_fast_variant_learns_by_the_meta_step(tmp_path):
+  """One step of each kind moves every array; the run and its weight file know their network."""
+  made = config(**{"fusion.variant": "fast", "fusion.network": "", **ONE_STEP})
+  start = build.experiment(made).init()
+  state = train(made, tmp_path)
+  moved = jax.tree.map(lambda a, b: bool(np.abs(a - b).max() > 0), start.params.f, state.params.f)
+  assert all(jax.tree.leaves(moved))
+  taught = [row["g_grad_norm"] for row in rows(tmp_path) if row["phase"] == "g"]
+  assert len(taught) == 1 and taught[0] > 0
+  for which in ({"run": tmp_path}, {"weights": tmp_path / "weights" / "f.safetensors"}):
+    fuser, params = fusers.load_fusion(**which)
+    assert fuser.name == "fast" and fuser.architecture == fusers.FAST_ARCHITECTURE
+    jax.tree.map(np.testing.assert_array_equal, params, state.params.f)
 
 
 def test_ablation_v_with_a_network_of_ones_own(tmp_path):
