@@ -26,7 +26,9 @@ class Buffer:
   def __init__(self, data, pts=None):
     self.data, self.pts = data, pts
 
-  new_wrapped = classmethod(lambda cls, data: cls(data))
+  @classmethod
+  def new_wrapped(cls, data):
+    return cls(data)
 
   def get_size(self):
     return len(self.data)
