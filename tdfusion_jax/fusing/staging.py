@@ -9,8 +9,8 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from tdfusion_jax.files import reason
 from tdfusion_jax.fusing.jobs import Job
+from tdfusion_jax.images.elsewhere import fetched
 from tdfusion_jax.images.opening import ImageError
 from tdfusion_jax.remote.addresses import Address, RemoteError
 
@@ -63,23 +63,9 @@ def stage(job: Job, scratch: Path) -> Staged:
     return Staged(job, job)
   folder = Path(tempfile.mkdtemp(dir=scratch))
   try:
-    ir, vi = _fetched(job.ir, folder / "ir"), _fetched(job.vi, folder / "vi")
+    ir, vi = fetched(job.ir, folder / "ir"), fetched(job.vi, folder / "vi")
     out = folder / "out" / job.out.name if isinstance(job.out, Address) else job.out
   except ImageError:
     shutil.rmtree(folder, ignore_errors=True)
     raise
   return Staged(job, Job(ir, vi, out, job.form), folder)
-
-
-def _fetched(place: Path | Address, folder: Path) -> Path:
-  if isinstance(place, Path):
-    return place
-  file = folder / place.name
-  try:
-    folder.mkdir()
-    place.fetch(file)
-  except RemoteError as error:
-    raise ImageError(str(error)) from error
-  except (OSError, ValueError) as error:  # no room, or a name that no file here can have
-    raise ImageError(f"{place} cannot be kept in {folder.parent}: {reason(error)}") from error
-  return file
