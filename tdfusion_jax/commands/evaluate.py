@@ -14,6 +14,7 @@ from tdfusion_jax.files import UsageError
 from tdfusion_jax.images.listing import passed_over
 from tdfusion_jax.images.scaling import LINEAR
 from tdfusion_jax.metrics.fusion import PAPER, PROFILES
+from tdfusion_jax.remote.addresses import is_address
 
 ABOUT = """Measures fused images against their sources: a trained run, a weight file, the shipped
 weights, or any method's folder of fused images; several side by side. Values are computed on
@@ -25,7 +26,7 @@ INTERRUPTED = "nothing was written"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   """The options of `tdfusion evaluate`."""
   add = parser.add_argument
-  add("--ir", metavar="DIR", help="infrared images")
+  add("--ir", metavar="DIR", help="infrared images; also an address, such as s3://bucket/ir")
   add("--vi", metavar="DIR", help="visible images of the same names")
   sets = f"a data set in place of --ir and --vi: {', '.join(sorted(SOURCES))}, or"
   add("--dataset", metavar="NAME", help=f"{sets} your own as module:function")
@@ -54,6 +55,8 @@ def run(options: argparse.Namespace) -> int:
   metrics = measure.choose_metrics(options.metrics, "--metrics")
   measure.check_profile(options.profile, "--profile")
   if options.out:  # before anything is measured, so that no work is lost
+    if is_address(options.out):
+      raise UsageError(f"--out {options.out}: tables are written to a folder of this machine.")
     make_parent(options.out, "--out")
   pairs = pairs_of(options, shard)
   scores = measure.measure(pairs, methods_of(options, pairs), metrics, options.profile)

@@ -16,7 +16,8 @@ from tdfusion_jax.data.transforms import luminance
 from tdfusion_jax.files import UsageError
 from tdfusion_jax.fusing.pairs import make_frame_fn
 from tdfusion_jax.fusing.reading import remarks_of
-from tdfusion_jax.images.listing import list_files, list_pairs
+from tdfusion_jax.images.elsewhere import here, place_of
+from tdfusion_jax.images.listing import Place, list_addresses, list_files, list_pairs
 from tdfusion_jax.images.opening import ImageError
 from tdfusion_jax.images.reading import image_size, read_pixels
 from tdfusion_jax.images.scaling import LINEAR, Pixels, Scale
@@ -46,8 +47,8 @@ class Pairs(NamedTuple):
 
 
 def pairs_of_folders(
-  ir_dir: str | Path,
-  vi_dir: str | Path,
+  ir_dir: str | Place,
+  vi_dir: str | Place,
   scale: Scale = LINEAR,
   vi_scale: Scale = LINEAR,
   shard: Shard = WHOLE,
@@ -55,8 +56,8 @@ def pairs_of_folders(
   """The pairs of equal names in two folders.
 
   Args:
-    ir_dir: infrared images.
-    vi_dir: visible images of the same names.
+    ir_dir: infrared images; a folder, or the address of one, such as s3://bucket/ir.
+    vi_dir: visible images of the same names, likewise.
     scale: range of infrared values.
     vi_scale: range of visible values.
     shard: which part of them.
@@ -64,12 +65,13 @@ def pairs_of_folders(
   Raises:
     ImageError: files without a partner, or the sizes of a pair differ, all of them listed.
   """
-  files = {name: (ir, vi) for name, ir, vi in shard.of(list_pairs(ir_dir, vi_dir))}
+  listed = list_pairs(place_of(ir_dir), place_of(vi_dir))
+  files = {name: (ir, vi) for name, ir, vi in shard.of(listed)}
   sizes: dict[str, tuple[int, int] | None] = {}
   wrong = []
   for name, (ir, vi) in files.items():
-    sizes[name] = image_size(ir, counts=scale.counts)
-    other = image_size(vi, counts=vi_scale.counts)
+    sizes[name] = _size_of(ir, scale.counts)
+    other = _size_of(vi, vi_scale.counts)
     if sizes[name] and other and sizes[name] != other:
       wrong.append(f"{ir} is {_size(sizes[name])}, {vi} {_size(other)}")
   if wrong:
@@ -78,7 +80,8 @@ def pairs_of_folders(
   remarks: dict[str, None] = {}
 
   def read(name: str) -> tuple[np.ndarray, np.ndarray]:
-    ir, vi = (read_pixels(*side) for side in zip(files[name], (scale, vi_scale), strict=True))
+    with here(*files[name]) as places:
+      ir, vi = (read_pixels(*side) for side in zip(places, (scale, vi_scale), strict=True))
     remarks.update(dict.fromkeys(remarks_of(files[name][0], ir, vi)))
     return _luminance(ir), _luminance(vi)
 
@@ -204,12 +207,12 @@ def _by_pixel(rule: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Method:
 
 
 def method_of_folder(
-  folder: str | Path, pairs: Pairs, *, resize: bool = False, scale: Scale = LINEAR
+  folder: str | Place, pairs: Pairs, *, resize: bool = False, scale: Scale = LINEAR
 ) -> Method:
   """Images that any method has fused, named like their pairs.
 
   Args:
-    folder: holds them.
+    folder: holds them; or the address of one, such as s3://bucket/fused.
     pairs: what they belong to.
     resize: resize what has another size than its pair (bicubic); otherwise it is an error.
     scale: range of their values.
@@ -217,29 +220,38 @@ def method_of_folder(
   Raises:
     ImageError: an image is missing, there twice, or of another size, before anything is measured.
   """
-  files = _files_of(Path(folder), pairs)
+  files = _files_of(place_of(folder), pairs)
   if not resize:
     _check_sizes(files, pairs)
 
   def fused(name: str, ir: np.ndarray, vi: np.ndarray) -> np.ndarray:
     del vi
-    image = _fused(files[name], scale)
+    with here(files[name]) as (file,):
+      image = _fused(file, scale)
     if image.shape == ir.shape:
       return image
     if not resize:
-      here = f"{files[name]} is {_size(image.shape)}, its pair {_size(ir.shape)}"
-      raise ImageError(f"{here}; --resize would resize it.")
+      sizes = f"{files[name]} is {_size(image.shape)}, its pair {_size(ir.shape)}"
+      raise ImageError(f"{sizes}; --resize would resize it.")
     resized = Image.fromarray(_unit(image)).resize(ir.shape[::-1], Image.Resampling.BICUBIC)
     return np.clip(np.asarray(resized), 0, 1)
 
   return fused
 
 
-def _files_of(folder: Path, pairs: Pairs) -> dict[str, Path]:
+def _size_of(file: Place, counts: bool = False) -> tuple[int, int] | None:
+  """(height, width), or None where only fetching and reading it would show."""
+  return image_size(file, counts=counts) if isinstance(file, Path) else None
+
+
+def _files_of(folder: Place, pairs: Pairs) -> dict[str, Place]:
   """{name of a pair: its fused image}."""
-  if not folder.is_dir():
-    raise ImageError(f"{folder}: no such folder of fused images.")
-  files, clashes, _ = list_files(folder)
+  if isinstance(folder, Path):
+    if not folder.is_dir():
+      raise ImageError(f"{folder}: no such folder of fused images.")
+    files, clashes, _ = list_files(folder)
+  else:
+    files, clashes, _ = list_addresses(folder)
   for first, second in clashes:
     if first.stem in pairs.sizes:
       raise ImageError(f"{first} and {second} have the same name.")
@@ -250,10 +262,10 @@ def _files_of(folder: Path, pairs: Pairs) -> dict[str, Path]:
   return files
 
 
-def _check_sizes(files: Mapping[str, Path], pairs: Pairs) -> None:
+def _check_sizes(files: Mapping[str, Place], pairs: Pairs) -> None:
   wrong = []
   for name, size in pairs.sizes.items():
-    own = image_size(files[name])
+    own = _size_of(files[name])
     if size and own and own != size:
       wrong.append(f"{files[name]} is {_size(own)}, its pair {_size(size)}")
   if wrong:

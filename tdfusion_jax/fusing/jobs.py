@@ -7,6 +7,7 @@ import numpy as np
 
 from tdfusion_jax.cluster.shards import WHOLE, Shard
 from tdfusion_jax.files import reason
+from tdfusion_jax.images.elsewhere import place_of
 from tdfusion_jax.images.listing import Place, list_pairs
 from tdfusion_jax.images.origin import is_placed
 from tdfusion_jax.images.reading import ImageError
@@ -70,7 +71,7 @@ def list_shard(
       or results in the place of inputs.
   """
   if any(map(is_address, (ir, vi, out))):
-    return _elsewhere(_place(ir), _place(vi), _place(out), form, shard)
+    return _elsewhere(place_of(ir), place_of(vi), place_of(out), form, shard)
   sides = Path(ir), Path(vi)
   for side in sides:
     if not side.exists():
@@ -87,10 +88,6 @@ def list_shard(
   _make(Path(out))
   jobs = [_into(Path(out), name, a, b, form) for name, a, b in shard.of(pairs)]
   return Listed(jobs, [b for _, _, b in pairs[:_FIRST]])
-
-
-def _place(text: str | Path) -> Place:
-  return Address(str(text)) if is_address(text) else Path(text)
 
 
 def _elsewhere(ir: Place, vi: Place, out: Place, form: str, shard: Shard) -> Listed:

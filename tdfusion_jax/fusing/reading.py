@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tdfusion_jax.images.colour import false_colours, spread_of
+from tdfusion_jax.images.listing import Place
 from tdfusion_jax.images.opening import ImageError
 from tdfusion_jax.images.reading import read_pixels
 from tdfusion_jax.images.scaling import LINEAR, Pixels, Scale
@@ -66,7 +67,7 @@ def _both(ir: Path, vi: Path, reading: Reading) -> tuple[Pixels, Pixels]:
   return read_pixels(ir, reading.scale), read_pixels(vi, reading.vi_scale)
 
 
-def remarks_of(ir: Path, ir_pixels: Pixels, vi_pixels: Pixels) -> list[str]:
+def remarks_of(ir: Place, ir_pixels: Pixels, vi_pixels: Pixels) -> list[str]:
   """What was left out of the files of a pair, and false colours of its thermal image."""
   remarks = dict.fromkeys((*ir_pixels.remarks, *vi_pixels.remarks))
   wrong = false_colours(spread_of(ir_pixels), str(ir))

@@ -1,11 +1,42 @@
 """Image files that are elsewhere, fetched to be read here."""
 
+import contextlib
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from tdfusion_jax.files import reason
 from tdfusion_jax.images.listing import Place
 from tdfusion_jax.images.opening import ImageError
-from tdfusion_jax.remote.addresses import RemoteError
+from tdfusion_jax.remote.addresses import Address, RemoteError, is_address
+
+
+def place_of(text: str | Place) -> Place:
+  """What `text` names: an `Address` such as s3://bucket/folder, or a `Path`."""
+  if isinstance(text, Address):
+    return text
+  return Address(str(text)) if is_address(text) else Path(text)
+
+
+@contextlib.contextmanager
+def here(*places: Place) -> Iterator[list[Path]]:
+  """The files at `places` on this machine, for as long as the context lasts.
+
+  Raises:
+    ImageError: one cannot be fetched. Those raised within name the places, not the copies.
+  """
+  if not any(isinstance(place, Address) for place in places):
+    yield [Path(str(place)) for place in places]
+    return
+  with tempfile.TemporaryDirectory(prefix="tdfusion_") as folder:
+    files = [fetched(place, Path(folder) / str(i)) for i, place in enumerate(places)]
+    try:
+      yield files
+    except ImageError as error:
+      text = str(error)
+      for file, place in zip(files, places, strict=True):
+        text = text.replace(str(file), str(place))
+      raise ImageError(text) from error
 
 
 def fetched(place: Place, folder: Path) -> Path:

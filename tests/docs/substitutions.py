@@ -105,6 +105,9 @@ NOT_RUN = {
   "tdfusion fuse --ir s3://archive/ir": (
     "`tests/fusing/test_remote.py` fuses from and to a server of S3 on this machine"
   ),
+  "tdfusion evaluate --ir s3://archive/ir": (
+    "`tests/evaluate/test_elsewhere.py` measures images that are in fsspec's memory"
+  ),
   "tdfusion fuse --ir photos/ir --vi photos/vi --out fused_ray": (
     "`tests/cluster` fuses pairs on Ray, which takes a while to start"
   ),

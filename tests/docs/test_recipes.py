@@ -50,6 +50,26 @@ def test_an_indexed_job_tells_its_pods_how_many_they_are():
   assert shards == [Shard(index, 16) for index in range(16)]
 
 
+def manifests():
+  """What Kubernetes itself has a schema for: the job, and the pods of the Ray job."""
+  job = yaml.safe_load((RECIPES / "fuse_indexed_job.yaml").read_text())
+  cluster = yaml.safe_load((RECIPES / "fuse_ray_job.yaml").read_text())["spec"]["rayClusterSpec"]
+  groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
+  pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod"}}
+  return [job, *(pod | {"spec": group["template"]["spec"]} for group in groups)]
+
+
+def test_manifests_fit_the_schemas_of_kubernetes():
+  """Strict: a field that Kubernetes does not know is an error, as is one of another type."""
+  validator = pytest.importorskip("kubernetes_validate")
+  for manifest in manifests():
+    validator.validate(manifest, "1.33", strict=True)
+  mistyped = manifests()[0]
+  mistyped["spec"]["completionMod"] = "Indexed"
+  with pytest.raises(validator.ValidationError, match="completionMod"):
+    validator.validate(mistyped, "1.33", strict=True)
+
+
 def test_a_ray_job_has_the_workers_that_its_command_asks_for():
   job = yaml.safe_load((RECIPES / "fuse_ray_job.yaml").read_text())
   assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
