@@ -32,7 +32,7 @@ MADE = {
 
 RUNS = {
   "runs/first": "--config=configs/first.py",
-  "runs/second": "--config=configs/synthetic_det.py:runlocal --config.seed=1",
+  "runs/second": "--config=configs/first.py --config.seed=1",
   "runs/llvip": "--config=configs/llvip_det.py --config.data.root=LLVIP",
   "runs/mine": ("--config=configs/folder_det.py:runlocal --config.data.root=mine"),
 }

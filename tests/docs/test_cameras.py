@@ -14,7 +14,7 @@ from docs.blocks import ROOT
 from random_fusion import random_params
 
 from docs import gstreamer_stand_in, ros_stand_in
-from tdfusion_jax import export
+from tdfusion_jax import export, fusers
 from tdfusion_jax.data import get_source
 
 RECIPES = ROOT / "docs" / "recipes"
@@ -29,7 +29,7 @@ def model(tmp_path_factory):
   pytest.importorskip("onnxruntime")
   pytest.importorskip("onnx")
   file = tmp_path_factory.mktemp("exported") / "fusion.onnx"
-  file.write_bytes(export._onnx(random_params()))
+  file.write_bytes(export._onnx(fusers.fusion_network(), random_params()))
   return str(file)
 
 

@@ -192,7 +192,7 @@ def test_its_run_is_exported(finished, tmp_path, capsys):
   names = sorted(p.name for p in tmp_path.iterdir())
   assert names == ["fusion.stablehlo", "fusion.stablehlo.json"]
   assert cli.main(["export", f"--out={tmp_path}", f"--run={finished}", "--format=onnx"]) == 2
-  assert "ONNX is for F alone" in capsys.readouterr().err
+  assert "ONNX is for F and the fast network alone" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
