@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tdfusion_jax.fusing.jobs import Job
-from tdfusion_jax.images.elsewhere import fetched
+from tdfusion_jax.images.elsewhere import fetched, told
 from tdfusion_jax.images.opening import ImageError
 from tdfusion_jax.remote.addresses import Address, RemoteError
 
@@ -27,9 +27,7 @@ class Staged(NamedTuple):
 
   def told(self, text: str) -> str:
     """A message with addresses in the place of the files that stand for them."""
-    for here, there in zip(self.job[:3], self.listed[:3], strict=True):
-      text = text.replace(str(here), str(there))
-    return text
+    return told(text, self.job[:3], self.listed[:3])
 
   def error(self, error: ImageError) -> ImageError:
     """The same with `told`."""

@@ -2,7 +2,7 @@
 
 import contextlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tdfusion_jax.files import reason
@@ -33,10 +33,14 @@ def here(*places: Place) -> Iterator[list[Path]]:
     try:
       yield files
     except ImageError as error:
-      text = str(error)
-      for file, place in zip(files, places, strict=True):
-        text = text.replace(str(file), str(place))
-      raise ImageError(text) from error
+      raise ImageError(told(str(error), files, places)) from error
+
+
+def told(text: str, files: Iterable[Path], places: Iterable[Place]) -> str:
+  """A message with `places` in it where it names the `files` that stand for them."""
+  for file, place in zip(files, places, strict=True):
+    text = text.replace(str(file), str(place))
+  return text
 
 
 def fetched(place: Place, folder: Path) -> Path:

@@ -12,7 +12,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from tdfusion_jax.config import ConfigError
-from tdfusion_jax.files import UsageError, read_json, write_json
+from tdfusion_jax.files import UsageError, read_json, write_json, write_text
 
 log = logging.getLogger(__name__)
 
@@ -34,43 +34,43 @@ class Tracker(Protocol):
     """Nothing comes any more."""
 
 
-class _Wandb:
-  def __init__(self, module: Any, about: "_About"):
-    self._module = module
-    # A run of an earlier process is gone on with, by its id.
-    self._run = module.init(
-      project=about.project,
-      name=about.folder.name,
-      id=about.run,
-      resume="allow",
-      config=about.config,
-      dir=str(about.folder),
-    )
+class _Logger:
+  """What wandb and trackio have in common: `log`, `finish`, and `Image` of the module.
+
+  Args:
+    module: the package.
+    run: has the two functions.
+  """
+
+  def __init__(self, module: Any, run: Any):
+    self._image, self._run = module.Image, run
 
   def numbers(self, values: Mapping[str, float], step: int) -> None:
     self._run.log(dict(values), step=step)
 
   def picture(self, name: str, image: np.ndarray, step: int) -> None:
-    self._run.log({name: self._module.Image(image)}, step=step)
+    self._run.log({name: self._image(image)}, step=step)
 
   def close(self) -> None:
     self._run.finish()
 
 
-class _Trackio:
-  def __init__(self, module: Any, about: "_About"):
-    self._module = module
-    name = f"{about.folder.name}-{about.run}"  # runs are known by their names
-    module.init(project=about.project, name=name, config=about.config, resume="allow", embed=False)
+def _wandb(module: Any, about: "_About") -> Tracker:
+  run = module.init(
+    project=about.project,
+    name=about.folder.name,
+    id=about.run,
+    resume="allow",
+    config=about.config,
+    dir=str(about.folder),
+  )
+  return _Logger(module, run)
 
-  def numbers(self, values: Mapping[str, float], step: int) -> None:
-    self._module.log(dict(values), step=step)
 
-  def picture(self, name: str, image: np.ndarray, step: int) -> None:
-    self._module.log({name: self._module.Image(image)}, step=step)
-
-  def close(self) -> None:
-    self._module.finish()
+def _trackio(module: Any, about: "_About") -> Tracker:
+  name = f"{about.folder.name}-{about.run}"  # runs are known by their names
+  module.init(project=about.project, name=name, config=about.config, resume="allow", embed=False)
+  return _Logger(module, module)
 
 
 class _MLflow:
@@ -82,7 +82,7 @@ class _MLflow:
       module.start_run(run_id=file.read_text(encoding="utf-8").strip())
       return
     started = module.start_run(run_name=about.folder.name)
-    file.write_text(started.info.run_id + "\n", encoding="utf-8")
+    write_text(file, started.info.run_id + "\n")
     fields = flatten_dict(dict(about.config), sep=".")
     module.log_params({name: str(value)[:_LONGEST] for name, value in fields.items()})
 
@@ -109,9 +109,9 @@ class _About:
 
 
 _KINDS: dict[str, Callable[[Any, _About], Tracker]] = {
-  "wandb": _Wandb,
+  "wandb": _wandb,
   "mlflow": _MLflow,
-  "trackio": _Trackio,
+  "trackio": _trackio,
 }
 
 
