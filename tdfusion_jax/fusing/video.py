@@ -4,7 +4,7 @@ Needs PyAV (FFmpeg).
 
 F itself has no memory of earlier frames and none is needed: what flickers in fused videos is
 normalising every frame by itself. Here each range, of the thermal input and of the result, follows
-the scene slowly (`SteadyRange`).
+the scene slowly (`ranges.SteadyRange`).
 """
 
 import contextlib
@@ -18,40 +18,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tdfusion_jax.files import atomic_write, reason
-from tdfusion_jax.fusing.footage.frames import Frame
 from tdfusion_jax.fusing.footage.pairing import Pair, Pairing, check_names
 from tdfusion_jax.fusing.footage.pyav import VideoError
 from tdfusion_jax.fusing.footage.sources import Footage
 from tdfusion_jax.fusing.footage.writer import CODECS, Place, Writer, check_playable
+from tdfusion_jax.fusing.ranges import SteadyRange, Units, bytes_of
 from tdfusion_jax.images.colour import false_colours, spread_of
 from tdfusion_jax.images.opening import ImageError
-from tdfusion_jax.images.scaling import Pixels, Scale
-from tdfusion_jax.images.writing import to_bytes
-
-_SECONDS = 2.0  # after which a range has followed a sudden change by two thirds
-# Percent of the pixels darker than black and brighter than white: single ones do not count.
-_OUTSIDE = 0.5
-
-
-class SteadyRange:
-  """A range of values that follows a scene slowly: an average of each frame's, fading with time.
-
-  Args:
-    rate: frames per second.
-  """
-
-  def __init__(self, rate: float):
-    self._keep = float(np.exp(-1 / (_SECONDS * rate)))
-    self._ends: tuple[float, float] | None = None
-
-  def follow(self, low: float, high: float) -> tuple[float, float]:
-    """Takes in a frame's own range and returns the one to use."""
-    if self._ends is None:
-      self._ends = (low, high)
-    kept, new = self._keep, 1 - self._keep
-    before_low, before_high = self._ends
-    self._ends = (kept * before_low + new * low, kept * before_high + new * high)
-    return self._ends
+from tdfusion_jax.images.scaling import Scale
 
 
 class VideoOptions(NamedTuple):
@@ -123,7 +97,7 @@ def fuse_video(
       try:
         with contextlib.closing(_fused(fuse, ir, vi, pairing, options)) as frames:
           for fused, seconds in frames:
-            output.add(_bytes(fused, output.bright if options.stretch else None), seconds)
+            output.add(bytes_of(fused, output.bright if options.stretch else None), seconds)
             told(output.count)
         output.finish()
       except (KeyboardInterrupt, ImageError) as error:
@@ -162,7 +136,7 @@ def _fused(
   While one frame is computed, the next one is decoded and the one before it is handed on. A frame
   that cannot be read raises its error when all frames before it have been handed on.
   """
-  unit = _Units(options.scale, float(pairing.rate))
+  unit = Units(options.scale, float(pairing.rate))
   first: tuple[int, ...] | None = None
   waiting: tuple[Any, float] | None = None
   broken: ImageError | None = None
@@ -192,7 +166,7 @@ def _fused(
 
 
 def _prepared(
-  pair: Pair, unit: "_Units", ir: Footage, vi: Footage, align: Callable | None
+  pair: Pair, unit: Units, ir: Footage, vi: Footage, align: Callable | None
 ) -> tuple[np.ndarray, np.ndarray]:
   """Both frames in [0, 1] and of equal size."""
   seen_ir, seen_vi = unit(pair.ir, ir.name), pair.vi.pixels(vi.name, vi.scale)
@@ -253,25 +227,3 @@ class _Output:
     except (VideoError, OSError):
       return False
     return True
-
-
-class _Units:
-  """Infrared frames with a range that is steady over time."""
-
-  def __init__(self, scale: Scale, rate: float):
-    self._scale, self._steady = scale, SteadyRange(rate)
-
-  def __call__(self, frame: Frame, name: str) -> Pixels:
-    found = frame.pixels(name, self._scale)
-    if self._scale.kind == "percentile":
-      bottom, top = self._steady.follow(found.bottom, found.top)
-      found = found._replace(bottom=bottom, top=top)
-    return found
-
-
-def _bytes(fused: np.ndarray, bright: SteadyRange | None) -> np.ndarray:
-  if bright is not None:
-    gray = fused.mean(axis=-1)
-    low, high = bright.follow(*(float(x) for x in np.percentile(gray, [_OUTSIDE, 100 - _OUTSIDE])))
-    fused = (fused - low) / max(high - low, 1e-6)
-  return to_bytes(fused)

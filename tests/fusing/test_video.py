@@ -11,7 +11,8 @@ from tdfusion_jax import cli
 from tdfusion_jax.data import get_source
 from tdfusion_jax.fusing.footage.pyav import VideoError
 from tdfusion_jax.fusing.footage.sources import Footage
-from tdfusion_jax.fusing.video import SteadyRange, VideoOptions, fuse_video
+from tdfusion_jax.fusing.ranges import SteadyRange
+from tdfusion_jax.fusing.video import VideoOptions, fuse_video
 from tdfusion_jax.images.reading import Scale
 
 av = pytest.importorskip("av", reason="PyAV is not installed")
