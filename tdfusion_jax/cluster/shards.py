@@ -30,6 +30,10 @@ class Shard(NamedTuple):
     """
     return list(items[self.index :: self.count])
 
+  def span(self, total: int) -> range:
+    """Its block of `total` numbers: for what has to stay together, such as frames of a video."""
+    return range(total * self.index // self.count, total * (self.index + 1) // self.count)
+
   def __str__(self) -> str:
     return f"{self.index}/{self.count}"
 

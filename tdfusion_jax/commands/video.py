@@ -1,12 +1,32 @@
 """`tdfusion video`: two videos into one."""
 
 import argparse
+import os
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
+from tdfusion_jax.cluster import shards
+from tdfusion_jax.cluster.choice import Cluster, add_cluster, cluster_of
+from tdfusion_jax.cluster.shards import Shard, parse_shard
 from tdfusion_jax.commands import options as shared
+from tdfusion_jax.files import UsageError
+from tdfusion_jax.fusing.film_spread import segments_on_ray
 from tdfusion_jax.fusing.footage.pyav import VideoError
+from tdfusion_jax.fusing.footage.schedule import Moments
 from tdfusion_jax.fusing.footage.sources import Footage
 from tdfusion_jax.fusing.pairs import make_frame_fn
-from tdfusion_jax.fusing.video import VideoOptions, fuse_video
+from tdfusion_jax.fusing.segments import (
+  Division,
+  fuse_segment,
+  is_there,
+  join,
+  missing,
+  opened,
+  segment_file,
+)
+from tdfusion_jax.fusing.video import Done, VideoOptions, fuse_video
 from tdfusion_jax.images.registration import aligner
 from tdfusion_jax.progress import Progress
 
@@ -14,7 +34,13 @@ ABOUT = """Fuses two videos, stacks of images, folders of frames, cameras or add
 frame into one file, with the frame times and the sound of the visible one (or infrared's, if only
 that has sound)."""
 EXAMPLE = "tdfusion video --ir thermal.mp4 --vi visible.mp4 --out fused.mp4 --run runs/first"
-INTERRUPTED = "the frames so far are written"
+INTERRUPTED = "the frames so far are written, but of a segment none"
+CLUSTERS = ("ray",)
+# Options that segments of one video must have in common, beside the names of its sources.
+_SAME = (
+  *("run", "weights", "network", "rate", "shift", "frames", "stretch", "align", "dtype"),
+  *("scale", "ir_channel", "nodata", "vi_scale", "vi_channels"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,32 +69,140 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   sizes = ("none", "resize")
   add("--align", choices=sizes, default="none", help="make infrared's size fit")
   shared.add_computing(parser)
+  _add_dividing(parser)
+
+
+def _add_dividing(parser: argparse.ArgumentParser) -> None:
+  add = parser.add_argument
+  add(
+    "--shard",
+    default="",
+    metavar="I/N",
+    help=f"{shards.HELP}. Parts are segments of the video, in files beside FILE; the last one "
+    "joins them",
+  )
+  add("--join", type=int, metavar="N", help="join the N segments of --shard, and fuse nothing")
+  add_cluster(parser, CLUSTERS)
+  add("--workers", type=int, metavar="N", help="of --cluster (default: one for each node or GPU)")
+  add("--skip-existing", action="store_true", help="keep segments that are there already")
 
 
 def run(options: argparse.Namespace) -> int:
   """Fuses."""
+  shard, cluster = parse_shard(options.shard), cluster_of(options, CLUSTERS, options.workers)
+  _check(options, cluster)
   shared.use_cache(options)
-  if options.frames is not None and options.frames < 1:
-    raise VideoError(f"--frames {options.frames}: at least 1.")
-  scale, vi_scale = shared.scales(options)
-  how = VideoOptions(
-    scale,
-    options.stretch,
-    aligner(options.align),
-    options.frames,
-    options.shift,
-    vi_scale,
-  )
-  ir, vi = Footage(options.ir, options.rate), Footage(options.vi, options.rate)
-  fuse = make_frame_fn(*shared.load_network(options), dtype=shared.dtype(options))
+  if options.join:
+    return _joined(options, options.join)
+  if cluster is not None:
+    return _on_cluster(options, cluster)
+  if options.shard:
+    return _segment(options, shard)
+  ir, vi = _sources(options)
+  fuse = _fuser(options)
   totals = [n for n in (ir.total, vi.total, options.frames) if n]
   with Progress(min(totals, default=None), "fusing", unit="frames") as progress:
-    done = fuse_video(fuse, ir, vi, options.out, how, told=progress.update)
+    done = fuse_video(fuse, ir, vi, options.out, _how(options), told=progress.update)
+  _tell(done, options.out)
+  return 0
+
+
+def _check(options: argparse.Namespace, cluster: Cluster | None) -> None:
+  if options.frames is not None and options.frames < 1:
+    raise VideoError(f"--frames {options.frames}: at least 1.")
+  if options.join is not None and options.join < 1:
+    raise UsageError(f"--join {options.join}: the number of segments, at least 1.")
+  given = {"--shard": options.shard, "--join": options.join, "--cluster": cluster}
+  chosen = [name for name, value in given.items() if value]
+  if len(chosen) > 1:
+    raise UsageError(f"{' and '.join(chosen)}: only one of them divides a video.")
+  if options.workers is not None and cluster is None:
+    raise UsageError("--workers is for --cluster.")
+  if options.skip_existing and not (options.shard or cluster):
+    raise UsageError("--skip-existing is for segments: of --shard or --cluster.")
+
+
+def _how(options: argparse.Namespace) -> VideoOptions:
+  scale, vi_scale = shared.scales(options)
+  align = aligner(options.align)
+  return VideoOptions(scale, options.stretch, align, options.frames, options.shift, vi_scale)
+
+
+def _sources(options: argparse.Namespace) -> tuple[Footage, Footage]:
+  return Footage(options.ir, options.rate), Footage(options.vi, options.rate)
+
+
+def _fuser(options: argparse.Namespace) -> Callable:
+  return make_frame_fn(*shared.load_network(options), dtype=shared.dtype(options))
+
+
+def _division(options: argparse.Namespace) -> Division:
+  made = {name: getattr(options, name) for name in _SAME}
+  made |= {side: Path(getattr(options, side)).name for side in ("ir", "vi")}
+  return Division(Path(options.out), _how(options), made)
+
+
+def _segment(options: argparse.Namespace, shard: Shard) -> int:
+  """One segment, and if all others are there, the whole."""
+  division = _division(options)
+  file = segment_file(division.out, shard)
+  if options.skip_existing and is_there(division, shard):
+    print(f"shard {shard}: {file} is there")
+  else:
+    with opened(*_sources(options), division) as film:
+      planned = film.plan()
+      with Progress(len(shard.span(len(planned.meetings))), "fusing", unit="frames") as progress:
+        done = fuse_segment(_fuser(options), film, planned, shard, told=progress.update)
+    _tell(done, file)
+  absent = missing(division.out, shard.count)
+  if absent:
+    print(f"shard {shard}: {len(absent)} segments are to come; the last one joins them")
+    return 0
+  return _joined(options, shard.count)
+
+
+def _joined(options: argparse.Namespace, count: int) -> int:
+  with opened(*_sources(options), _division(options)) as film:
+    done = join(film, count)
+  for note in done.notes:
+    print(f"note: {note}")
+  print(f"{done.frames} frames in {count} segments joined to {options.out}: {done.seconds:.1f} s")
+  return 0
+
+
+def _on_cluster(options: argparse.Namespace, cluster: Cluster) -> int:
+  began = time.monotonic()
+  division = _division(options)
+  with opened(*_sources(options), division) as film:
+    planned = film.plan()
+    make = partial(_on_worker, options, str(Path.cwd()))
+    with Progress(len(planned.meetings), "fusing", unit="frames") as progress:
+      count = segments_on_ray(
+        make, division, planned, cluster, skip=options.skip_existing, told=progress.update
+      )
+  print(f"{count} segments fused: {time.monotonic() - began:.1f} s")
+  return _joined(options, count)
+
+
+def _on_worker(options: argparse.Namespace, here: str) -> Callable[[Shard], list[str]]:
+  """On a worker of a cluster: what fuses a segment in the folder of the command."""
+  os.chdir(here)
+  shared.use_cache(options)
+  fuse, division = _fuser(options), _division(options)
+  known: list[tuple[Moments, Moments]] = []  # read once, for all segments of this worker
+
+  def do(shard: Shard) -> list[str]:
+    with opened(*_sources(options), division) as film:
+      planned = film.plan(*known[:1])
+      known[:] = [planned.sides]
+      return fuse_segment(fuse, film, planned, shard).notes
+
+  return do
+
+
+def _tell(done: Done, out: str | Path) -> None:
   for note in done.notes:
     print(f"note: {note}")
   speed = done.frames / max(done.seconds, 1e-9)
   times = speed / done.rate
-  print(
-    f"{done.frames} frames written to {options.out}: {speed:.2f} frames/s, {times:.2f} x real time"
-  )
-  return 0
+  print(f"{done.frames} frames written to {out}: {speed:.2f} frames/s, {times:.2f} x real time")

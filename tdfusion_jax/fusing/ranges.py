@@ -7,6 +7,8 @@ from tdfusion_jax.images.scaling import Pixels, Scale
 from tdfusion_jax.images.writing import to_bytes
 
 _SECONDS = 2.0  # after which a range has followed a sudden change by two thirds
+SETTLED = 10 * _SECONDS
+"""Seconds after which what a range began with counts for less than 0.00005."""
 # Percent of the pixels darker than black and brighter than white: single ones do not count.
 _OUTSIDE = 0.5
 

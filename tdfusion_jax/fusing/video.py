@@ -10,7 +10,7 @@ the scene slowly (`ranges.SteadyRange`).
 import contextlib
 import itertools
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -88,14 +88,13 @@ def fuse_video(
   out, notes = Path(out), []
   broken: KeyboardInterrupt | ImageError | None = None
   try:
-    _check_out(out, ir, vi)
-    check_names(ir, vi)
-    ir.scale, vi.scale = options.scale, options.vi_scale
-    pairing = Pairing(ir, vi, options.shift)
+    pairing = paired(ir, vi, out, options)
     with atomic_write(out) as temporary:
       output = _Output(temporary, Place(ir, vi, pairing, out), notes)
       try:
-        with contextlib.closing(_fused(fuse, ir, vi, pairing, options)) as frames:
+        pairs = itertools.islice(pairing, options.frames)
+        unit = Units(options.scale, float(pairing.rate))
+        with contextlib.closing(fused_frames(fuse, Sides(ir, vi, pairs), unit, options)) as frames:
           for fused, seconds in frames:
             output.add(bytes_of(fused, output.bright if options.stretch else None), seconds)
             told(output.count)
@@ -117,8 +116,12 @@ def fuse_video(
   return Done(output.count, time.monotonic() - output.began, notes, float(pairing.rate))
 
 
-def _check_out(out: Path, ir: Footage, vi: Footage) -> None:
-  """A name that can be written and is no source."""
+def paired(ir: Footage, vi: Footage, out: Path, options: VideoOptions) -> Pairing:
+  """The pairs of two videos, which are made ready to be read.
+
+  Raises:
+    VideoError: `out` is a source or has a name that is not written; folders do not fit together.
+  """
   if out.suffix.lower() not in CODECS:
     raise VideoError(f"{out} should end in one of {', '.join(CODECS)}.")
   for source in (ir, vi):
@@ -126,33 +129,58 @@ def _check_out(out: Path, ir: Footage, vi: Footage) -> None:
       raise VideoError(
         f"{out} is part of {source.name}, which the result would replace; name another file."
       )
+  check_names(ir, vi)
+  ir.scale, vi.scale = options.scale, options.vi_scale
+  return Pairing(ir, vi, options.shift)
 
 
-def _fused(
-  fuse: Callable, ir: Footage, vi: Footage, pairing: Pairing, options: VideoOptions
+def apart(ir: Footage, vi: Footage) -> VideoError:
+  """Of two videos without a pair."""
+  return VideoError(
+    f"{ir.name} and {vi.name} have no frames in common; --shift moves infrared in time."
+  )
+
+
+class Sides(NamedTuple):
+  """Two videos and their pairs."""
+
+  ir: Footage
+  vi: Footage
+  pairs: Iterator[Pair]
+  """Those that are fused."""
+  first: int = 1
+  """The number of the first of them, for messages."""
+
+
+def fused_frames(
+  fuse: Callable, sides: Sides, unit: Units, options: VideoOptions
 ) -> Generator[tuple[np.ndarray, float], None, None]:
   """(fused frame [H, W, 1 or 3] in [0, 1], its time in seconds).
 
   While one frame is computed, the next one is decoded and the one before it is handed on. A frame
   that cannot be read raises its error when all frames before it have been handed on.
+
+  Args:
+    fuse: as for `fuse_video`.
+    sides: what is fused.
+    unit: makes numbers in [0, 1] of infrared frames.
+    options: aligning.
   """
-  unit = Units(options.scale, float(pairing.rate))
-  first: tuple[int, ...] | None = None
+  size: tuple[int, ...] | None = None
   waiting: tuple[Any, float] | None = None
   broken: ImageError | None = None
   with ThreadPoolExecutor(1) as decoder:
-    pairs = itertools.islice(pairing, options.frames)
-    following = decoder.submit(next, pairs, None)
-    for number in itertools.count(1):
+    following = decoder.submit(next, sides.pairs, None)
+    for number in itertools.count(sides.first):
       started = None
       try:
         pair = following.result()
         if pair is not None:
-          following = decoder.submit(next, pairs, None)
-          a, b = _prepared(pair, unit, ir, vi, options.align)
-          first = first or b.shape[:2]
-          if b.shape[:2] != first:
-            raise VideoError(f"{vi.name}: frame {number} has another size than the first.")
+          following = decoder.submit(next, sides.pairs, None)
+          a, b = _prepared(pair, unit, sides, options.align, tell=size is None)
+          size = size or b.shape[:2]
+          if b.shape[:2] != size:
+            raise VideoError(f"{sides.vi.name}: frame {number} has another size than the first.")
           started = fuse(a[None], b[None]), pair.seconds
       except ImageError as error:
         broken = error
@@ -166,11 +194,12 @@ def _fused(
 
 
 def _prepared(
-  pair: Pair, unit: Units, ir: Footage, vi: Footage, align: Callable | None
+  pair: Pair, unit: Units, sides: Sides, align: Callable | None, *, tell: bool
 ) -> tuple[np.ndarray, np.ndarray]:
   """Both frames in [0, 1] and of equal size."""
+  ir, vi = sides.ir, sides.vi
   seen_ir, seen_vi = unit(pair.ir, ir.name), pair.vi.pixels(vi.name, vi.scale)
-  if pair.seconds == 0:  # what is left out of one frame is left out of all
+  if tell:  # what is left out of one frame is left out of all
     ir.say(*seen_ir.remarks, false_colours(spread_of(seen_ir), ir.name))
     vi.say(*seen_vi.remarks)
   a, b = seen_ir.whole(), seen_vi.whole()
@@ -211,8 +240,7 @@ class _Output:
       VideoError: it has no frame, or cannot be played.
     """
     if self._writer is None:
-      names = f"{self._place.ir.name} and {self._place.vi.name}"
-      raise VideoError(f"{names} have no frames in common; --shift moves infrared in time.")
+      raise apart(self._place.ir, self._place.vi)
     self._writer.close()
     check_playable(self._temporary)
 

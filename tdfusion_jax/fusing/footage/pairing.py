@@ -1,10 +1,10 @@
 """Which infrared frame meets which visible one."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from fractions import Fraction
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-from tdfusion_jax.fusing.footage.decoding import DEFAULT_RATE
-from tdfusion_jax.fusing.footage.frames import Frame
+from tdfusion_jax.fusing.footage.decoding import DEFAULT_RATE, Stream
 from tdfusion_jax.fusing.footage.pyav import VideoError
 from tdfusion_jax.fusing.footage.sources import Footage
 
@@ -14,10 +14,43 @@ _ROUNDING = 1e-6  # seconds
 class Pair(NamedTuple):
   """What is fused into one frame."""
 
-  ir: Frame
-  vi: Frame
+  ir: Any
+  """`Frame`, or what else the side has that is shown at a time."""
+  vi: Any
   seconds: float
   """From the first pair on."""
+
+
+@runtime_checkable
+class Side(Protocol):
+  """What is paired: `Footage`, or its times alone."""
+
+  @property
+  def name(self) -> str:
+    """For messages."""
+    ...
+
+  @property
+  def rate(self) -> Fraction | None:
+    """Frames per second; None of images without a rate."""
+    ...
+
+  @property
+  def stream(self) -> Stream | None:
+    """What FFmpeg decodes."""
+    ...
+
+  def __iter__(self) -> Iterator[Any]:
+    """Frames, each with its `seconds`, in order."""
+    ...
+
+  def times(self) -> list[float] | None:
+    """See `Footage.times`."""
+    ...
+
+  def count(self) -> int | None:
+    """See `Footage.count`."""
+    ...
 
 
 class Pairing:
@@ -32,7 +65,7 @@ class Pairing:
     shift: seconds that infrared's clock is behind; added to its times.
   """
 
-  def __init__(self, ir: Footage, vi: Footage, shift: float = 0.0):
+  def __init__(self, ir: Side, vi: Side, shift: float = 0.0):
     self._ir, self._vi, self._shift = ir, vi, shift
     self.by_number = ir.rate is None or vi.rate is None
     self.rate = vi.rate or ir.rate or DEFAULT_RATE
@@ -53,7 +86,7 @@ class Pairing:
     """Pairs; an ImageError at a frame that cannot be read."""
     return self._by_number() if self.by_number else self._by_time()
 
-  def _take(self, others: Iterator[Frame]) -> Frame | None:
+  def _take(self, others: Iterator[Any]) -> Any:
     """The next infrared frame."""
     frame = next(others, None)
     self._exhausted = frame is None
@@ -140,7 +173,7 @@ class Pairing:
     ]
 
 
-def _is_nearer(following: Frame, here: Frame, now: float) -> bool:
+def _is_nearer(following: Any, here: Any, now: float) -> bool:
   return abs(following.seconds - now) <= abs(here.seconds - now) + _ROUNDING
 
 

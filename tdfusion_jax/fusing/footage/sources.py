@@ -3,6 +3,7 @@
 Needs PyAV (FFmpeg) for all but folders and stacks.
 """
 
+import itertools
 import os
 import re
 import stat
@@ -11,7 +12,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from tdfusion_jax.fusing.footage.clock import Ascending
-from tdfusion_jax.fusing.footage.decoding import DEFAULT_RATE, Stream
+from tdfusion_jax.fusing.footage.decoding import DEFAULT_RATE, Index, Stream
 from tdfusion_jax.fusing.footage.frames import Frame
 from tdfusion_jax.fusing.footage.pyav import (
   VideoError,
@@ -154,10 +155,49 @@ class Footage:
       for page in read_pages(self._path):
         yield self._looked_at(Frame(clock(page.seconds), page.stored))
     else:
-      for number, file in enumerate(self._files):
-        scale = self.scale
-        stored = read_stored(file, counts=scale.counts, celsius=scale.celsius)
-        yield self._looked_at(Frame(self._seconds(number), stored))
+      yield from self._images(0)
+
+  def since(self, number: int, index: Index | None) -> Iterator[Frame]:
+    """The same from frame `number` on, counted from 0; the first of all has been read once.
+
+    Args:
+      number: of the first.
+      index: see `index`; needed of what FFmpeg decodes.
+    """
+    if self.stream is not None:
+      assert index is not None
+      yield from self.stream.since(index, number)
+    elif self._pages:
+      yield from itertools.islice(self, number, None)
+    else:
+      yield from self._images(number)
+
+  def _images(self, first: int) -> Iterator[Frame]:
+    for number, file in enumerate(self._files[first:], first):
+      scale = self.scale
+      stored = read_stored(file, counts=scale.counts, celsius=scale.celsius)
+      yield self._looked_at(Frame(self._seconds(number), stored))
+
+  def index(self) -> Index | None:
+    """Where the frames of a video file are; None of images, and where that is not known."""
+    return None if self.stream is None else self.stream.index(self._path)
+
+  def moments(self, index: Index | None) -> list[float] | None:
+    """`Frame.seconds` of all frames, in order, without decoding those of a video file.
+
+    None where they are not known beforehand. The first frame has been read once.
+
+    Args:
+      index: as `index` has it.
+    """
+    if self.stream is not None:
+      if index is None or self.stream.start is None:
+        return None
+      return [index.seconds(i) - self.stream.start for i in range(len(index.shown))]
+    if not self._pages:
+      return [self._seconds(number) for number in range(self.total or 0)]
+    clock = Ascending(self.rate or DEFAULT_RATE)
+    return [clock(seconds) for seconds in self._page_times() or [None] * (self.total or 0)]
 
   def _looked_at(self, frame: Frame) -> Frame:
     for remark in frame.stored.remarks:

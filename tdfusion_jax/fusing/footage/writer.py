@@ -3,6 +3,7 @@
 Needs PyAV (FFmpeg).
 """
 
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,6 +35,13 @@ _NOT_COPIED = (
 )
 
 
+SEGMENT = "tdfusion_segment"
+"""The name under which a segment's file has what it says of itself."""
+_IN_BAND = (".avi", ".ts")  # containers whose pictures carry the decoder's settings themselves
+_B_FRAMES = 2  # x264's delay, with B-frames that others refer to
+_GLOBAL_HEADER = 1 << 22  # FFmpeg's flag of the contrary
+
+
 class Place(NamedTuple):
   """What a result takes over from its sources."""
 
@@ -52,18 +60,23 @@ class Writer:
   one that players take for a file of this size.
 
   Args:
-    path: its ending, one of `CODECS`, decides how it is coded.
+    path: what is written.
     size: height and width of all frames.
-    place: what is taken over; the visible video's sound if it has any, else infrared's.
+    place: what is taken over; the visible video's sound if it has any, else infrared's. The ending
+      of its name, one of `CODECS`, decides how pictures are coded.
     notes: gets what the user should know.
+    segment: of a part that is joined with others later: what its file says of itself. It has no
+      sound.
 
   Raises:
     VideoError: it cannot be written.
   """
 
-  def __init__(self, path: Path, size: tuple[int, int], place: Place, notes: list[str]):
-    self._av, self._size, self._path, self._place = pyav(), size, path, place
-    self._ending = path.suffix.lower()
+  def __init__(
+    self, path: Path, size: tuple[int, int], place: Place, notes: list[str], segment: str = ""
+  ):
+    self._av, self._place = pyav(), place
+    self._ending = place.name.suffix.lower()
     # Colour at half resolution is what every player reads; it needs even sizes.
     height, width = (side + side % 2 for side in size)
     if size[0] % 2 or size[1] % 2:
@@ -82,10 +95,15 @@ class Writer:
       self._ticks = 1 / self._rate
     self._last, self._sound = -1, None
     try:
-      self._out = self._av.open(str(path), "w")
+      # Segments keep their times to the tick, also where decoding begins before 0.
+      how = {"avoid_negative_ts": "disabled"} if segment else {}
+      self._out = self._av.open(str(path), "w", options=how)
       self._stream = self._add_stream(height, width)
-      self._out.metadata.update(_metadata(place.vi))
-      self._sound = self._add_sound(notes)
+      if segment:
+        self._out.metadata[SEGMENT] = segment
+      else:
+        self._out.metadata.update(_metadata(place.vi))
+        self._sound = self._add_sound(notes)
       self._out.start_encoding()
     except (self._av.error.FFmpegError, OSError, ValueError) as error:
       raise self._failed(error) from error
@@ -96,6 +114,8 @@ class Writer:
     stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
     context = stream.codec_context
     context.time_base = self._ticks
+    if self._ending in _IN_BAND:  # also in a segment, whose container would have it elsewhere
+      context.flags &= ~_GLOBAL_HEADER
     context.colorspace, context.color_range = self._tags.matrix, colour.LIMITED
     context.color_primaries, context.color_trc = self._tags.primaries, self._tags.transfer
     aspect = self._place.vi.stream and self._place.vi.stream.aspect
@@ -132,9 +152,48 @@ class Writer:
     self._last = max(self._last + 1, round(seconds / self._ticks))
     frame.pts, frame.time_base = self._last, self._ticks
     try:
-      self._out.mux(self._stream.encode(frame))
-      if self._sound is not None:
-        self._sound.until(seconds + float(1 / self._place.pairing.rate))
+      self._mux(self._stream.encode(frame), seconds)
+    except (self._av.error.FFmpegError, OSError, ValueError) as error:
+      raise self._failed(error) from error
+
+  def _mux(self, packets: Any, seconds: float) -> None:
+    """Pictures up to one that is shown from `seconds` on, and the sound meanwhile."""
+    self._out.mux(packets)
+    if self._sound is not None:
+      self._sound.until(seconds + float(1 / self._place.pairing.rate))
+
+  @property
+  def ticks(self) -> Fraction:
+    """The unit of the times of `copy`, in seconds."""
+    return self._ticks
+
+  @property
+  def delay(self) -> int:
+    """Pictures that one may have to wait for others before it can be shown."""
+    return _B_FRAMES if self._stream.codec_context.has_b_frames else 0
+
+  @property
+  def settings(self) -> bytes:
+    """What a decoder needs beside the pictures; empty where they carry it themselves."""
+    own = self._ending not in _IN_BAND and self._stream.codec_context.extradata
+    return bytes(own or b"")
+
+  def copy(self, packet: Any, pts: int, dts: int) -> None:
+    """The next coded picture, as `add` of another writer has coded it.
+
+    Args:
+      packet: of a segment.
+      pts: when it is shown, in `ticks`.
+      dts: its place in the file, likewise.
+
+    Raises:
+      VideoError: it cannot be written.
+    """
+    packet.stream = self._stream
+    packet.pts, packet.dts, packet.time_base = pts, dts, self._ticks
+    packet.duration = 0  # until the next, as the encoder leaves it
+    try:
+      self._mux(packet, float(pts * self._ticks))
     except (self._av.error.FFmpegError, OSError, ValueError) as error:
       raise self._failed(error) from error
 
