@@ -14,6 +14,8 @@ _ABOUT = {
   "ADDRESS is given and RAY_ADDRESS is not set",
   "slurm": "slurm: in jobs that submitit submits; slurm=local runs them on this machine",
 }
+OF_CLUSTER = "of --cluster (default: one for each node, or for each of its GPUs)"
+"""Help of `--workers`."""
 
 
 class Cluster(NamedTuple):

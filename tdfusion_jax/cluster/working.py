@@ -1,12 +1,16 @@
 """What every kind of cluster has in common: work that is lost, and done again."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from tdfusion_jax.files import UsageError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+_LARGEST = 32  # items that a worker has at a time: what is done again when it is lost
+_TURNS = 8  # of each worker at least, so that all of them end together
 
 
 class LostError(UsageError):
@@ -42,3 +46,15 @@ def again(
     times = f"{task.lost + 1} workers were lost with it" if task.lost else "its worker was lost"
     raise LostError(f"{times}, the last one: {why}")
   return [Task(task.item, task.lost + 1)]
+
+
+def portions(items: Sequence[Item], workers: int | None, least: int = 1) -> list[list[Item]]:
+  """`items` divided into what a worker has at a time.
+
+  Args:
+    items: small ones.
+    workers: that share them; None where that is not known.
+    least: of a portion.
+  """
+  size = max(min(len(items) // (_TURNS * (workers or _TURNS)), _LARGEST), 1, least)
+  return [list(items[i : i + size]) for i in range(0, len(items), size)]

@@ -3,7 +3,7 @@
 import argparse
 
 from tdfusion_jax.cluster import shards
-from tdfusion_jax.cluster.choice import add_cluster
+from tdfusion_jax.cluster.choice import OF_CLUSTER, add_cluster
 from tdfusion_jax.commands import options as shared
 from tdfusion_jax.fusing.backends import BACKENDS
 from tdfusion_jax.fusing.huge import USUAL_MEGAPIXELS
@@ -36,8 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   add("--skip-existing", action="store_true", help="keep outputs that are there already")
   add("--shard", default="", metavar="I/N", help=shards.HELP)
   add_cluster(parser, CLUSTERS)
-  of_cluster = "of --cluster (default: one for each node, or for each of its GPUs)"
-  add("--workers", type=int, metavar="N", help=of_cluster)
+  add("--workers", type=int, metavar="N", help=OF_CLUSTER)
   shared.add_scale(parser)
   shared.add_vi_scale(parser)
   add(

@@ -16,11 +16,12 @@ from tdfusion_jax.data.transforms import luminance
 from tdfusion_jax.files import UsageError
 from tdfusion_jax.fusing.pairs import make_frame_fn
 from tdfusion_jax.fusing.reading import remarks_of
-from tdfusion_jax.images.elsewhere import here, place_of
+from tdfusion_jax.images.elsewhere import here
 from tdfusion_jax.images.listing import Place, list_addresses, list_files, list_pairs
 from tdfusion_jax.images.opening import ImageError
 from tdfusion_jax.images.reading import image_size, read_pixels
 from tdfusion_jax.images.scaling import LINEAR, Pixels, Scale
+from tdfusion_jax.remote.addresses import place_of
 
 Method = Callable[[str, np.ndarray, np.ndarray], np.ndarray]
 """(name of a pair, infrared, visible) -> fused; luminances [H, W], uint8 or float32 in [0, 1]."""

@@ -7,11 +7,10 @@ import numpy as np
 
 from tdfusion_jax.cluster.shards import WHOLE, Shard
 from tdfusion_jax.files import reason
-from tdfusion_jax.images.elsewhere import place_of
 from tdfusion_jax.images.listing import Place, list_pairs
 from tdfusion_jax.images.origin import is_placed
 from tdfusion_jax.images.reading import ImageError
-from tdfusion_jax.remote.addresses import Address, is_address
+from tdfusion_jax.remote.addresses import Address, is_address, place_of
 
 _ENDINGS = {"png": ".png", "png16": ".png", "tif": ".tif", "jpg": ".jpg"}
 FORMATS = tuple(_ENDINGS)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tdfusion_jax.cluster.choice import Cluster
 from tdfusion_jax.cluster.on_ray import run_on_ray
+from tdfusion_jax.cluster.working import portions
 from tdfusion_jax.files import remove_leftovers
 from tdfusion_jax.fusing.folders import left, note, sizes_to_plan
 from tdfusion_jax.fusing.jobs import Job, list_shard
@@ -16,9 +17,6 @@ from tdfusion_jax.images.opening import ImageError
 
 Make = Callable[[list[tuple[int, int]]], Callable[[list[Job]], list[Outcome]]]
 """Called on a worker with (height, width) of pairs to come; returns what fuses a list of pairs."""
-
-_LARGEST = 32  # pairs that a worker has at a time: what is done again when it is lost
-_TURNS = 8  # of each worker at least, so that all of them end together
 
 
 def fuse_on_ray(
@@ -72,7 +70,11 @@ def _outcomes(
       remove_leftovers(folder, process)
 
   work = run_on_ray(
-    _Prepared(make, sizes), _portions(jobs, options, cluster), cluster, split=_single, lost=lost
+    _Prepared(make, sizes),
+    portions(jobs, cluster.workers, options.batch),
+    cluster,
+    split=_single,
+    lost=lost,
   )
   with contextlib.closing(work) as done:
     for portion, result in done:
@@ -90,12 +92,6 @@ class _Prepared:
 
   def __call__(self) -> Callable[[list[Job]], list[Outcome]]:
     return self._make()(self._sizes)
-
-
-def _portions(jobs: list[Job], options: FolderOptions, cluster: Cluster) -> list[list[Job]]:
-  turns = _TURNS * (cluster.workers or _TURNS)
-  size = max(min(len(jobs) // turns, _LARGEST), 1, options.batch)
-  return [jobs[i : i + size] for i in range(0, len(jobs), size)]
 
 
 def _single(portion: list[Job]) -> list[list[Job]]:

@@ -8,14 +8,7 @@ from pathlib import Path
 from tdfusion_jax.files import reason
 from tdfusion_jax.images.listing import Place
 from tdfusion_jax.images.opening import ImageError
-from tdfusion_jax.remote.addresses import Address, RemoteError, is_address
-
-
-def place_of(text: str | Place) -> Place:
-  """What `text` names: an `Address` such as s3://bucket/folder, or a `Path`."""
-  if isinstance(text, Address):
-    return text
-  return Address(str(text)) if is_address(text) else Path(text)
+from tdfusion_jax.remote.addresses import Address, RemoteError
 
 
 @contextlib.contextmanager

@@ -188,6 +188,13 @@ class Address:
     raise AssertionError
 
 
+def place_of(text: "str | Path | Address") -> "Path | Address":
+  """What `text` names: an `Address` such as s3://bucket/folder, or a `Path`."""
+  if isinstance(text, Address):
+    return text
+  return Address(str(text)) if is_address(text) else Path(text)
+
+
 @cache
 def _system(protocol: str) -> Any:
   """The fsspec file system of a protocol, set up by its usual variables and files."""
