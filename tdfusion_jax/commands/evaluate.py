@@ -1,26 +1,33 @@
 """`tdfusion evaluate`: fusion metrics of one or several methods, side by side."""
 
 import argparse
+import os
 import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 from tdfusion_jax.cluster import shards
+from tdfusion_jax.cluster.choice import OF_CLUSTER, Cluster, add_cluster, cluster_of
 from tdfusion_jax.commands import options as shared
 from tdfusion_jax.commands.method_options import add_methods, methods_of
 from tdfusion_jax.commands.options import make_parent, named
 from tdfusion_jax.data import SOURCES
 from tdfusion_jax.data.options import parse_options
 from tdfusion_jax.evaluate import measure, methods, parts, tables
+from tdfusion_jax.evaluate.spread import measure_on_ray
 from tdfusion_jax.files import UsageError
 from tdfusion_jax.images.listing import passed_over
 from tdfusion_jax.images.scaling import LINEAR
 from tdfusion_jax.metrics.fusion import PAPER, PROFILES
-from tdfusion_jax.remote.addresses import is_address
+from tdfusion_jax.remote.addresses import Address, is_address
 
 ABOUT = """Measures fused images against their sources: a trained run, a weight file, the shipped
 weights, or any method's folder of fused images; several side by side. Values are computed on
 luminances (BT.601) of 8 bits."""
 EXAMPLE = "tdfusion evaluate --ir test/ir --vi test/vi --fused rival=rival/out --out scores"
 INTERRUPTED = "nothing was written"
+CLUSTERS = ("ray",)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,23 +50,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   add("--profile", default="tdfusion", metavar="NAME", help=where)
   shared.add_scale(parser)
   shared.add_vi_scale(parser)
-  add("--out", metavar="STEM", help="write STEM.md, .csv (per image), .json and .tex")
+  stem = "write STEM.md, .csv (per image), .json and .tex; also an address"
+  add("--out", metavar="STEM", help=stem)
   add("--shard", default="", metavar="I/N", help=f"{shards.HELP}. The last one merges")
+  add_cluster(parser, CLUSTERS)
+  add("--workers", type=int, metavar="N", help=OF_CLUSTER)
 
 
 def run(options: argparse.Namespace) -> int:
   """Measures and prints the table."""
   shard = shards.parse_shard(options.shard)
-  if options.shard and not options.out:
-    raise UsageError("--shard needs --out: the parts of a measurement meet in files.")
+  cluster = cluster_of(options, CLUSTERS, options.workers)
   metrics = measure.choose_metrics(options.metrics, "--metrics")
   measure.check_profile(options.profile, "--profile")
-  if options.out:  # before anything is measured, so that no work is lost
-    if is_address(options.out):
-      raise UsageError(f"--out {options.out}: tables are written to a folder of this machine.")
-    make_parent(options.out, "--out")
+  _check(options, cluster)
   pairs = pairs_of(options, shard)
-  scores = measure.measure(pairs, methods_of(options, pairs), metrics, options.profile)
+  compared = methods_of(options, pairs)
+  if cluster is None:
+    scores = measure.measure(pairs, compared, metrics, options.profile)
+  else:
+    make = partial(_on_worker, options, shard, str(Path.cwd()))
+    scores = measure_on_ray(make, pairs, list(compared), cluster)
   for line in (*_passed_over(options), *pairs.remarks):
     print(f"warning: {line}", file=sys.stderr)
   lower = [metric.name for metric in metrics if not metric.higher_is_better]
@@ -72,6 +83,25 @@ def run(options: argparse.Namespace) -> int:
       print(f"shard {shard}: {len(pairs.sizes)} pairs measured; the last shard writes the tables")
       return 0
     scores = whole.scores
+  _write(options, shard, parts.Part(scores, lower, about))
+  return 0
+
+
+def _check(options: argparse.Namespace, cluster: Cluster | None) -> None:
+  """Raises where options do not fit, before anything is measured, so that no work is lost."""
+  if options.workers is not None and cluster is None:
+    raise UsageError("--workers is for --cluster.")
+  if options.shard and not options.out:
+    raise UsageError("--shard needs --out: the parts of a measurement meet in files.")
+  if is_address(options.out or ""):
+    Address(options.out).parent.names()  # raises where it cannot be reached
+  elif options.out:
+    make_parent(options.out, "--out")
+
+
+def _write(options: argparse.Namespace, shard: shards.Shard, whole: parts.Part) -> None:
+  """Writes the tables and prints one."""
+  scores, lower, about = whole
   files = []
   try:
     if options.out:  # before anything is printed: whatever becomes of that, they are there
@@ -85,7 +115,17 @@ def run(options: argparse.Namespace) -> int:
     print(tables.markdown(measure.means(scores), lower), end="")
   if files:
     print(f"\nwritten: {', '.join(files)}")
-  return 0
+
+
+def _on_worker(
+  options: argparse.Namespace, shard: shards.Shard, here: str
+) -> Callable[[list[str]], list[measure.Measured]]:
+  """On a worker of a cluster: what measures pairs, in the folder of the command."""
+  os.chdir(here)
+  pairs = pairs_of(options, shard)
+  metrics = measure.choose_metrics(options.metrics, "--metrics")
+  work = measure.measurer(pairs, methods_of(options, pairs), metrics, options.profile)
+  return lambda names: [work(name) for name in names]
 
 
 def _passed_over(options: argparse.Namespace) -> list[str]:

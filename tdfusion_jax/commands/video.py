@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from tdfusion_jax.cluster import shards
-from tdfusion_jax.cluster.choice import Cluster, add_cluster, cluster_of
+from tdfusion_jax.cluster.choice import OF_CLUSTER, Cluster, add_cluster, cluster_of
 from tdfusion_jax.cluster.shards import Shard, parse_shard
 from tdfusion_jax.commands import options as shared
 from tdfusion_jax.files import UsageError
@@ -83,7 +83,7 @@ def _add_dividing(parser: argparse.ArgumentParser) -> None:
   )
   add("--join", type=int, metavar="N", help="join the N segments of --shard, and fuse nothing")
   add_cluster(parser, CLUSTERS)
-  add("--workers", type=int, metavar="N", help="of --cluster (default: one for each node or GPU)")
+  add("--workers", type=int, metavar="N", help=OF_CLUSTER)
   add("--skip-existing", action="store_true", help="keep segments that are there already")
 
 

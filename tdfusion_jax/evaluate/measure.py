@@ -3,18 +3,19 @@
 import difflib
 import sys
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tdfusion_jax.evaluate import tables
 from tdfusion_jax.evaluate.methods import Method, Pairs, some
-from tdfusion_jax.files import UsageError, is_plugin, write_text
+from tdfusion_jax.files import UsageError, is_plugin
 from tdfusion_jax.metrics.fusion import METRICS, PROFILES, Metric, fusion_metrics
 from tdfusion_jax.metrics.own import own_metric
 from tdfusion_jax.progress import Progress
+from tdfusion_jax.remote.texts import write_text
 
 Scores = dict[str, dict[str, dict[str, float]]]
 """{method: {name of a pair: {metric: value}}}."""
@@ -78,28 +79,60 @@ def measure(
   Raises:
     ImageError: an image cannot be read or has another size than its pair.
   """
-  scores: Scores = {method: {} for method in methods}
+  work = measurer(pairs, methods, metrics, profile)
+  with Progress(len(pairs.sizes), "measured", unit="pairs") as progress:
+    scores = gather(list(methods), (work(name) for name in progress.track(pairs.sizes)))
+  report_missing(scores)
+  return scores
+
+
+class Measured(NamedTuple):
+  """What was measured on one pair."""
+
+  name: str
+  rows: dict[str, dict[str, float]]
+  """{method: {metric: value}}."""
+  warnings: list[str]
+  """For standard error."""
+  remarks: list[str]
+  """What `Pairs.remarks` has gained by it."""
+
+
+def measurer(
+  pairs: Pairs, methods: Mapping[str, Method], metrics: Sequence[Metric], profile: str
+) -> Callable[[str], Measured]:
+  """What measures the pair of a name; arguments and errors as of `measure`."""
   # Ours by name, so that the profile chooses how they are measured.
   asked = [metric.name if METRICS.get(metric.name) is metric else metric for metric in metrics]
-  with (
-    warnings.catch_warnings(record=True) as caught,
-    Progress(len(pairs.sizes), "measured", unit="pairs") as progress,
-  ):
-    warnings.simplefilter("always", UserWarning)
-    for name in progress.track(pairs.sizes):
+
+  def work(name: str) -> Measured:
+    rows, told, before = {}, [], len(pairs.remarks)
+    with warnings.catch_warnings(record=True) as caught:
+      warnings.simplefilter("always", UserWarning)
       ir, vi = pairs.read(name)
       for method, fuse in methods.items():
         caught.clear()
         fused = fuse(name, ir, vi)
         values = fusion_metrics(ir[None], vi[None], fused[None], metrics=asked, profile=profile)
-        scores[method][name] = {metric: float(value[0]) for metric, value in values.items()}
-        for warning in caught:
-          print(f"warning: {method}, {name}: {warning.message}", file=sys.stderr)
-  _report_missing(scores)
+        rows[method] = {metric: float(value[0]) for metric, value in values.items()}
+        told.extend(f"{method}, {name}: {warning.message}" for warning in caught)
+    return Measured(name, rows, told, list(pairs.remarks)[before:])
+
+  return work
+
+
+def gather(methods: Sequence[str], pairs: Iterable[Measured]) -> Scores:
+  """Scores of pairs in their order. Warnings go to standard error."""
+  scores: Scores = {method: {} for method in methods}
+  for pair in pairs:
+    for line in pair.warnings:
+      print(f"warning: {line}", file=sys.stderr)
+    for method in methods:
+      scores[method][pair.name] = pair.rows[method]
   return scores
 
 
-def _report_missing(scores: Scores) -> None:
+def report_missing(scores: Scores) -> None:
   """Images that have no value are in no mean, and the reader has to know."""
   for method, rows in scores.items():
     for metric in tables.columns(rows):
@@ -141,7 +174,7 @@ def write_scores(
   """Writes STEM.md and STEM.tex (means), STEM.csv (every image) and STEM.json (both and `about`).
 
   Args:
-    stem: path without a suffix.
+    stem: path without a suffix, or an address.
     scores: as from `measure`.
     lower_is_better: metrics of which the lowest value is the best.
     about: what else STEM.json holds, JSON values.
@@ -150,7 +183,7 @@ def write_scores(
     The names of the files.
 
   Raises:
-    OSError: a file cannot be written; what was there before is as it was.
+    OSError, RemoteError: a file cannot be written; what was there before is as it was.
   """
   averaged = means(scores)
   images = [

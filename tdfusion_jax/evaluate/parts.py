@@ -1,6 +1,5 @@
 """Scores that several processes have measured, each a part of the pairs, merged."""
 
-import contextlib
 import itertools
 import json
 from pathlib import Path
@@ -8,7 +7,10 @@ from typing import Any, NamedTuple
 
 from tdfusion_jax.cluster.shards import Shard
 from tdfusion_jax.evaluate.measure import Scores
-from tdfusion_jax.files import UsageError, reason, write_text
+from tdfusion_jax.files import UsageError, reason
+from tdfusion_jax.remote.addresses import Address, RemoteError, place_of
+from tdfusion_jax.remote.texts import are_there, read_text, write_text
+from tdfusion_jax.remote.texts import remove as remove_file
 
 
 class Part(NamedTuple):
@@ -22,16 +24,16 @@ class Part(NamedTuple):
   """How it was measured, JSON values; equal in all parts."""
 
 
-def part_file(stem: str | Path, shard: Shard) -> Path:
+def part_file(stem: str | Path, shard: Shard) -> Path | Address:
   """Where a part of the scores for STEM.json is until all are there."""
-  return Path(f"{stem}.shard_{shard.index}_of_{shard.count}.json")
+  return place_of(f"{stem}.shard_{shard.index}_of_{shard.count}.json")
 
 
 def write_part(stem: str | Path, shard: Shard, part: Part) -> None:
   """Writes what one process has measured, in the place of what it wrote earlier.
 
   Raises:
-    OSError: it cannot be written.
+    OSError, RemoteError: it cannot be written.
   """
   # Not `write_json`: NaN has to come back as it was.
   write_text(part_file(stem, shard), json.dumps(part._asdict()))
@@ -48,7 +50,7 @@ def merge(stem: str | Path, count: int) -> Part | None:
     UsageError: a part cannot be read, or was measured in another way than the others.
   """
   files = [part_file(stem, Shard(index, count)) for index in range(count)]
-  if not all(file.exists() for file in files):
+  if not are_there(files):
     return None
   try:
     parts = [_read(file) for file in files]
@@ -70,14 +72,13 @@ def merge(stem: str | Path, count: int) -> Part | None:
 def remove(stem: str | Path, count: int) -> None:
   """Removes all parts, when what they are merged to is written."""
   for index in range(count):
-    with contextlib.suppress(FileNotFoundError):  # another process may do the same
-      part_file(stem, Shard(index, count)).unlink()
+    remove_file(part_file(stem, Shard(index, count)))  # another process may do the same
 
 
-def _read(file: Path) -> Part:
+def _read(file: Path | Address) -> Part:
   try:
-    return Part(**json.loads(file.read_text(encoding="utf-8")))
-  except FileNotFoundError:
+    return Part(**json.loads(read_text(file)))
+  except (FileNotFoundError, RemoteError):
     raise
   except (OSError, TypeError, ValueError) as error:
     why = reason(error) if isinstance(error, OSError) else f"{error}."

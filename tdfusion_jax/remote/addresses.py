@@ -4,6 +4,7 @@ A transfer that fails for the moment is tried again, after longer and longer pau
 is there as a whole or not at all, and storing it twice is as good as once.
 """
 
+import contextlib
 import importlib
 import os
 import random
@@ -124,16 +125,17 @@ class Address:
     except FileNotFoundError:
       return {}
 
-  def fetch(self, path: Path) -> None:
-    """Writes the file to `path`.
+  def read(self) -> bytes:
+    """What the file holds.
 
     Raises:
-      RemoteError: it is missing, too large, or cannot be had after several attempts.
-      OSError: `path` cannot be written.
+      FileNotFoundError: it is missing.
+      RemoteError: it is too large, or cannot be had after several attempts.
     """
 
     def work() -> bytes:
       system = _system(self.protocol)
+      system.invalidate_cache()
       size = system.info(self.text).get("size")
       if size is not None and size > LARGEST:
         raise RemoteError(f"{self} has {size >> 20} MiB, more than any image that is read.")
@@ -142,11 +144,29 @@ class Address:
         raise OSError(f"{len(content)} of {size} bytes have come")
       return content
 
+    return self._tried(work)
+
+  def fetch(self, path: Path) -> None:
+    """Writes the file to `path`.
+
+    Raises:
+      RemoteError: it is missing, or as `read`.
+      OSError: `path` cannot be written.
+    """
     try:
-      content = self._tried(work)
+      content = self.read()
     except FileNotFoundError:
       raise RemoteError(f"{self} does not exist.") from None
     path.write_bytes(content)
+
+  def remove(self) -> None:
+    """Removes the file; one that is not there is as good.
+
+    Raises:
+      RemoteError: it cannot be removed after several attempts.
+    """
+    with contextlib.suppress(FileNotFoundError):
+      self._tried(lambda: _system(self.protocol).rm_file(self.text))
 
   def store(self, content: bytes) -> None:
     """Puts `content` in the place of what is there, as a whole or not at all.

@@ -76,8 +76,20 @@ def test_a_fused_image_of_another_size(tmp_path, box, capsys):
   assert evaluate("memory://box", tmp_path / "out", "--resize") == 0
 
 
-def test_tables_are_written_here(box, capsys):
-  assert evaluate("memory://box", "memory://box/scores") == 2
-  assert (
-    "--out memory://box/scores: tables are written to a folder of this" in capsys.readouterr().err
-  )
+def test_tables_and_parts_of_them_are_written_to_addresses(tmp_path, box):
+  assert evaluate(tmp_path, tmp_path / "near") == 0
+  assert evaluate("memory://box", "memory://box/tables/far") == 0
+  for count, part in enumerate(("1/2", "0/2"), 1):
+    assert evaluate("memory://box", "memory://box/tables/parts", f"--shard={part}") == 0
+    assert box.exists("/box/tables/parts.json") == (count == 2)
+  names = {name for name in box.store if name.startswith("/box/tables")}
+  kinds = "md", "tex", "csv", "json"
+  assert names == {f"/box/tables/{stem}.{kind}" for stem in ("far", "parts") for kind in kinds}
+  for name in names:
+    near = tmp_path / f"near{name[name.index('.') :]}"
+    assert box.cat_file(name) == near.read_bytes()
+
+
+def test_a_place_that_tables_cannot_go_to_is_named_before(box, capsys):
+  assert evaluate("memory://box", "nowhere://box/scores") == 2
+  assert "nowhere://" in capsys.readouterr().err
