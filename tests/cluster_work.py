@@ -11,8 +11,15 @@ from functools import partial
 from pathlib import Path
 
 from tdfusion_jax.cluster.choice import Cluster
+from tdfusion_jax.evaluate.measure import choose_metrics, measurer
+from tdfusion_jax.evaluate.methods import pairs_of_folders
+from tdfusion_jax.evaluate.spread import measure_on_ray
+from tdfusion_jax.fusing import segments
+from tdfusion_jax.fusing.film_spread import segments_on_ray
 from tdfusion_jax.fusing.folders import FolderOptions, fuse_jobs
+from tdfusion_jax.fusing.footage.sources import Footage
 from tdfusion_jax.fusing.spread import fuse_on_ray
+from tdfusion_jax.fusing.video import VideoOptions
 from tdfusion_jax.sweep.file import Turn
 from tdfusion_jax.sweep.machines import run_on
 
@@ -65,6 +72,52 @@ def fuses(folder: Path):
   return ready
 
 
+def measures(folder: Path):
+  """What measures on a worker: one dies in the middle of its pairs."""
+
+  def mean(name, ir, vi):
+    if name == "n20" and once(folder / "killed measuring"):
+      die()
+    return (ir + vi) / 2
+
+  sources = pairs_of_folders(folder / "ir", folder / "vi")
+  work = measurer(sources, {"mean": mean}, choose_metrics("EN,SF", ""), "tdfusion")
+  return lambda names: [work(name) for name in names]
+
+
+def films(folder: Path):
+  """What fuses a segment on a worker: one dies in the middle of its frames."""
+
+  def do(shard):
+    def mean(ir, vi):
+      if shard.index == 1 and once(folder / "killed filming"):
+        die()
+      return (ir + vi) / 2
+
+    with segments.opened(*footage(folder), division(folder)) as film:
+      return segments.fuse_segment(mean, film, film.plan(), shard).notes
+
+  return do
+
+
+def footage(folder: Path):
+  return Footage(folder / "ir", 10.0), Footage(folder / "vi", 10.0)
+
+
+def division(folder: Path):
+  return segments.Division(folder / "film.mp4", VideoOptions(), {})
+
+
+def film_on_ray(folder: Path, cluster: Cluster) -> dict:
+  done: list[int] = []
+  with segments.opened(*footage(folder), division(folder)) as film:
+    planned = film.plan()
+    make = partial(films, folder)
+    count = segments_on_ray(make, division(folder), planned, cluster, told=done.append)
+    frames = segments.join(film, count).frames
+  return {"segments": count, "frames": frames, "told": done}
+
+
 def run_one(file, arm, seed, workdir, changes=None):
   """In the place of a training: it saves a step, and one of them dies and has to go on from it."""
   assert file == "sweep.toml" and Path(file).exists()  # in the folder of the command
@@ -102,7 +155,10 @@ def on_ray(folder: Path) -> dict:
     return outcomes
 
   report = fuse_on_ray(partial(fuses, folder), sides, FolderOptions(), cluster, track=track)
+  pairs = pairs_of_folders(folder / "ir", folder / "vi")
   return {
+    "scores": measure_on_ray(partial(measures, folder), pairs, ["mean"], cluster),
+    "film": film_on_ray(folder, cluster),
     "written": [path.name for path in report.written],
     "failed": report.failed,
     "totals": lists,

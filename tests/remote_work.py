@@ -1,4 +1,4 @@
-"""`python -m remote_work FOLDER`: FOLDER's pairs to a bucket, fused there, and all of it back."""
+"""`python -m remote_work FOLDER`: FOLDER's pairs to a bucket, fused, measured, and all back."""
 
 import sys
 from pathlib import Path
@@ -16,7 +16,12 @@ if __name__ == "__main__":
       (box / side / file.name).store(file.read_bytes())
   sides = ["--ir", "s3://box/ir", "--vi", "s3://box/vi", "--out", "s3://box/out"]
   status = cli.main(["fuse", *sides, "--cache", "", "--no-check", "--backend", "jax"])
-  (folder / "back").mkdir()
-  for name in (box / "out").names():
-    (box / "out" / name).fetch(folder / "back" / name)
+  sides = ["--ir", "s3://box/ir", "--vi", "s3://box/vi", "--fused", "ours=s3://box/out"]
+  for part in ("1/2", "0/2"):
+    command = ["evaluate", *sides, "--metrics=EN,SF", "--out=s3://box/scores/all"]
+    status = status or cli.main([*command, f"--shard={part}"])
+  for kind in ("out", "scores"):
+    (folder / "back" / kind).mkdir(parents=True)
+    for name in (box / kind).names():
+      (box / kind / name).fetch(folder / "back" / kind / name)
   sys.exit(status)

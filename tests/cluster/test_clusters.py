@@ -14,7 +14,11 @@ import pytest
 from tdfusion_jax.cluster import working
 from tdfusion_jax.cluster.choice import Cluster, cluster_of
 from tdfusion_jax.cluster.on_slurm import run_on_slurm
+from tdfusion_jax.evaluate.measure import choose_metrics, measure
+from tdfusion_jax.evaluate.methods import pairs_of_folders
 from tdfusion_jax.files import UsageError
+from tdfusion_jax.fusing.footage.sources import Footage
+from tdfusion_jax.fusing.video import fuse_video
 from tdfusion_jax.images.writing import write_image
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,6 +50,7 @@ def check_sweep(found):
 @pytest.mark.slow  # Ray starts a process for every worker, and ten of them are killed or used up
 @pytest.mark.cluster
 @needs("ray")
+@needs("av")
 def test_on_ray_what_a_killed_worker_had_is_done_again(tmp_path):
   images = {f"n{i:02}": RNG.integers(0, 256, (4, 6, 3), np.uint8) for i in range(40)}
   for name, image in images.items():
@@ -62,6 +67,22 @@ def test_on_ray_what_a_killed_worker_had_is_done_again(tmp_path):
   (failed,) = found["failed"]
   assert "n07.png could not be fused: 2 workers were lost with it" in failed
   check_sweep(found["sweep"])
+  assert (tmp_path / "killed measuring").exists() and (tmp_path / "killed filming").exists()
+  pairs = pairs_of_folders(tmp_path / "ir", tmp_path / "vi")
+  plain = measure(pairs, {"mean": mean}, choose_metrics("EN,SF", ""), "tdfusion")
+  assert found["scores"] == plain and list(found["scores"]["mean"]) == list(images)
+  assert found["film"] == {"segments": 4, "frames": 40, "told": [10, 20, 30, 40]}
+  footage = Footage(tmp_path / "ir", 10.0), Footage(tmp_path / "vi", 10.0)
+  fuse_video(lambda ir, vi: (ir + vi) / 2, *footage, tmp_path / "one.mp4")
+  from films import seen  # needs PyAV
+
+  shown, whole = seen(tmp_path / "film.mp4"), seen(tmp_path / "one.mp4")
+  assert [seconds for seconds, _ in shown] == [seconds for seconds, _ in whole]
+  assert not list(tmp_path.glob("*.nut")) and not list(tmp_path.glob(".*.tmp*"))
+
+
+def mean(name, ir, vi):
+  return (ir + vi) / 2
 
 
 @pytest.mark.cluster

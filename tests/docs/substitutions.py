@@ -106,10 +106,16 @@ NOT_RUN = {
     "`tests/fusing/test_remote.py` fuses from and to a server of S3 on this machine"
   ),
   "tdfusion evaluate --ir s3://archive/ir": (
-    "`tests/evaluate/test_elsewhere.py` measures images that are in fsspec's memory"
+    "`tests/fusing/test_remote.py` measures images of the same server"
   ),
   "tdfusion fuse --ir photos/ir --vi photos/vi --out fused_ray": (
     "`tests/cluster` fuses pairs on Ray, which takes a while to start"
+  ),
+  "tdfusion evaluate --ir photos/ir --vi photos/vi --baseline average --out scores_ray": (
+    "`tests/cluster` measures pairs on Ray"
+  ),
+  "tdfusion video --ir photos/ir --vi photos/vi --out film_ray.mp4": (
+    "`tests/cluster` fuses segments on Ray"
   ),
   "tdfusion sweep configs/sweeps/learned_loss_seg.toml --workdir runs/learned_loss_ray": (
     "`tests/cluster` has runs on Ray and in jobs of submitit"
