@@ -113,7 +113,7 @@ def film_on_ray(folder: Path, cluster: Cluster) -> dict:
   with segments.opened(*footage(folder), division(folder)) as film:
     planned = film.plan()
     make = partial(films, folder)
-    count = segments_on_ray(make, division(folder), planned, cluster, told=done.append)
+    count, _ = segments_on_ray(make, division(folder), planned, cluster, told=done.append)
     frames = segments.join(film, count).frames
   return {"segments": count, "frames": frames, "told": done}
 

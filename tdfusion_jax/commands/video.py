@@ -3,7 +3,7 @@
 import argparse
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -161,10 +161,10 @@ def _segment(options: argparse.Namespace, shard: Shard) -> int:
   return _joined(options, shard.count)
 
 
-def _joined(options: argparse.Namespace, count: int) -> int:
+def _joined(options: argparse.Namespace, count: int, notes: Sequence[str] = ()) -> int:
   with opened(*_sources(options), _division(options)) as film:
     done = join(film, count)
-  for note in done.notes:
+  for note in dict.fromkeys([*notes, *done.notes]):
     print(f"note: {note}")
   print(f"{done.frames} frames in {count} segments joined to {options.out}: {done.seconds:.1f} s")
   return 0
@@ -177,11 +177,11 @@ def _on_cluster(options: argparse.Namespace, cluster: Cluster) -> int:
     planned = film.plan()
     make = partial(_on_worker, options, str(Path.cwd()))
     with Progress(len(planned.meetings), "fusing", unit="frames") as progress:
-      count = segments_on_ray(
+      count, notes = segments_on_ray(
         make, division, planned, cluster, skip=options.skip_existing, told=progress.update
       )
   print(f"{count} segments fused: {time.monotonic() - began:.1f} s")
-  return _joined(options, count)
+  return _joined(options, count, notes)
 
 
 def _on_worker(options: argparse.Namespace, here: str) -> Callable[[Shard], list[str]]:

@@ -24,7 +24,7 @@ def segments_on_ray(
   *,
   skip: bool = False,
   told: Callable[[int], None] = lambda done: None,
-) -> int:
+) -> tuple[int, list[str]]:
   """Fuses all segments of a video; what a lost worker had is done again by another.
 
   Args:
@@ -36,7 +36,7 @@ def segments_on_ray(
     told: called with the number of finished frames.
 
   Returns:
-    The number of segments.
+    (the number of segments, what the user should know of those that were fused).
 
   Raises:
     UsageError: Ray is not there, or the workers cannot begin.
@@ -48,6 +48,7 @@ def segments_on_ray(
   shards = [Shard(index, count) for index in range(count)]
   todo = [shard for shard in shards if not (skip and is_there(division, shard))]
   done = sum(len(shard.span(total)) for shard in shards if shard not in todo)
+  notes: dict[str, None] = {}
   folder = segment_file(division.out, shards[0]).parent
 
   def lost(process: int) -> None:
@@ -59,6 +60,7 @@ def segments_on_ray(
         raise VideoError(f"segment {shard} could not be fused: {result}") from result
       if isinstance(result, Exception):
         raise result
+      notes.update(dict.fromkeys(result))
       done += len(shard.span(total))
       told(done)
-  return count
+  return count, list(notes)

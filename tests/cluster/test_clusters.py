@@ -36,7 +36,7 @@ def work(kind, folder):
   path = os.pathsep.join(str(ROOT / part) for part in ("", "tests"))
   environment = {**os.environ, "PYTHONPATH": path, "RAY_USAGE_STATS_ENABLED": "0"}
   command = [sys.executable, "-m", "cluster_work", kind, str(folder)]
-  ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+  ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
   assert ran.returncode == 0, ran.stderr[-3000:]
   return json.loads((folder / "found.json").read_text()), ran.stderr
 
