@@ -101,41 +101,42 @@ def run_fold(
   params = learn(experiment, average)
   if save is not None:
     save_weights(save, {"params": params.g}, notes_g(config, experiment.networks))
-  look = _Look(config, params)
+  look = Look(config, params)
   main = MAIN[str(experiment.val.kind)][0]
-  of_val = {w: look.at(_constant(w), experiment.val)[0][main] for w in constants}
+  of_val = {w: look.at(constant_weights(w), experiment.val)[0][main] for w in constants}
   best = max(of_val, key=of_val.__getitem__)
   tone = config.loss.tone
   if config.loss.tone_held:
     # At 0 and 1 no pixel would have a choice left.
     tone = max((w for w in constants if 0 < w < 1), key=of_val.__getitem__)
-  weigh = _weigh(config, params.g, tone)
+  weigh = weighing(config, params.g, tone)
   test = build.source(config, "test")
   learned, of_learned = look.at(weigh, test)
-  constant, of_constant = look.at(_constant(best), test)
+  constant, of_constant = look.at(constant_weights(best), test)
   return Fold(
     best,
     tone,
     {"learned": learned, "constant": constant},
-    _differences(of_learned, of_constant, MAIN[str(test.kind)]),
-    _weights(config, weigh, test),
+    differences(of_learned, of_constant, MAIN[str(test.kind)]),
+    weights_by_region(config, weigh, test),
   )
 
 
-def _weigh(config: Config, g_params: Any, tone: float) -> Callable:
-  """(ir, vi) -> weights of G at `tone`."""
+def weighing(config: Config, g_params: Any, tone: float) -> Callable:
+  """(ir, vi) -> weights [B, H, W, 2] of G at `tone`."""
   config = config.copy_and_resolve_references()
   config.loss.tone = tone
   weigher = networks(config).weigher
   return lambda ir, vi: weigher(g_params, ir, vi)
 
 
-def _constant(w_a: float) -> Callable:
+def constant_weights(w_a: float) -> Callable:
+  """(ir, vi) -> the same weights everywhere."""
   return lambda ir, vi: controls.weigh_constant({}, ir, vi, w_a=w_a)
 
 
-class _Look(NamedTuple):
-  """T, which looks at weighted averages."""
+class Look(NamedTuple):
+  """T, which looks at fused images."""
 
   config: Config
   params: Params
@@ -147,6 +148,10 @@ class _Look(NamedTuple):
       del params
       return jnp.sum(weigh(ir, vi) * jnp.concatenate([ir, vi], axis=-1), axis=-1, keepdims=True)
 
+    return self.at_fused(fuse, source)
+
+  def at_fused(self, fuse: Callable, source: Source) -> tuple[dict[str, float], Contributions]:
+    """T's scores on the images of `fuse`, (f_params, ir, vi) -> [B, H, W, 1]."""
     config = self.config.copy_and_resolve_references()
     if config.task.kind == "detection":
       with config.unlocked():
@@ -158,15 +163,16 @@ class _Look(NamedTuple):
     return judge(task, self.params, source, fuse=fuse, task_size=size, max_boxes=data.max_boxes)
 
 
-def _differences(
+def differences(
   learned: Contributions, constant: Contributions, names: Sequence[str]
 ) -> dict[str, np.ndarray]:
+  """{score: learned - constant, [1 + resamples]}, the first of the images as they are."""
   weights = draws(learned.blocks, _RESAMPLES, seed=0)
   first, second = learned.scores(weights), constant.scores(weights)
   return {name: first[name] - second[name] for name in names}
 
 
-def _weights(config: Config, weigh: Callable, source: Source) -> dict[str, float]:
+def weights_by_region(config: Config, weigh: Callable, source: Source) -> dict[str, float]:
   """Mean w_a in each class's boxes or masks and elsewhere, over the images that have it."""
   rows, found = 4, []
   options: dict[str, Any] = {
@@ -198,7 +204,7 @@ def table(folds: Mapping[int, Fold]) -> list[str]:
     given = ", ".join(f"{value:.2f}" for value in fold.weights.values())
     chosen = [str(number), f"w = {fold.constant:g}", f"{fold.tone:g}"]
     lines.append("| " + " | ".join([*chosen, *cells, given]) + " |")
-  return [*lines, "", *(f"{name}: {_told(gain)}" for name, gain in mean_gain(folds).items())]
+  return [*lines, "", *(f"{name}: {told(gain)}" for name, gain in mean_gain(folds).items())]
 
 
 def mean_gain(folds: Mapping[int, Fold]) -> dict[str, Estimate]:
@@ -210,7 +216,8 @@ def mean_gain(folds: Mapping[int, Fold]) -> dict[str, Estimate]:
   }
 
 
-def _told(gain: Estimate) -> str:
+def told(gain: Estimate) -> str:
+  """A difference with its 95 % interval."""
   return f"learned less constant {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]"
 
 

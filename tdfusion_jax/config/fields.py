@@ -95,7 +95,8 @@ def base() -> Config:
       "loss": {
         "alpha": 1.0,
         "intensity": "paper",  # or upstream: (w (I_f - I))^2
-        # or fixed: w_a = fixed_w_a everywhere, no G; or truth: the synthetic world's
+        # or given: G as init.g holds it, to train F alone; or fixed: w_a = fixed_w_a everywhere, no
+        # G; or truth: the synthetic world's
         "weights": "learned",
         "fixed_w_a": 0.5,
         "task_weight": 0.0,  # of L_t in F's own loss (ablation III)

@@ -35,7 +35,7 @@ from tdfusion_jax.tasks.segmentation import segmentation
 from tdfusion_jax.train import computing, controls, devices, optimisers, recipe, task_optimiser
 from tdfusion_jax.train.checks import check, labels_needed
 from tdfusion_jax.train.initial import init_state
-from tdfusion_jax.train.networks import Networks, networks
+from tdfusion_jax.train.networks import Networks, networks, uses_g
 from tdfusion_jax.train.views import step_source
 
 TASKS = {"detection": detection, "segmentation": segmentation, "scenic": scenic.task_from_names}
@@ -99,7 +99,7 @@ def method(config: Config, judge: Task | None, used: Networks | None = None) -> 
   used = networks(config) if used is None else used
   fuse = used.fuser.fuse
   weigh = partial(controls.weigh_constant, w_a=config.loss.fixed_w_a)
-  if config.loss.weights == "learned":
+  if uses_g(config):
     weigh = used.weigher.weigh
   return Method(
     fuse=fuse,

@@ -8,6 +8,7 @@ from tdfusion_jax.meta import RULES
 from tdfusion_jax.meta.derivative import DERIVATIVES
 from tdfusion_jax.meta.gauss_newton import JUDGED_ON
 from tdfusion_jax.train import data_checks, optimisers, recipe, trackers
+from tdfusion_jax.train.networks import uses_g
 from tdfusion_jax.train.requiring import one_of as _one_of
 from tdfusion_jax.train.requiring import require as _require
 from tdfusion_jax.train.requiring import value as _value
@@ -177,14 +178,25 @@ def _check_pseudo(config: Config) -> None:
 
 def _check_loss(config: Config) -> None:
   loss, without_task = config.loss, config.task.kind == "none"
-  _one_of(config, "loss.weights", ("learned", "fixed", "truth"))
+  _one_of(config, "loss.weights", ("learned", "given", "fixed", "truth"))
   _require(config, 0 <= loss.fixed_w_a <= 1, "loss.fixed_w_a", "must be in [0, 1].")
   if loss.weights == "learned":
     _require(
       config,
       not without_task,
       "loss.weights",
-      "task.kind='none' leaves G without a teacher; set loss.weights='fixed'.",
+      "task.kind='none' leaves G without a teacher; set loss.weights='fixed', or 'given' and "
+      "init.g.",
+    )
+  if loss.weights == "given":
+    _require(config, bool(config.init.g), "loss.weights", "'given' needs G's file as init.g.")
+    _require(config, not loss.none, "loss.weights", "'given' needs a fusion loss, not loss.none.")
+    _require(
+      config,
+      not loss.tone_held or config.data.crop_size is None,
+      "loss.tone_held",
+      "needs data.crop_size=None with weights='given': the tone is held over what G sees, and a "
+      "crop's mean is not its image's.",
     )
   if loss.weights == "fixed" and loss.fixed_w_a != 0.5:
     _require_own_order(config, "loss.fixed_w_a")
@@ -219,8 +231,9 @@ def _check_surroundings_of_g(config: Config) -> None:
   for field in ("tone", "tone_held", "stride"):
     if loss[field] == base().loss[field]:
       continue
-    learned = loss.weights == "learned" and not loss.none
-    _require(config, learned, f"loss.{field}", "needs loss.weights='learned' and a fusion loss.")
+    has_g = uses_g(config) and not loss.none
+    needs = "needs loss.weights='learned' or 'given', and a fusion loss."
+    _require(config, has_g, f"loss.{field}", needs)
   if loss.tone != 0.5:
     _require_own_order(config, "loss.tone")
 

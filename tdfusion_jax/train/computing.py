@@ -10,6 +10,7 @@ from tdfusion_jax.config import Config
 from tdfusion_jax.meta import Method
 from tdfusion_jax.ops import compiling
 from tdfusion_jax.train import devices, parts
+from tdfusion_jax.train.networks import uses_g
 
 
 def as_computed(config: Config, how: Method, mesh: Mesh | None) -> Method:
@@ -23,7 +24,7 @@ def as_computed(config: Config, how: Method, mesh: Mesh | None) -> Method:
   changes: dict[str, Any] = {}
   if config.stage == "fusion":
     changes["fuse"] = _net_as_computed(config, how.fuse, mesh)
-    if config.loss.weights == "learned":
+    if uses_g(config):
       changes["weigh"] = _net_as_computed(config, how.weigh, mesh)
   judge = how.task
   if judge is not None:

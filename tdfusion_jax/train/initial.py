@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from tdfusion_jax import fusers, meta, weightfiles
 from tdfusion_jax.config import Config
 from tdfusion_jax.meta import Method, Optimisers, Params, TrainState
-from tdfusion_jax.train.networks import Networks, networks
+from tdfusion_jax.train.networks import Networks, networks, uses_g
 
 
 def init_state(
@@ -62,7 +62,7 @@ def _params(
     fresh_f = partial(fusers.init_variables, used.fuser.network, f_key)
     f_params = start("f", fresh_f)["params"]
   g_params: Any = {}
-  if config.loss.weights == "learned":
+  if uses_g(config):
     fresh_g = partial(fusers.init_variables, used.weigher.network, g_key)
     g_params = start("g", fresh_g)["params"]
   t_params, t_stats = {}, {}

@@ -108,6 +108,11 @@ def with_names(
   return values
 
 
+def uses_g(config: Config) -> bool:
+  """Whether L_f's weights are G's, be it learned here or as `init.g` gives it."""
+  return config.loss.weights in ("learned", "given")
+
+
 def notes_f(config: Config, used: Networks) -> dict[str, Any]:
   """What the weight file of F notes about its network."""
   if config.loss.none:

@@ -1,4 +1,4 @@
-"""tools/learned_average.py: G by itself beside constants, over folds."""
+"""tools/learned_average.py, learned_through_f.py: G beside constants, by itself, through F."""
 
 import importlib.util
 import sys
@@ -16,17 +16,21 @@ TOOLS = Path(__file__).resolve().parents[2] / "tools"
 SIZE = (32, 32)
 
 
+def load(monkeypatch, name):
+  spec = importlib.util.spec_from_file_location(name, TOOLS / f"{name}.py")
+  assert spec and spec.loader
+  module = importlib.util.module_from_spec(spec)
+  # Named tuples of a module look for it by its name.
+  monkeypatch.setitem(sys.modules, name, module)
+  spec.loader.exec_module(module)
+  return module
+
+
 @pytest.fixture
 def tool(monkeypatch):
   monkeypatch.syspath_prepend(TOOLS)
   tiny.compile_quickly(monkeypatch)
-  spec = importlib.util.spec_from_file_location("learned_average", TOOLS / "learned_average.py")
-  assert spec and spec.loader
-  module = importlib.util.module_from_spec(spec)
-  # Named tuples of a module look for it by its name.
-  monkeypatch.setitem(sys.modules, "learned_average", module)
-  spec.loader.exec_module(module)
-  return module
+  return load(monkeypatch, "learned_average")
 
 
 @pytest.fixture
@@ -110,3 +114,29 @@ def test_a_t_that_moves_is_refused(tool, arguments):
 def test_a_rule_that_needs_f_is_refused(tool, arguments):
   with pytest.raises(ConfigError, match=r"config.meta.rule"):
     tool.main([*arguments, "--config.meta.rule=direct", "--folds=0"])
+
+
+def test_f_follows_the_weights_that_it_is_given(tool, arguments, tmp_path, monkeypatch, capsys):
+  """G says infrared, where the square shows; the other F is sent after a mean, half noise."""
+  del tool
+  infrared = {"kernel": np.zeros((3, 3, 2, 2), np.float32), "bias": np.float32([3, -3])}
+  save_weights(tmp_path / "g_fold_1.safetensors", {"params": {"only": infrared}}, {"arch": "one"})
+  through = load(monkeypatch, "learned_through_f")
+  folds, table = {}, through.table
+  monkeypatch.setattr(through, "table", lambda found: folds.update(found) or table(found))
+  fields = {
+    "fusion.network": "tiny:fuser",
+    "optim.f.learning_rate": 0.05,
+    "train.epochs": 60,
+    "loss.alpha": 0.0,
+  }
+  more = [f"--config.{name}={value}" for name, value in fields.items()]
+  monkeypatch.chdir(tmp_path)
+  through.main([*arguments, *more, "--folds=1", f"--g={tmp_path}", "--constant=0.5", "--save=out"])
+  constant, learned = (scores["mIoU"] for scores in folds[1].scores["F's images"])
+  # T takes pixels above 1/2 for the square's: infrared has .82 and .24, so it errs nowhere.
+  assert learned > 0.9 and constant < learned - 0.05
+  assert folds[1].scores["averages"][1]["mIoU"] == 1
+  saved, about = load_weights("out/f_fold_1_learned.safetensors")
+  assert about["network"] == "tiny:fuser" and np.abs(saved["params"]["only"]["kernel"]).max() > 0
+  assert "| 1 | F's images | " in capsys.readouterr().out

@@ -1,0 +1,167 @@
+"""Asks what of G's weights an F keeps: T's scores on F's images, F trained after G and a constant.
+
+  python tools/learned_through_f.py --config=FILE --config.FIELD=VALUE ... --g=DIR --constant=0.75
+
+DIR holds `g_fold_K.safetensors`, as `tools/learned_average.py --save=DIR` writes them; config and
+fields are those of that command, so that G and T are the same, with what F's training needs beside
+them (`--config.fusion.variant=fast`, `init.f`, `train.epochs`, `optim.f.learning_rate`,
+`loss.alpha`). Of each fold two F's are trained, alike but for the weights of L_f: those of G, held
+at the constant, and the constant. No label is read for that. Both are judged on "test" by T, beside
+the averages `w_a a + w_b b` that they were sent after. The parameters of F are averaged over the
+last steps (`--average`).
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from learned_average import Look, constant_weights, differences, told, weighing
+
+from tdfusion_jax.config import Config
+from tdfusion_jax.config.commandline import parse_config
+from tdfusion_jax.evaluate.contributions import Contributions
+from tdfusion_jax.evaluate.resampling import estimate
+from tdfusion_jax.evaluate.verdict import MAIN
+from tdfusion_jax.files import UsageError
+from tdfusion_jax.meta import Params
+from tdfusion_jax.progress import Progress
+from tdfusion_jax.train import build
+from tdfusion_jax.train.networks import notes_f
+from tdfusion_jax.weightfiles import save_weights
+
+_Judged = tuple[dict[str, float], Contributions]
+KINDS = ("averages", "F's images")
+
+
+class Fold(NamedTuple):
+  """T's scores on one fold."""
+
+  scores: dict[str, tuple[dict[str, float], dict[str, float]]]
+  """{kind of image: (by the constant, by G)}, kinds as `KINDS`."""
+  differences: dict[str, dict[str, np.ndarray]]
+  """{kind: {score: by G - by the constant, [1 + resamples]}}."""
+
+
+def train_f(config: Config, average: float, told_as: str) -> Params:
+  """F after all its steps, as the moving average of itself.
+
+  Args:
+    config: with `loss.weights` "given" or "fixed".
+    average: decay of the moving average, in [0, 1).
+    told_as: what the progress line says.
+  """
+  config = config.copy_and_resolve_references()
+  config.task.kind, config.task.frozen, config.init.t = "none", False, ""
+  config.meta.steps, config.meta.rule, config.meta.anchor = 0, "lookahead", 0.0
+  config.meta.anchor_to = 0.5
+  with config.unlocked():
+    config.task.options = {}
+  experiment = build.experiment(config)
+  steps, state = experiment.steps, experiment.init()
+  mean = jax.tree.map(jnp.copy, state.params.f)
+  with Progress(len(steps), told_as, unit="steps") as progress:
+    for step in progress.track(range(len(steps))):
+      state, _ = experiment.ft_step(state, build.to_device(steps[step]))
+      mean = jax.tree.map(lambda m, new: average * m + (1 - average) * new, mean, state.params.f)
+  return state.params._replace(f=mean)
+
+
+def run_fold(
+  config: Config, g_file: Path, constant: float, average: float, save: Path | None = None
+) -> Fold:
+  """Trains both F's of one fold and judges them.
+
+  Args:
+    config: with `data.train_options.fold` and `data.val_options.fold`.
+    g_file: G's weights.
+    constant: w_a of the other F, and the tone that G's weights are held at.
+    average: see `train_f`.
+    save: begin of the names of F's weight files to write.
+  """
+  config = config.copy_and_resolve_references()
+  config.data.val_split, config.data.test_split = "val", "test"
+  config.init.g = str(g_file)
+  config.loss.tone, config.data.crop_size = constant, None
+  by_g, by_constant = (config.copy_and_resolve_references() for _ in range(2))
+  by_g.loss.weights = "given"
+  by_constant.loss.weights, by_constant.loss.fixed_w_a = "fixed", constant
+  by_constant.loss.tone, by_constant.loss.tone_held, by_constant.loss.stride = 0.5, False, 1
+  by_constant.init.g, by_constant.loss.network = "", ""
+  judged: dict[str, list[_Judged]] = {kind: [] for kind in KINDS}
+  test = build.source(config, "test")
+  config.task.frozen = True
+  t_and_all = build.experiment(config).init().params
+  g_params = t_and_all.g
+  ways: list[tuple[str, Config, Callable]] = [
+    ("constant", by_constant, constant_weights(constant)),
+    ("learned", by_g, weighing(config, g_params, constant)),
+  ]
+  for name, how, weigh in ways:
+    trained = train_f(how, average, f"F after {name} weights")
+    used = build.networks(how)
+    look = Look(config, t_and_all._replace(f=trained.f))
+    judged["averages"].append(look.at(weigh, test))
+    judged["F's images"].append(look.at_fused(used.fuser.fuse, test))
+    if save is not None:
+      file = save.with_name(f"{save.name}_{name}.safetensors")
+      save_weights(file, {"params": trained.f}, notes_f(how, used))
+  main = MAIN[str(test.kind)]
+  return Fold(
+    {kind: (of[0][0], of[1][0]) for kind, of in judged.items()},
+    {kind: differences(of[1][1], of[0][1], main) for kind, of in judged.items()},
+  )
+
+
+def table(folds: Mapping[int, Fold]) -> list[str]:
+  """Markdown lines: each fold and kind of image, then the mean differences."""
+  first = next(iter(folds.values()))
+  some = first.scores[KINDS[0]][0]
+  names = [*first.differences[KINDS[0]], *sorted(n for n in some if "AP50/" in n[:5])]
+  lines = ["| " + " | ".join(["fold", "images", *names]) + " |", "|---" * (len(names) + 2) + "|"]
+  for number, fold in folds.items():
+    for kind, (constant, learned) in fold.scores.items():
+      cells = [f"{constant[name]:.3f} → {learned[name]:.3f}" for name in names]
+      lines.append("| " + " | ".join([str(number), kind, *cells]) + " |")
+  lines.append("")
+  for kind in KINDS:
+    for name in first.differences[kind]:
+      mean = np.mean([fold.differences[kind][name] for fold in folds.values()], axis=0)
+      lines.append(f"{kind}, {name}: {told(estimate(mean))}")
+  return lines
+
+
+def main(arguments: Sequence[str]) -> None:
+  """Prints the table."""
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  parser.add_argument("--config", metavar="FILE[:OPTIONS]", required=True)
+  parser.add_argument("--g", metavar="DIR", required=True, help="with g_fold_K.safetensors")
+  parser.add_argument("--folds", metavar="K,L", default="0,1,2")
+  parser.add_argument("--constant", type=float, required=True, help="w_a, as chosen on val")
+  parser.add_argument("--average", type=float, default=0.95, help="decay of F's moving average")
+  parser.add_argument("--save", metavar="DIR", help="write each F there, for --weights")
+  options = parse_config(parser, arguments)
+  save = Path(options.save) if options.save else None
+  if save is not None:
+    save.mkdir(parents=True, exist_ok=True)
+  folds = {}
+  for number in map(int, options.folds.split(",")):
+    config: Any = options.config.copy_and_resolve_references()
+    config.data.train_options.fold = config.data.val_options.fold = number
+    g_file = Path(options.g) / f"g_fold_{number}.safetensors"
+    files = save / f"f_fold_{number}" if save else None
+    folds[number] = run_fold(config, g_file, options.constant, options.average, files)
+    print("\n".join(table(folds)), flush=True)
+
+
+if __name__ == "__main__":
+  try:
+    main(sys.argv[1:])
+  except UsageError as error:
+    sys.exit(f"error: {error}")
