@@ -31,8 +31,8 @@ from tdfusion_jax.files import UsageError
 from tdfusion_jax.meta import Params
 from tdfusion_jax.progress import Progress
 from tdfusion_jax.train import build
-from tdfusion_jax.train.networks import notes_f
-from tdfusion_jax.weightfiles import save_weights
+from tdfusion_jax.train.networks import networks, notes_f
+from tdfusion_jax.weightfiles import load_weights, save_weights
 
 _Judged = tuple[dict[str, float], Contributions]
 KINDS = ("averages", "F's images")
@@ -72,7 +72,7 @@ def train_f(config: Config, average: float, told_as: str) -> Params:
 
 
 def run_fold(
-  config: Config, g_file: Path, constant: float, average: float, save: Path | None = None
+  config: Config, g_file: Path, constant: float, average: float, save: Path, trained: bool = False
 ) -> Fold:
   """Trains both F's of one fold and judges them.
 
@@ -82,6 +82,7 @@ def run_fold(
     constant: w_a of the other F, and the tone that G's weights are held at.
     average: see `train_f`.
     save: begin of the names of F's weight files to write.
+    trained: whether they are there already, by an earlier run with the same settings.
   """
   config = config.copy_and_resolve_references()
   config.data.val_split, config.data.test_split = "val", "test"
@@ -102,14 +103,15 @@ def run_fold(
     ("learned", by_g, weighing(config, g_params, constant)),
   ]
   for name, how, weigh in ways:
-    trained = train_f(how, average, f"F after {name} weights")
-    used = build.networks(how)
-    look = Look(config, t_and_all._replace(f=trained.f))
+    used = networks(how)
+    file = save.with_name(f"{save.name}_{name}.safetensors")
+    if not trained:
+      f_params = train_f(how, average, f"F after {name} weights").f
+      save_weights(file, {"params": f_params}, notes_f(how, used))
+    f_params = jax.tree.map(jnp.asarray, load_weights(file)[0]["params"])
+    look = Look(config, t_and_all._replace(f=f_params))
     judged["averages"].append(look.at(weigh, test))
     judged["F's images"].append(look.at_fused(used.fuser.fuse, test))
-    if save is not None:
-      file = save.with_name(f"{save.name}_{name}.safetensors")
-      save_weights(file, {"params": trained.f}, notes_f(how, used))
   main = MAIN[str(test.kind)]
   return Fold(
     {kind: (of[0][0], of[1][0]) for kind, of in judged.items()},
@@ -145,18 +147,19 @@ def main(arguments: Sequence[str]) -> None:
   parser.add_argument("--folds", metavar="K,L", default="0,1,2")
   parser.add_argument("--constant", type=float, required=True, help="w_a, as chosen on val")
   parser.add_argument("--average", type=float, default=0.95, help="decay of F's moving average")
-  parser.add_argument("--save", metavar="DIR", help="write each F there, for --weights")
+  parser.add_argument("--save", metavar="DIR", required=True, help="of each F, for --weights")
+  parser.add_argument("--trained", action="store_true", help="judge those that DIR holds already")
   options = parse_config(parser, arguments)
-  save = Path(options.save) if options.save else None
-  if save is not None:
-    save.mkdir(parents=True, exist_ok=True)
+  save = Path(options.save)
+  save.mkdir(parents=True, exist_ok=True)
   folds = {}
   for number in map(int, options.folds.split(",")):
     config: Any = options.config.copy_and_resolve_references()
     config.data.train_options.fold = config.data.val_options.fold = number
     g_file = Path(options.g) / f"g_fold_{number}.safetensors"
-    files = save / f"f_fold_{number}" if save else None
-    folds[number] = run_fold(config, g_file, options.constant, options.average, files)
+    files = save / f"f_fold_{number}"
+    given = (g_file, options.constant, options.average, files, options.trained)
+    folds[number] = run_fold(config, *given)
     print("\n".join(table(folds)), flush=True)
 
 

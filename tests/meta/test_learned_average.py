@@ -139,4 +139,9 @@ def test_f_follows_the_weights_that_it_is_given(tool, arguments, tmp_path, monke
   assert folds[1].scores["averages"][1]["mIoU"] == 1
   saved, about = load_weights("out/f_fold_1_learned.safetensors")
   assert about["network"] == "tiny:fuser" and np.abs(saved["params"]["only"]["kernel"]).max() > 0
-  assert "| 1 | F's images | " in capsys.readouterr().out
+  printed = capsys.readouterr().out
+  assert "| 1 | F's images | " in printed
+  through.main(
+    [*arguments, *more, "--folds=1", f"--g={tmp_path}", "--constant=0.5", "--save=out", "--trained"]
+  )
+  assert capsys.readouterr().out == printed

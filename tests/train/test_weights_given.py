@@ -51,7 +51,9 @@ def test_f_learns_after_a_g_that_stays(g_file, tmp_path, monkeypatch):
   for pair in val_batches(val, batch_size=1, task_size=(32, 64), max_boxes=64):
     ir, vi = jnp.asarray(pair.ir), jnp.asarray(pair.vi)
     weights = tiny.weigher()(given["params"], ir, vi)
-    each.append(fusion_loss(tiny.fuser()(f_params, ir, vi), ir, vi, weights, alpha=how.loss.alpha)[0])
+    each.append(
+      fusion_loss(tiny.fuser()(f_params, ir, vi), ir, vi, weights, alpha=how.loss.alpha)[0]
+    )
   assert losses[-1] == pytest.approx(float(np.mean(each)), rel=1e-5)
 
 
