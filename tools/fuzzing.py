@@ -25,6 +25,7 @@ from typing import NamedTuple
 from watching import Watch, watching
 
 from tdfusion_jax.files import UsageError
+from tdfusion_jax.progress import Progress
 
 NUMBERS = (
   *["nan", "-nan", "inf", "-1", "0", "1e999", "-1e999", "1e308", "99999999999999999999"],
@@ -196,7 +197,11 @@ def fuzz(
   """
   rng = random.Random(seed)
   counts, failures, longest = collections.Counter(), [], 0.0
-  with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
+  with (
+    tempfile.TemporaryDirectory() as scratch,
+    warnings.catch_warnings(),
+    Progress(count, "damaged files", unit="files") as progress,
+  ):
     warnings.simplefilter("ignore")
     root = Path(scratch).resolve()
     for number in range(count):
@@ -219,6 +224,7 @@ def fuzz(
       if problem and keep:
         _copied(copy, keep / f"{seed}_{number}_{case.kind}{case.path.suffix}")
       _emptied(root / "out")
+      progress.update(number + 1)
   return Outcome(counts, failures, longest)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from tdfusion_jax import fusers
 from tdfusion_jax.batch import LUMA, Sample
 from tdfusion_jax.config import Config, ConfigError
+from tdfusion_jax.config.shared import SMALL_OBJECTS
 from tdfusion_jax.data import CachedSource, FusedSource, Source
 from tdfusion_jax.evaluate import contributions, tables
 from tdfusion_jax.evaluate.given import LOW
@@ -34,8 +35,8 @@ _RANDOM_START = (
 )
 _NOTHING_FOUND = (
   "T has found nothing. If its training loss fell to nearly zero, its class scores died out before "
-  "it had learned small objects: --config.task.options.assigner_eps=1e-30 prevents that, "
-  "pretrained weights (init.t) do too"
+  f"it had learned small objects: --config.task.options.assigner_eps={SMALL_OBJECTS} prevents "
+  "that, pretrained weights (init.t) do too"
 )
 
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from tdfusion_jax.config import shared
 from tdfusion_jax.data.readers import DATASETS
 from tdfusion_jax.init.find import Found
 
@@ -82,7 +83,7 @@ def _runlocal(plan: Plan) -> dict[str, object]:
     return {**short, "meta.steps": 0, "train.epochs": 2}  # there is no G to teach
   if plan.kind == "detection":
     # A fresh detector would lose small objects before it has learned a box.
-    return {**short, "task.options.assigner_eps": 1e-30, "train.epochs": 2}
+    return {**short, "task.options.assigner_eps": shared.SMALL_OBJECTS, "train.epochs": 2}
   return {**short, "train.epochs": 1}
 
 

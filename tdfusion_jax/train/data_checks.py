@@ -28,6 +28,18 @@ def check(config: Config) -> None:
     require(config, fits, "data.task_size", "detection needs multiples of 32.")
 
 
+def remarks(config: Config) -> list[str]:
+  """What is allowed, and may not be meant."""
+  data, epochs = config.data, config.train.epochs
+  asked = config.task.kind == "detection" and data.augment == "task" and data.mosaic > 0
+  if not asked or config.train.pretrain_steps or data.close_mosaic < epochs:
+    return []
+  return [
+    f"config.data.close_mosaic={data.close_mosaic}: a run of {epochs} epochs sees no mosaic; "
+    "-1 leaves out the last tenth of its steps."
+  ]
+
+
 def _check_views(config: Config) -> None:
   """What T sees, and how it varies in training."""
   data = config.data

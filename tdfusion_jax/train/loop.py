@@ -25,6 +25,7 @@ from tdfusion_jax.tasks import Task
 from tdfusion_jax.train import (
   build,
   curves,
+  data_checks,
   devices,
   hosts,
   pseudo,
@@ -92,7 +93,7 @@ def train(
   seen = census.first_images(experiment.steps.source)
   if experiment.method.task is not None:  # labels matter
     seen += census.first_look(experiment.steps.source)
-  for line in seen:
+  for line in seen + data_checks.remarks(config):
     log.warning("data: %s", line)
   # A wrong init.* ends here, before it can mark the folder.
   shapes = jax.eval_shape(experiment.init)

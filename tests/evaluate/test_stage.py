@@ -17,7 +17,7 @@ from tdfusion_jax.config import ConfigError
 from tdfusion_jax.evaluate.results import read_result
 from tdfusion_jax.evaluate.stage import run_task_stage, write_results
 from tdfusion_jax.files import UsageError
-from tdfusion_jax.train import build, checks
+from tdfusion_jax.train import build, checks, data_checks
 
 
 @pytest.fixture
@@ -253,6 +253,16 @@ def test_mosaics_have_room_for_the_boxes_of_four_images(tmp_path, monkeypatch):
 def test_contradictions_name_the_field(changes, message):
   with pytest.raises(ConfigError, match=message):
     checks.check(config(**changes))
+
+
+def test_a_run_without_any_mosaic_says_so():
+  made = load("synthetic_det", "task")
+  made.data.augment, made.data.close_mosaic, made.train.epochs = "task", 10, 11
+  assert data_checks.remarks(made) == []
+  made.train.epochs = 10
+  assert "close_mosaic=10: a run of 10 epochs sees no mosaic" in data_checks.remarks(made)[0]
+  made.data.mosaic = 0.0
+  assert data_checks.remarks(made) == []
 
 
 def test_results_mark_the_best_of_each_split(tmp_path):
