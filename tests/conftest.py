@@ -1,8 +1,18 @@
 """Every test runs on the CPU unless told otherwise, with checked shapes and no rank promotion."""
 
 import os
+import shutil
+import tempfile
+from collections import Counter
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# What one test has compiled serves the others of a session, in all its processes. Reading a program
+# takes about as long as compiling one in a tenth of a second.
+_COMPILED = None
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+  _COMPILED = tempfile.mkdtemp(prefix="tdfusion_compiled_")
+  os.environ["JAX_COMPILATION_CACHE_DIR"] = _COMPILED
+  os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
 from jaxtyping import install_import_hook
 
@@ -13,6 +23,23 @@ import pytest
 from made_data import picture, save, voc
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def pytest_configure(config):
+  if hasattr(config.option, "loadscopereorder"):
+    config.option.loadscopereorder = False  # of pytest-xdist: files with many tests first
+
+
+def pytest_unconfigure():
+  if _COMPILED:
+    shutil.rmtree(_COMPILED, ignore_errors=True)
+
+
+def pytest_collection_modifyitems(config, items):
+  """Of several processes none shall begin a file of minutes when the others have ended."""
+  if hasattr(config, "workerinput"):
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
 
 
 @pytest.fixture

@@ -155,7 +155,13 @@ def _lines(run: Path) -> int:
 
 def _start(stage: str, run: Path, folder: Path) -> subprocess.Popen:
   command = [sys.executable, str(Path(__file__).resolve()), "child", stage, str(run), str(folder)]
-  environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+  environment = {
+    **os.environ,
+    "JAX_PLATFORMS": "cpu",
+    # However quickly a program compiles: each life needs the same ones.
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    "PYTHONPATH": str(ROOT),
+  }
   return subprocess.Popen(
     command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT, env=environment
   )

@@ -58,6 +58,7 @@ class Two:
     environment = {
       **os.environ,
       "JAX_PLATFORMS": "cpu",
+      "JAX_ENABLE_COMPILATION_CACHE": "false",  # each compiles for itself, as on two machines
       "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
       "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}",
       "JAX_NUM_PROCESSES": "2",

@@ -377,9 +377,10 @@ def test_a_diverging_run_names_the_quantity(tmp_path):
     train(config(**{"optim.f.rule": "sgd", "optim.f.learning_rate": 1e38}), tmp_path)
 
 
-def command(run):
+def command(run, cache):
   networks = {"fusion.network": "tiny:fuser", "loss.network": "tiny:weigher"}
-  changes = [f"--config.{k}={v}" for k, v in {**TINY, **networks}.items()]
+  fields = {**TINY, **networks, "train.compile_cache": cache}
+  changes = [f"--config.{k}={v}" for k, v in fields.items()]
   module = [sys.executable, "-m", "tdfusion_jax.main"]
   return [*module, f"--config={ROOT / 'configs/synthetic_det.py'}", f"--workdir={run}", *changes]
 
@@ -387,13 +388,13 @@ def command(run):
 def start(run, cache):
   environment = {
     **os.environ,
-    "JAX_COMPILATION_CACHE_DIR": str(cache),
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",  # each process needs the same programs
     "JAX_PLATFORMS": "cpu",
     "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
     "XLA_FLAGS": "--xla_backend_optimization_level=0",  # less to compile than it costs to run
   }
   return subprocess.Popen(
-    command(run), env=environment, cwd=ROOT, stderr=subprocess.PIPE, text=True
+    command(run, cache), env=environment, cwd=ROOT, stderr=subprocess.PIPE, text=True
   )
 
 
