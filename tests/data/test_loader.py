@@ -1,9 +1,6 @@
-"""Plans, views and the loader: everything from (seed, step)."""
+"""Views and the loader: everything from (seed, step)."""
 
-import os
 import pickle
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -16,7 +13,6 @@ from tdfusion_jax.data import (
   StepSource,
   get_source,
   make_dataset,
-  plan_epoch,
   val_batches,
 )
 from tdfusion_jax.data.transforms import random_crop
@@ -59,47 +55,6 @@ def steps(source=None, **options):
     "seed": 1,
   }
   return StepSource(source or Fake(), StepOptions(**{**defaults, **options}))
-
-
-def test_plan_subsets_are_disjoint_and_cycled():
-  plan = plan_epoch(30, meta_pairs=10, g_steps=12, batch_size=3, seed=0, epoch=4)
-  assert plan.mtr.shape == plan.mts.shape == (12, 3) and plan.ftr.shape == (10, 3)
-  assert not set(plan.mtr.ravel()) & set(plan.mts.ravel())
-  # 36 draws from 10 pairs: three whole cycles, then six more
-  for drawn in (plan.mtr.ravel(), plan.mts.ravel()):
-    assert (
-      sorted(drawn[:10]) == sorted(drawn[10:20]) == sorted(set(drawn)) and len(set(drawn)) == 10
-    )
-    assert drawn[:10].tolist() != drawn[10:20].tolist()
-  assert sorted(plan.ftr.ravel()) == list(range(30))
-
-
-def test_plan_is_a_function_of_seed_and_epoch():
-  options = {"meta_pairs": 5, "g_steps": 4, "batch_size": 2}
-  plans = [plan_epoch(20, **options, seed=s, epoch=e) for s, e in ((0, 0), (0, 0), (0, 1), (1, 0))]
-  for a, b in zip(plans[0], plans[1], strict=True):
-    np.testing.assert_array_equal(a, b)
-  for other in plans[2:]:
-    assert any((a != b).any() for a, b in zip(plans[0], other, strict=True))
-  assert (
-    plan_epoch(20, meta_pairs=5, g_steps=9, batch_size=2, seed=0, epoch=0).ftr == plans[0].ftr
-  ).all()
-
-
-def test_plan_with_few_pairs(caplog):
-  for epoch in (0, 1):
-    plan = plan_epoch(5, meta_pairs=50, g_steps=2, batch_size=2, seed=11, epoch=epoch)
-  assert len(set(plan.mtr.ravel())) == len(set(plan.mts.ravel())) == 2
-  assert (
-    plan.ftr.shape == (3, 2)
-    and set(plan.ftr.ravel()) == set(range(5))
-    and plan.ftr[2, 1] == plan.ftr[0, 0]
-  )
-  assert caplog.text.count("too few") == 1
-  with pytest.raises(DatasetError, match="at least 2 pairs"):
-    plan_epoch(1, meta_pairs=1, g_steps=1, batch_size=1, seed=0, epoch=0)
-  with pytest.raises(ValueError):
-    plan_epoch(4, meta_pairs=1, g_steps=1, batch_size=0, seed=0, epoch=0)
 
 
 def test_phases():
@@ -172,68 +127,6 @@ def test_dataset_resumes_anywhere():
   assert list(make_dataset(source, start_step=len(source))) == []
   with pytest.raises(ValueError, match="start_step"):
     make_dataset(source, start_step=99)
-
-
-WORKERS = """
-import numpy as np
-from tdfusion_jax.data import StepOptions, StepSource, get_source, make_dataset
-from tdfusion_jax.fusing import make_fuse_fn
-
-def total(views):
-  boxes = views.whole.target.boxes
-  return float(views.crop.ir.sum() + 3 * views.whole.vi.sum() + boxes.sum())
-
-def half(params, ir, vi):
-  return (ir + vi) / 2
-
-def main():
-  image = np.zeros((1, 8, 8, 1), np.float32)
-  np.asarray(make_fuse_fn(half, {})(image, image))  # JAX's threads run: a fork would hang
-  source = get_source("synthetic_det", size=(32, 40), count=6)
-  options = StepOptions(
-    epochs=1, g_steps=2, batch_size=2, meta_pairs=3, crop_size=(16, 16), task_size=(32, 40)
-  )
-  steps = StepSource(source, options)
-  for workers in (0, 2):
-    rows = [
-      [total(views) for views in batch.values()]
-      for batch in make_dataset(steps, start_step=1, num_workers=workers)
-    ]
-    print(workers, rows)
-
-if __name__ == "__main__":
-  main()
-"""
-
-
-def test_workers_do_not_change_batches(tmp_path):
-  script = tmp_path / "run.py"
-  script.write_text(WORKERS)
-  root = __file__.rsplit("tests", 1)[0]
-  done = subprocess.run(
-    [sys.executable, str(script)],
-    capture_output=True,
-    text=True,
-    timeout=300,
-    check=False,
-    env={**os.environ, "PYTHONPATH": root, "JAX_PLATFORMS": "cpu"},
-  )
-  assert done.returncode == 0, done.stderr[-2000:]
-  lines = [line.split(maxsplit=1) for line in done.stdout.splitlines() if line[:2] in ("0 ", "2 ")]
-  assert (
-    [line[0] for line in lines] == ["0", "2"]
-    and lines[0][1] == lines[1][1]
-    and len(lines[0][1]) > 20
-  )
-
-
-def test_data_needs_no_jax(tmp_path):
-  code = (
-    "import sys, tdfusion_jax.data; "
-    "sys.exit(any(m == 'jax' or m.startswith('jax.') for m in sys.modules))"
-  )
-  root = __file__.rsplit("tests", 1)[0]
-  assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
 
 
 def test_swap_half():

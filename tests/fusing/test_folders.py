@@ -1,13 +1,10 @@
-"""Fusing arrays and folders: colour, sizes, broken files, the command."""
+"""Fusing arrays and folders: colour, sizes, broken files."""
 
 import numpy as np
 import pytest
-from helpers import real_data
+from mean_pairs import folders, images, mean_fuse
 from PIL import Image
-from random_fusion import random_params
 
-from tdfusion_jax import cli
-from tdfusion_jax.files import UsageError
 from tdfusion_jax.fusing.arrays import make_fuse_fn
 from tdfusion_jax.fusing.folders import FolderOptions, fuse_folder
 from tdfusion_jax.fusing.huge import HugePairs
@@ -17,26 +14,13 @@ from tdfusion_jax.images.listing import list_pairs
 from tdfusion_jax.images.opening import ImageError
 from tdfusion_jax.images.reading import read_image
 from tdfusion_jax.images.registration import aligner
-from tdfusion_jax.images.scaling import Scale, parse_scale
+from tdfusion_jax.images.scaling import Scale
 from tdfusion_jax.images.writing import write_image
-from tdfusion_jax.weightfiles import save_weights
-
-RNG = np.random.default_rng(0)
-
-
-def mean_fuse(params, ir, vi):
-  """A fusion whose answer is known: the mean of both luminances."""
-  del params
-  return (ir + vi) / 2
 
 
 @pytest.fixture
 def fuse():
   return make_fuse_fn(mean_fuse, {})
-
-
-def images(*shape):
-  return RNG.random(shape).astype(np.float32)
 
 
 def test_gray_stays_gray_and_colour_keeps_its_chroma(fuse):
@@ -78,13 +62,6 @@ def test_whole_numbers_are_an_error(fuse):
   whole = np.full((1, 4, 4, 1), 200, np.uint8)
   with pytest.raises(ValueError, match="floats in .0, 1., not uint8"):
     fuse(whole, whole)
-
-
-def folders(tmp_path, sizes):
-  for side in ("ir", "vi"):
-    for name, (height, width) in sizes.items():
-      write_image(tmp_path / side / f"{name}.png", images(height, width, 1 if side == "ir" else 3))
-  return tmp_path / "ir", tmp_path / "vi", tmp_path / "out"
 
 
 def test_a_folder_of_many_sizes_with_broken_files(tmp_path):
@@ -242,97 +219,6 @@ def test_missing_partners_are_listed(tmp_path):
     list_pairs(tmp_path / "none", vi)
 
 
-def test_file_modes(tmp_path):
-  Image.fromarray(np.array([[0, 65535]], np.uint16)).save(tmp_path / "deep.png")
-  np.testing.assert_allclose(read_image(tmp_path / "deep.png")[..., 0], [[0, 1]])
-  Image.new("RGBA", (2, 1), (255, 0, 0, 10)).save(tmp_path / "alpha.png")
-  np.testing.assert_allclose(read_image(tmp_path / "alpha.png")[0, 0], [1, 0, 0])
-  Image.new("P", (2, 1), 0).save(tmp_path / "palette.png")
-  assert read_image(tmp_path / "palette.png").shape == (1, 2, 3)
-
-
-def test_values_outside_the_range_need_a_scale(tmp_path):
-  """Clipped or divided by a guess, they would be nearly black or white."""
-  Image.fromarray(np.array([[0.25, 0.75]], np.float32)).save(tmp_path / "float.tif")
-  np.testing.assert_array_equal(read_image(tmp_path / "float.tif")[..., 0], [[0.25, 0.75]])
-  Image.fromarray(np.array([[293.15, 310]], np.float32)).save(tmp_path / "kelvin.tif")
-  with pytest.raises(ImageError, match=r"kelvin\.tif: values from 293.15 to 310 leave"):
-    read_image(tmp_path / "kelvin.tif")
-  Image.fromarray(np.array([[0, 65536]], np.int32)).save(tmp_path / "int.tif")
-  with pytest.raises(ImageError, match=r"int\.tif: values from 0 to 65536"):
-    read_image(tmp_path / "int.tif")
-  Image.fromarray(np.array([[0, 13107]], np.int32)).save(tmp_path / "int.tif")
-  np.testing.assert_allclose(read_image(tmp_path / "int.tif")[..., 0], [[0, 0.2]], rtol=1e-6)
-
-
-def test_scales(tmp_path):
-  """Expected values by hand; percentiles of 0..100 are themselves."""
-  deep = np.arange(101, dtype=np.uint16).reshape(1, 101) * 100
-  for suffix in ("png", "tif"):
-    path = tmp_path / f"deep.{suffix}"
-    Image.fromarray(deep).save(path)
-
-    def read(text, path=path):
-      return read_image(path, parse_scale(text))[0, :, 0]
-
-    np.testing.assert_allclose(read("linear")[[0, 100]], [0, 10000 / 65535], rtol=1e-6)
-    np.testing.assert_allclose(
-      read("percentile")[[0, 1, 50, 99, 100]], [0, 0, 0.5, 1, 1], atol=1e-6
-    )
-    np.testing.assert_allclose(read("percentile:0:50")[[0, 25, 50, 51]], [0, 0.5, 1, 1], atol=1e-6)
-    np.testing.assert_allclose(
-      read("2000:4000")[[0, 20, 25, 40, 41]], [0, 0, 0.25, 1, 1], atol=1e-6
-    )
-  hot = np.full((20, 20), 7, np.uint16)
-  hot[3, 4] = 9  # one pixel of 400 lies outside the percentiles and is all there is to see
-  Image.fromarray(hot).save(tmp_path / "hot.png")
-  assert read_image(tmp_path / "hot.png", parse_scale("percentile"))[3, 4] == 1
-  assert read_image(tmp_path / "hot.png", parse_scale("percentile"))[0, 0] == 0
-  Image.new("L", (2, 2), 9).save(tmp_path / "flat.png")
-  assert (read_image(tmp_path / "flat.png", parse_scale("percentile")) == 0.5).all()
-
-
-@pytest.mark.parametrize(
-  "text",
-  ["", "lin", "3", "5:5", "9:2", "a:b", "1:2:3", "percentile:5", "percentile:-1:50", "0:inf"],
-)
-def test_scales_that_mean_nothing(text):
-  with pytest.raises(UsageError, match="scale"):
-    parse_scale(text)
-
-
-def test_the_camera_s_orientation_is_applied(tmp_path):
-  image = Image.fromarray(np.array([[0, 51, 102]], np.uint8))
-  exif = image.getexif()
-  exif[0x0112] = 6  # turn by 90 degrees clockwise to see it upright
-  image.save(tmp_path / "turned.png", exif=exif)
-  np.testing.assert_allclose(
-    read_image(tmp_path / "turned.png")[..., 0], [[0], [0.2], [0.4]], rtol=1e-6
-  )
-
-
-# Pillow remarks on the damage before it gives up.
-@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::PIL.Image.DecompressionBombWarning")
-@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".tif", ".webp"])
-def test_damaged_files_end_in_one_kind_of_error(tmp_path, suffix):
-  """A run over a folder survives whatever a file holds."""
-  path, rng, outcomes = tmp_path / f"x{suffix}", np.random.default_rng(0), set()
-  write_image(path, rng.random((12, 16, 3)))
-  whole = path.read_bytes()
-  for kept in rng.integers(0, len(whole), 30):
-    damaged = bytearray(whole[: kept if kept % 2 else None])
-    for place in rng.integers(0, max(min(len(damaged), 100), 1), 3 if damaged else 0):
-      damaged[place] = rng.integers(256)
-    path.write_bytes(damaged)
-    try:
-      image = read_image(path)
-      assert image.min() >= 0 and image.max() <= 1
-    except ImageError as error:
-      outcomes.add(type(error))
-      assert str(path) in str(error)
-  assert outcomes == {ImageError}
-
-
 def test_each_size_compiles_once():
   traced = []
 
@@ -344,69 +230,6 @@ def test_each_size_compiles_once():
   for height in (4, 5, 4, 5, 4):
     counted(images(1, height, 6, 1), images(1, height, 6, 3))
   assert traced == [(1, 4, 6, 1), (1, 5, 6, 1)]
-
-
-@pytest.fixture
-def weights(tmp_path):
-  """F with random weights, as a training exports it."""
-  save_weights(
-    tmp_path / "run" / "weights" / "f.safetensors", {"params": random_params()}, {"arch": "fusion"}
-  )
-  return tmp_path / "run"
-
-
-def test_the_command_fuses_reports_and_exits(tmp_path, weights, capsys):
-  ir, vi, out = folders(tmp_path, {"a": (16, 24), "b": (16, 24)})
-  command = [
-    "fuse",
-    "--ir",
-    str(ir),
-    "--vi",
-    str(vi),
-    "--out",
-    str(out),
-    "--checkpoint",
-    str(weights),
-  ]
-  assert cli.main(command) == 0
-  assert read_image(out / "a.png").shape == (16, 24, 3) and "2 written" in capsys.readouterr().out
-  (ir / "a.png").write_bytes(b"broken")
-  assert cli.main(command) == 1
-  assert "a.png: cannot be read" in capsys.readouterr().err
-  (ir / "a.png").unlink()
-  assert cli.main(command) == 2
-  assert "has no partner" in capsys.readouterr().err
-  assert cli.main([*command[:-1], str(tmp_path / "nowhere")]) == 2
-  assert "is not a run folder" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("verb", ["train", "fuse"])
-def test_every_verb_has_help_with_an_example(verb, capsys):
-  with pytest.raises(SystemExit) as end:
-    cli.main([verb, "--help"])
-  assert end.value.code == 0 and f"example: tdfusion {verb}" in capsys.readouterr().out
-
-
-@pytest.mark.slow  # F on a real pair of full size
-def test_real_colour_pairs_fuse_in_colour(tmp_path, weights):
-  folder = real_data() / "RoadScene"
-  for side in ("ir", "vi"):
-    (tmp_path / side).mkdir()
-    first = sorted((folder / side).iterdir())[0]
-    (tmp_path / side / first.name).write_bytes(first.read_bytes())
-  command = [
-    "fuse",
-    "--ir",
-    str(tmp_path / "ir"),
-    "--vi",
-    str(tmp_path / "vi"),
-    "--out",
-    str(tmp_path / "out"),
-  ]
-  assert cli.main([*command, "--checkpoint", str(weights)]) == 0
-  (out,) = (tmp_path / "out").iterdir()
-  fused, visible = read_image(out), read_image(next((tmp_path / "vi").iterdir()))
-  assert fused.shape == visible.shape and np.ptp(fused, axis=-1).mean() > 0.01
 
 
 def test_what_is_left_out_of_files_or_wrong_with_them_is_a_warning(tmp_path):
