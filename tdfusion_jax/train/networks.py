@@ -8,7 +8,11 @@ from tdfusion_jax.files import is_plugin
 from tdfusion_jax.ops.strips import Tiling
 from tdfusion_jax.train.requiring import one_of, require
 
-VARIANTS = {"paper": fusers.fusion_network, "fast": lambda _: fusers.fast_network()}
+VARIANTS = {
+  # Looked up when it is called: tests put a small network in its place.
+  "paper": lambda tiling: fusers.fusion_network(tiling),
+  "fast": lambda _: fusers.fast_network(),
+}
 """Our fusion networks by `fusion.variant`."""
 
 _WHOLE = 1 << 60  # bytes of a strip: more than any image has

@@ -7,10 +7,15 @@ from pathlib import Path
 
 import jax
 import pytest
+import tiny
 from docs.blocks import ROOT, blocks, commands, pages
 from docs.running import RefusedError, check_installing, run, run_python
 from docs.substitutions import NEEDS, NOT_RUN
 from jax.experimental.compilation_cache import compilation_cache
+
+from configs import load
+from docs import small
+from tdfusion_jax.train.networks import networks
 
 PAGES = [page for page in pages() if blocks(page)]
 
@@ -81,6 +86,13 @@ def test_readme_opens_with_the_two_commands():
     "python -m tdfusion_jax.main --config=configs/first.py --workdir=runs/first\n"
   )
   assert second.text == 'pip install -e ".[test]" && python -m pytest -q -n 2 --dist loadfile\n'
+
+
+def test_the_networks_of_a_training_are_small(here):
+  """Else every training of the manual would compile the real F."""
+  small.install(here, fusion_too=True)
+  made = networks(load("first"))
+  assert isinstance(made.fuser.network, tiny.One) and isinstance(made.weigher.network, tiny.One)
 
 
 def test_a_command_of_no_known_kind_is_refused(here):

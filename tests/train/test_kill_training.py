@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tdfusion_jax.weightfiles import load_weights
+
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "kill_training.py"
 
 
@@ -23,6 +25,9 @@ def test_killed_runs_equal_unbroken_ones(kill_training, tmp_path):
   problems, count = kill_training.try_all(tmp_path, kills=8, terms=2, rng=random.Random(1))
   assert not problems
   assert (count.kills, count.terms) == (8, 2) and count.finished_runs >= 1
+  networks = (tmp_path / "unbroken_fusion" / "weights" / f"{name}.safetensors" for name in "fg")
+  # One convolution each: with the real ones most of the time would go into compiling them.
+  assert [list(load_weights(file)[0]["params"]) for file in networks] == [["kernel"]] * 2
   # What follows shows that a difference would have been found.
   whole, broken = tmp_path / "unbroken_fusion", tmp_path / "broken"
   shutil.copytree(whole, broken)
