@@ -21,9 +21,9 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from tdfusion_jax.engines.weights import weights_of
-from tdfusion_jax.networks.fusion import CrossWeights
-from tdfusion_jax.networks.restormer import BlockWeights, channel_attention
-from tdfusion_jax.ops.parts import Widening, gelu, layer_norm
+from tdfusion_jax.networks.restormer import channel_attention
+from tdfusion_jax.networks.weights import BlockWeights, CrossWeights, Widening
+from tdfusion_jax.ops.parts import gelu, layer_norm
 
 _STEP = {"cpu": 1 << 13}  # 2 MiB of 64 channels, which stay in cache
 _STEP_ELSEWHERE = 1 << 18

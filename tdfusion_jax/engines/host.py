@@ -16,10 +16,8 @@ import numpy as np
 
 from tdfusion_jax.engines import weights as unpacked
 from tdfusion_jax.engines.weights import Weights
-from tdfusion_jax.networks.fusion import as_one_block
-from tdfusion_jax.networks.restormer import BlockWeights
+from tdfusion_jax.networks.weights import BlockWeights, Widening, as_one_block
 from tdfusion_jax.ops import native
-from tdfusion_jax.ops.parts import Widening
 
 Sums = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Over pixels, of q k^T [D, D], q^2 and k^2 [D]."""

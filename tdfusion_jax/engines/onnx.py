@@ -13,9 +13,7 @@ import numpy as np
 
 from tdfusion_jax.engines.weights import weights_of
 from tdfusion_jax.files import UsageError
-from tdfusion_jax.networks.fusion import CrossWeights
-from tdfusion_jax.networks.restormer import BlockWeights
-from tdfusion_jax.ops.parts import Widening
+from tdfusion_jax.networks.weights import BlockWeights, CrossWeights, Widening
 
 OPSET = 20  # the first with Gelu
 IR_VERSION = 9

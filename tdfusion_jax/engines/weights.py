@@ -7,9 +7,7 @@ The names of F's parameters, and which slice of a kernel serves what, are known 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from tdfusion_jax.networks.fusion import CrossWeights
-from tdfusion_jax.networks.restormer import BlockWeights
-from tdfusion_jax.ops.parts import Widening
+from tdfusion_jax.networks.weights import BlockWeights, CrossWeights, Widening
 
 BLOCKS: tuple[str, ...] = (
   "encoder1_0",

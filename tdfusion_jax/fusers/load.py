@@ -6,16 +6,15 @@ from typing import Any
 import jax
 
 from tdfusion_jax.files import is_plugin, read_json
-from tdfusion_jax.fusers.kinds import (
-  Fuser,
-  Weigher,
+from tdfusion_jax.fusers.kinds import Fuser, Weigher
+from tdfusion_jax.fusers.named import shipped_weights, weights_file
+from tdfusion_jax.fusers.ours import (
   average,
   fast_network,
   fusion_network,
   init_variables,
   loss_network,
 )
-from tdfusion_jax.fusers.named import shipped_weights, weights_file
 from tdfusion_jax.fusers.own import own_network
 from tdfusion_jax.tensorfiles import shown
 from tdfusion_jax.weightfiles import CheckpointError, load_weights, match

@@ -6,38 +6,19 @@ piece (`ops.blocks`), so its wide intermediates stay in cache and are not kept f
 pass.
 """
 
-from typing import Any, NamedTuple
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from tdfusion_jax.networks.weights import Widening
 from tdfusion_jax.ops import blocks
 from tdfusion_jax.ops.conv import conv3x3
-from tdfusion_jax.ops.parts import Widening
 from tdfusion_jax.ops.strips import Tiling
 
 HEADS = 8
 # What PyTorch's layers start from.
 kernel_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
-
-
-class BlockWeights(NamedTuple):
-  """Weights of a `RestormerBlock` of C channels, for what computes it by other means than Linen."""
-
-  qk: Widening
-  """Queries beside keys, C to 2 C."""
-  v: Widening
-  """Values, C to C."""
-  temperature: Any
-  """[heads]."""
-  project: Any
-  """[C, C], behind the attention."""
-  feed: Widening
-  """Gate beside value of the feed-forward part, C to 4 C."""
-  out: Any
-  """[2 C, C], behind the gate."""
 
 
 def _depthwise_init(key, shape, dtype=jnp.float32):

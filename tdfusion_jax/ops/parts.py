@@ -5,8 +5,6 @@ intermediates between its links stay in cache and are not kept for the backward 
 runs machine code in their place where it can.
 """
 
-from typing import Any, NamedTuple
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -16,17 +14,6 @@ from tdfusion_jax.ops.pointwise import outer_sum, pointwise
 from tdfusion_jax.ops.strips import Tiling, over_strips
 
 _LN_EPS = 1e-5
-
-
-class Widening(NamedTuple):
-  """Weights of `z = depthwise3x3(LN(x) w)`, from C to N channels; NumPy or JAX arrays."""
-
-  norm: tuple[Any, Any] | None
-  """Scale and bias [C] of the layer norm, or None without one."""
-  matrix: Any
-  """[C, N]."""
-  kernel: Any
-  """[3, 3, N]."""
 
 
 def layer_norm(x: jax.Array, norm: tuple[jax.Array, jax.Array]) -> jax.Array:

@@ -11,7 +11,8 @@ from tdfusion_jax import fusers
 from tdfusion_jax.engines.onnx import EngineError
 from tdfusion_jax.fusing import backends
 from tdfusion_jax.fusing.arrays import make_fuse_fn
-from tdfusion_jax.fusing.pairs import AnySizeFuser, EngineFuser
+from tdfusion_jax.fusing.compiled import AnySizeFuser
+from tdfusion_jax.fusing.pairs import EngineFuser
 from tdfusion_jax.ops import native
 
 RNG = np.random.default_rng(0)

@@ -6,9 +6,10 @@ from mean_pairs import folders, images, mean_fuse
 from PIL import Image
 
 from tdfusion_jax.fusing.arrays import make_fuse_fn
+from tdfusion_jax.fusing.compiled import AnySizeFuser
 from tdfusion_jax.fusing.folders import FolderOptions, fuse_folder
 from tdfusion_jax.fusing.huge import HugePairs
-from tdfusion_jax.fusing.pairs import AnySizeFuser, EngineFuser, make_pair_fuser
+from tdfusion_jax.fusing.pairs import EngineFuser, make_pair_fuser
 from tdfusion_jax.fusing.reading import Reading, read_as_stored, remarks_of
 from tdfusion_jax.images.listing import list_pairs
 from tdfusion_jax.images.opening import ImageError
