@@ -5,6 +5,7 @@ Nothing heavy is imported before a verb is known, so that `tdfusion --help` answ
 
 import argparse
 import importlib
+import importlib.util
 import os
 import signal
 import subprocess
@@ -68,22 +69,27 @@ def _parse(arguments: list[str]) -> tuple[Any, argparse.Namespace]:
     formatter_class=formatter,
     description="Trains as `python -m tdfusion_jax.main` does, with the same arguments.",
   )
-  chosen: Any = None
+  chosen = ""
   own = None
   for verb, line in VERBS.items():
     if arguments[:1] != [verb]:
       verbs.add_parser(verb, help=line)
       continue
-    chosen = importlib.import_module(f"tdfusion_jax.commands.{verb}")
-    epilog = f"example: {chosen.EXAMPLE}"
+    chosen = f"tdfusion_jax.commands.{verb}"
+    light = f"{chosen}_options"  # without what the verb needs to run
+    about = importlib.import_module(light if importlib.util.find_spec(light) else chosen)
     own = verbs.add_parser(
-      verb, help=line, description=chosen.ABOUT, epilog=epilog, formatter_class=formatter
+      verb,
+      help=line,
+      description=about.ABOUT,
+      epilog=f"example: {about.EXAMPLE}",
+      formatter_class=formatter,
     )
-    chosen.add_arguments(own)
+    about.add_arguments(own)
   options, unknown = parser.parse_known_args(arguments)
   if unknown:  # reported with the usage of the verb, which argparse would not show
     (own or parser).error(f"unrecognized arguments: {' '.join(unknown)}")
-  return chosen, options
+  return importlib.import_module(chosen), options
 
 
 def _train(arguments: list[str]) -> int:

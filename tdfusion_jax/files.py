@@ -12,7 +12,6 @@ import itertools
 import json
 import os
 import re
-import secrets
 import sys
 import traceback
 import types
@@ -68,7 +67,8 @@ def process_number() -> int:
   The process id is none: on a file system that several machines or containers share, every one of
   them may have a process of that id, and containers mostly have the same.
   """
-  return _numbers.setdefault(os.getpid(), secrets.randbits(63))  # a forked child draws its own
+  drawn = int.from_bytes(os.urandom(8)) >> 1
+  return _numbers.setdefault(os.getpid(), drawn)  # a forked child draws its own
 
 
 def is_plugin(name: str) -> bool:

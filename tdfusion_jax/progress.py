@@ -1,23 +1,26 @@
 """Progress of a long run: a bar with the time left in a terminal, plain lines elsewhere."""
 
 import contextlib
+import os
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
-
-from rich import progress as bars
-from rich.console import Console
-from rich.text import Text
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tdfusion_jax import printing
+
+if TYPE_CHECKING:
+  from rich.console import Console
 
 LINE_EVERY = 15.0
 """Seconds between plain lines."""
 
 WAIT_EVERY = 10.0
 """Seconds between plain lines while nothing can be counted."""
+
+_SETTINGS = ("FORCE_COLOR", "JUPYTER_COLUMNS", "TTY_COMPATIBLE", "TTY_INTERACTIVE")
+"""By which Rich can be told that it writes to a terminal."""
 
 _Item = TypeVar("_Item")
 
@@ -47,17 +50,19 @@ class Progress:
     unit: str = "",
     start: int = 0,
     end: bool = False,
-    console: Console | None = None,
+    console: "Console | None" = None,
     shown: bool = True,
   ):
-    self._console = console or Console(file=printing.unguarded(sys.stderr), quiet=not shown)
+    self._console = console or _console(quiet=not shown)
     self._total, self._unit, self._text = total, unit, ""
     self._label = printing.plain(label)
     self._start = self._done = start
     self._end = end
     self._began = self._last_line = time.monotonic()
-    self._bar: bars.Progress | None = None
-    if self._console.is_terminal:
+    self._bar: Any = None
+    if self._console is not None and self._console.is_terminal:
+      from rich import progress as bars
+
       self._bar = bars.Progress(*_columns(unit), console=self._console)
       self._task = self._bar.add_task(self._label, total=total, completed=start, text="")
 
@@ -124,6 +129,11 @@ class Progress:
       self.advance()
 
   def _print(self, line: str) -> None:
+    if self._console is None:
+      print(line, file=printing.unguarded(sys.stderr), flush=True)
+      return
+    from rich.text import Text
+
     self._console.print(Text(line), soft_wrap=True)
 
   def _line(self, seconds: float) -> str:
@@ -179,19 +189,29 @@ class Lines:
     self(f"{name}: {done:.0%}")
 
 
-class _Speed(bars.ProgressColumn):
-  """Items per second."""
+def _console(*, quiet: bool) -> "Console | None":
+  """Standard error; None for plain lines of a file or a pipe, which Rich need not be loaded for."""
+  stream = printing.unguarded(sys.stderr)
+  wished = any(name in os.environ for name in _SETTINGS)
+  plain = stream is not None and not getattr(stream, "isatty", lambda: True)()
+  if plain and not (quiet or wished):
+    return None
+  from rich.console import Console
 
-  def __init__(self, unit: str):
-    super().__init__()
-    self._unit = unit
-
-  def render(self, task: bars.Task) -> Text:
-    return Text(f"{task.speed or 0:.2f} {self._unit}/s")
+  return Console(file=stream, quiet=quiet)
 
 
-def _columns(unit: str) -> list[bars.ProgressColumn]:
-  speed = [_Speed(unit)] if unit else []
+def _columns(unit: str) -> list[Any]:
+  from rich import progress as bars
+  from rich.text import Text
+
+  class Speed(bars.ProgressColumn):
+    """Items per second."""
+
+    def render(self, task: bars.Task) -> Text:
+      return Text(f"{task.speed or 0:.2f} {unit}/s")
+
+  speed = [Speed()] if unit else []
   return [
     bars.TextColumn("{task.description}", markup=False),
     bars.BarColumn(),

@@ -5,9 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
 
 from tdfusion_jax.tensorfiles import (
   CheckpointError,
@@ -50,8 +48,13 @@ def save_weights(path: str | Path, variables: Mapping, metadata: Mapping[str, An
   Raises:
     CheckpointError: the file cannot be written.
   """
-  flat: Any = flatten_dict(jax.device_get(variables), sep="/")
-  write_safetensors(path, flat, {key: json.dumps(value) for key, value in metadata.items()})
+  import jax
+
+  write_safetensors(
+    path,
+    _flat(jax.device_get(variables)),
+    {key: json.dumps(value) for key, value in metadata.items()},
+  )
 
 
 def load_weights(path: str | Path) -> tuple[dict, dict[str, Any]]:
@@ -76,7 +79,7 @@ def load_weights(path: str | Path) -> tuple[dict, dict[str, Any]]:
       raise CheckpointError(
         f"{path}: {shown(clash)} is a tensor and the group of {shown(name)} as well."
       )
-  return unflatten_dict(arrays, sep="/"), metadata
+  return _nested(arrays), metadata
 
 
 def _value(path: Path, key: str, text: str) -> Any:
@@ -94,8 +97,7 @@ def match(loaded: dict, like: dict, origin: str) -> dict:
   Raises:
     CheckpointError: names or shapes differ or values are not finite, all of them listed.
   """
-  have: Any = flatten_dict(loaded, sep="/")
-  want: Any = flatten_dict(like, sep="/")
+  have, want = _flat(loaded), _flat(like)
   problems = [f"missing: {name}" for name in sorted(want.keys() - have.keys())]
   problems += [f"left over: {shown(name)}" for name in sorted(have.keys() - want.keys())]
   for name in sorted(have.keys() & want.keys()):
@@ -105,4 +107,24 @@ def match(loaded: dict, like: dict, origin: str) -> dict:
   if problems:
     raise CheckpointError(f"{origin} does not fit the network:{listed(problems)}")
   fitting = {name: np.asarray(have[name], leaf.dtype) for name, leaf in want.items()}
-  return unflatten_dict(fitting, sep="/")
+  return _nested(fitting)
+
+
+# Flax has both as `flatten_dict` and `unflatten_dict`; loading it takes longer than fusing a pair.
+def _flat(tree: Mapping, above: str = "") -> dict[str, Any]:
+  flat: dict[str, Any] = {}
+  for key, value in tree.items():
+    name = f"{above}{key}"
+    flat |= _flat(value, f"{name}/") if isinstance(value, Mapping) else {name: value}
+  return flat
+
+
+def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+  tree: dict[str, Any] = {}
+  for name, value in flat.items():
+    *above, last = name.split("/")
+    folder = tree
+    for part in above:
+      folder = folder.setdefault(part, {})
+    folder[last] = value
+  return tree

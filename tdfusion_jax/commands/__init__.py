@@ -2,7 +2,8 @@
 
 A module `commands/VERB.py` has `ABOUT` (what it does), `EXAMPLE` (a command line),
 `add_arguments(parser)` and `run(options) -> exit status`, and may have `INTERRUPTED` (what to print
-on Ctrl-C).
+on Ctrl-C). Where it takes long to import, `ABOUT`, `EXAMPLE` and `add_arguments` are in a module
+`commands/VERB_options.py`, which is all that help and mistyped options need.
 """
 
 VERBS = {

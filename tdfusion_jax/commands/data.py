@@ -2,7 +2,7 @@
 
 import argparse
 
-from tdfusion_jax.commands.data_options import EXAMPLE, add_arguments
+from tdfusion_jax.commands.data_options import ABOUT, EXAMPLE, add_arguments
 from tdfusion_jax.data.labels.convert import convert
 from tdfusion_jax.data.labels.notes import told
 from tdfusion_jax.data.options import parse_options, split_names
@@ -13,8 +13,6 @@ from tdfusion_jax.data.verify.pairs import verify
 from tdfusion_jax.data.verify.report import page_path, table, write_page
 
 __all__ = ["ABOUT", "EXAMPLE", "add_arguments", "run"]
-
-ABOUT = "Looks through data sets and prepares them."
 
 
 def run(options: argparse.Namespace) -> int:

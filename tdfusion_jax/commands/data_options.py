@@ -2,9 +2,9 @@
 
 import argparse
 
-from tdfusion_jax.data.labels.convert import FORMS
-from tdfusion_jax.data.verify.layout import CHECKED
+from tdfusion_jax.commands import known
 
+ABOUT = "Looks through data sets and prepares them."
 EXAMPLE = "tdfusion data verify --dataset=llvip --root=DIR --fix-hints"
 
 
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _verify_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
-    "--dataset", required=True, metavar="NAME", help=f"one of {', '.join(CHECKED)}"
+    "--dataset", required=True, metavar="NAME", help=f"one of {', '.join(known.ON_DISK)}"
   )
   parser.add_argument("--root", required=True, metavar="DIR", help="its folder")
   parser.add_argument(
@@ -94,7 +94,7 @@ def _convert_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     "--labels", required=True, metavar="PATH", help="folder of .xml or .txt files, or a COCO .json"
   )
-  parser.add_argument("--to", required=True, choices=FORMS, help="form to write")
+  parser.add_argument("--to", required=True, choices=known.LABEL_FORMS, help="form to write")
   parser.add_argument(
     "--out", required=True, metavar="PATH", help="new folder, or .json file for coco"
   )

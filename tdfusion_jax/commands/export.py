@@ -4,20 +4,10 @@ import argparse
 
 from tdfusion_jax import fusers
 from tdfusion_jax.commands import options as shared
-from tdfusion_jax.export import FORMATS, TOLERANCE, export_fusion, formats_of
+from tdfusion_jax.commands.export_options import ABOUT, EXAMPLE, add_arguments
+from tdfusion_jax.export import TOLERANCE, export_fusion, formats_of
 
-ABOUT = """Writes F as files that run without this package, for any batch and image size, and checks
-their numbers."""
-EXAMPLE = "tdfusion export --out exported --run runs/first --format onnx"
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-  """The options of `tdfusion export`."""
-  where = "where fusion.stablehlo and fusion.onnx go"
-  parser.add_argument("--out", required=True, metavar="DIR", help=where)
-  shared.add_network(parser)
-  which = "both by default; a network of your own has StableHLO only"
-  parser.add_argument("--format", nargs="+", choices=FORMATS, help=which)
+__all__ = ["ABOUT", "EXAMPLE", "add_arguments", "run"]
 
 
 def run(options: argparse.Namespace) -> int:

@@ -13,9 +13,8 @@ from tdfusion_jax import progress
 from tdfusion_jax.cluster.choice import cluster_of
 from tdfusion_jax.cluster.shards import parse_shard
 from tdfusion_jax.commands import options as shared
-from tdfusion_jax.commands.fuse_options import CLUSTERS, add_arguments
+from tdfusion_jax.commands.fuse_options import ABOUT, CLUSTERS, EXAMPLE, add_arguments
 from tdfusion_jax.files import UsageError
-from tdfusion_jax.fusing.arrays import make_fuse_fn
 from tdfusion_jax.fusing.backends import make_fuser
 from tdfusion_jax.fusing.folders import FolderOptions, fuse_folder, fuse_jobs
 from tdfusion_jax.fusing.huge import huge_pairs
@@ -31,9 +30,6 @@ from tdfusion_jax.images.registration import aligner, doubt
 
 __all__ = ["ABOUT", "EXAMPLE", "INTERRUPTED", "add_arguments", "run"]
 
-ABOUT = """Fuses infrared and visible images of equal names, or one pair of files: gray or colour,
-of any size."""
-EXAMPLE = "tdfusion fuse --ir photos/ir --vi photos/vi --out fused --run runs/first"
 INTERRUPTED = "--skip-existing goes on from here"
 
 
@@ -79,7 +75,11 @@ def _prepared(options: argparse.Namespace) -> tuple[FolderOptions, PairFuser]:
     told=progress.Lines().part,
     **how,
   )
-  fuse_batch = make_fuse_fn(fuse_fn, params, **how) if options.batch > 1 else None
+  fuse_batch = None
+  if options.batch > 1:
+    from tdfusion_jax.fusing.arrays import make_fuse_fn  # loads JAX
+
+    fuse_batch = make_fuse_fn(fuse_fn, params, **how)
   reading = Reading(scale, vi_scale, align, check)
   how_folder = FolderOptions(
     options.skip_existing, reading, options.batch, fuse_batch, huge, options.format, shard

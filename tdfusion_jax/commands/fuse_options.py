@@ -4,11 +4,12 @@ import argparse
 
 from tdfusion_jax.cluster import shards
 from tdfusion_jax.cluster.choice import OF_CLUSTER, add_cluster
+from tdfusion_jax.commands import known
 from tdfusion_jax.commands import options as shared
-from tdfusion_jax.fusing.backends import BACKENDS
-from tdfusion_jax.fusing.huge import USUAL_MEGAPIXELS
-from tdfusion_jax.fusing.jobs import FORMATS
 
+ABOUT = """Fuses infrared and visible images of equal names, or one pair of files: gray or colour,
+of any size."""
+EXAMPLE = "tdfusion fuse --ir photos/ir --vi photos/vi --out fused --run runs/first"
 CLUSTERS = ("ray",)
 
 
@@ -25,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   add("--out", required=True, metavar="PATH", help="where the results go: a folder, or one file")
   add(
     "--format",
-    choices=FORMATS,
+    choices=known.IMAGE_FORMS,
     default="",
     help="png and jpg have 8 bits, png16 has 16; tif has 8, or 16 where an image has more, or "
     "floats where the visible one has. Default: PNG of 8 bits, or of 16 where an image has more; "
@@ -50,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   shared.add_computing(parser)
   add(
     "--backend",
-    choices=BACKENDS,
+    choices=known.BACKENDS,
     default="auto",
     help="auto (the default): ONNX Runtime if it is installed and clearly beats JAX on the first "
     "pair, on a CPU; JAX with --shard and --cluster, so that all compute alike",
@@ -68,6 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     type=float,
     metavar="MP",
     help="compute pairs of this many megapixels and more tile by tile, in less than 2 GB and with "
-    f"a temporary file of 128 bytes a pixel (default {USUAL_MEGAPIXELS:g}; F in float32 alone)",
+    "a temporary file of 128 bytes a pixel "
+    f"(default {known.USUAL_MEGAPIXELS:g}; F in float32 alone)",
   )
   add("--scratch", metavar="DIR", help="for that file (default: the system's temporary folder)")

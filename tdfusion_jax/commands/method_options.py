@@ -1,13 +1,9 @@
-"""The methods that `tdfusion evaluate` and `tdfusion judge` compare."""
+"""Options of `tdfusion evaluate` and `tdfusion judge`: which methods they compare."""
 
 import argparse
-from collections.abc import Callable
-from functools import partial
 
-from tdfusion_jax.commands.options import WEIGHTS, add_dtype, dtype, named
-from tdfusion_jax.evaluate import methods
-from tdfusion_jax.files import UsageError
-from tdfusion_jax.images.scaling import parse_scale
+from tdfusion_jax.commands import known
+from tdfusion_jax.commands.options import WEIGHTS, add_dtype
 
 
 def add_methods(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +13,7 @@ def add_methods(parser: argparse.ArgumentParser) -> None:
   add("--run", metavar="[NAME=]RUN", help="run folder of a training", **several)
   add("--weights", metavar="[NAME=]FILE", help=WEIGHTS, **several)
   add("--fused", metavar="[NAME=]DIR", help="any method's fused images", **several)
-  rules = f"comma separated, fusions without a network: {', '.join(methods.BASELINES)}"
+  rules = f"comma separated, fusions without a network: {', '.join(known.BASELINES)}"
   add("--baseline", default="", metavar="NAMES", help=rules)
   constants = "comma separated, weights of infrared: 0.7 is 0.7 ir + 0.3 vi"
   add("--constant", default="", metavar="W,W", help=constants)
@@ -29,39 +25,3 @@ def add_methods(parser: argparse.ArgumentParser) -> None:
   add("--fused-scale", default="linear", metavar="HOW", help=fused_scale)
   resize = "resize fused images of another size than their pair"
   add("--resize", action="store_true", help=resize)
-
-
-def methods_of(options: argparse.Namespace, pairs: methods.Pairs) -> dict[str, methods.Method]:
-  """{title: method}; the weights that ship if none is named."""
-  how = {"network": options.network, "stretch": options.stretch, "dtype": dtype(options)}
-  of_folders = {"resize": options.resize, "scale": parse_scale(options.fused_scale)}
-  made: dict[str, methods.Method] = {}
-
-  def add(title: str, make: Callable[[], methods.Method], remedy: str) -> None:
-    if title in made:
-      raise UsageError(f"two rows are called {title!r}; {remedy}.")
-    made[title] = make()
-
-  for name in _words(options.baseline):
-    add(name, partial(methods.method_of_baseline, name, "--baseline"), "name it once")
-  for w in _words(options.constant):
-    add(f"w = {w}", partial(methods.method_of_constant, w, "--constant"), "name it once")
-  for option, texts, make in (
-    ("--run", options.run, lambda path: methods.method_of_weights(run=path, **how)),
-    ("--weights", options.weights, lambda path: methods.method_of_weights(weights=path, **how)),
-    ("--fused", options.fused, lambda path: methods.method_of_folder(path, pairs, **of_folders)),
-  ):
-    for title, path in map(named, texts):
-      add(title, partial(make, path), f"name this one: {option} NAME={path}")
-  return made or shipped(options)
-
-
-def shipped(options: argparse.Namespace) -> dict[str, methods.Method]:
-  """The weights that come with the package, under their title."""
-  return {
-    "shipped weights": methods.method_of_weights(stretch=options.stretch, dtype=dtype(options))
-  }
-
-
-def _words(text: str) -> list[str]:
-  return [word.strip() for word in text.split(",") if word.strip()]

@@ -1,4 +1,4 @@
-"""Options that several verbs share. JAX is loaded where it is used, not for the help of a verb."""
+"""Options that several verbs share. What is slow to load is loaded where it is used."""
 
 import argparse
 import sys
@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from tdfusion_jax.files import UsageError, cache_folder, reason
-from tdfusion_jax.images.scaling import Scale
 
 WEIGHTS = (
   ".safetensors file of F, a name (starter, fast, refusion; see tdfusion models), or "
@@ -76,8 +75,10 @@ def add_vi_scale(parser: argparse.ArgumentParser) -> None:
   add("--vi-channels", default="", metavar="N,N,N", help=which)
 
 
-def scales(options: argparse.Namespace) -> tuple[Scale, Scale]:
-  """(of infrared files, of visible files), as `add_scale` and `add_vi_scale` have them.
+def scales(options: argparse.Namespace) -> tuple[Any, Any]:
+  """Two `images.scaling.Scale`, of infrared and of visible files.
+
+  As `add_scale` and `add_vi_scale` have them.
 
   Raises:
     UsageError: one says nothing that is known.
@@ -114,9 +115,9 @@ def add_cache(parser: argparse.ArgumentParser) -> None:
 
 def dtype(options: argparse.Namespace) -> Any:
   """That `make_fuse_fn` accepts; None is the images' own."""
-  import jax.numpy as jnp
+  import ml_dtypes
 
-  return jnp.bfloat16 if options.dtype == "bfloat16" else None
+  return ml_dtypes.bfloat16 if options.dtype == "bfloat16" else None
 
 
 def use_cache(options: argparse.Namespace) -> None:

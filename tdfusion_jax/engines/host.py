@@ -11,11 +11,10 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import numpy as np
 
 from tdfusion_jax.engines import weights as unpacked
-from tdfusion_jax.engines.weights import Weights
+from tdfusion_jax.engines.weights import Weights, each
 from tdfusion_jax.networks.weights import BlockWeights, Widening, as_one_block
 from tdfusion_jax.ops import native
 
@@ -30,9 +29,9 @@ _HEADS = {"sums": 0, "attend": 1, "feed": 2}  # as `native/host.cc` numbers them
 
 def weights_of(params: Mapping[str, Any]) -> Weights:
   """Lays out F's parameters for this module: contiguous float32, the fusion module as one block."""
-  weights = unpacked.weights_of(jax.tree.map(lambda x: np.asarray(x, np.float32), params))
+  weights = unpacked.weights_of(each(lambda x: np.asarray(x, np.float32), params))
   one_block = as_one_block(weights.fusion, np, _on_diagonal)
-  return jax.tree.map(np.ascontiguousarray, weights._replace(fusion=one_block))
+  return each(np.ascontiguousarray, weights._replace(fusion=one_block))
 
 
 def _on_diagonal(a: np.ndarray, b: np.ndarray) -> np.ndarray:

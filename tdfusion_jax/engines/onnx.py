@@ -8,10 +8,9 @@ follows.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
-from tdfusion_jax.engines.weights import weights_of
+from tdfusion_jax.engines.weights import each, weights_of
 from tdfusion_jax.files import UsageError
 from tdfusion_jax.networks.weights import BlockWeights, CrossWeights, Widening
 
@@ -190,7 +189,7 @@ def fusion_model(params: Mapping[str, Any]) -> Any:
   Raises:
     ImportError: the `onnx` package is missing.
   """
-  weights = weights_of(jax.tree.map(np.asarray, params))
+  weights = weights_of(each(np.asarray, params))
   b = Builder()
   sides = []
   for name, kernel, encoder in zip(("ir", "vi"), weights.start, weights.encoders, strict=True):

@@ -4,10 +4,10 @@ The names of F's parameters, and which slice of a kernel serves what, are known 
 `networks.fusion.FusionNet`, whose layout they are, and to this file.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from tdfusion_jax.networks.weights import BlockWeights, CrossWeights, Widening
+from tdfusion_jax.networks.weights import HEADS, BlockWeights, CrossWeights, Widening
 
 BLOCKS: tuple[str, ...] = (
   "encoder1_0",
@@ -38,6 +38,66 @@ class Weights(NamedTuple):
     """The Restormer block of one of the names in `BLOCKS`."""
     by_name = dict(zip(BLOCKS, (*self.encoders[0], *self.encoders[1], *self.decoders), strict=True))
     return by_name[name]
+
+
+def each(function: Callable[[Any], Any], tree: Any) -> Any:
+  """`jax.tree.map` for mappings, tuples and None, without JAX: not every engine needs it."""
+  if tree is None:
+    return None
+  if isinstance(tree, Mapping):
+    return {key: each(function, part) for key, part in tree.items()}
+  if isinstance(tree, tuple):
+    parts = [each(function, part) for part in tree]
+    return type(tree)(*parts) if hasattr(tree, "_fields") else tuple(parts)
+  return function(tree)
+
+
+def shapes() -> dict[str, Any]:
+  """The shapes of F's parameters, in the structure and order of `networks.fusion.FusionNet`."""
+  blocks = {name: _block_shapes(16 if "encoder" in name else 32) for name in sorted(BLOCKS)}
+  ends = {
+    "project_in_1": (3, 3, 1, 16),
+    "project_in_2": (3, 3, 1, 16),
+    "project_out_0": (3, 3, 32, 16),
+    "project_out_1": (3, 3, 16, 1),
+  }
+  return {"FM": _cross_shapes(16), **blocks, **{name: _kernel(*ends[name]) for name in ends}}
+
+
+def _kernel(*shape: int) -> dict[str, tuple[int, ...]]:
+  return {"kernel": shape}
+
+
+def _block_shapes(c: int) -> dict[str, Any]:
+  attn = {
+    "project_out": (c, c),
+    "qkv": _kernel(c, 3 * c),
+    "qkv_dwconv": _kernel(3, 3, 3 * c),
+    "temperature": (HEADS,),
+  }
+  ffn = {
+    "dwconv": _kernel(3, 3, 4 * c),
+    "project_in": _kernel(c, 4 * c),
+    "project_out": _kernel(2 * c, c),
+  }
+  norm = {"bias": (c,), "scale": (c,)}
+  return {"attn": attn, "ffn": ffn, "norm1": norm, "norm2": norm}
+
+
+def _cross_shapes(c: int) -> dict[str, Any]:
+  gates = {"project_E": _kernel(2 * c, 8 * c), "project_E_d": _kernel(3, 3, 8 * c)}
+  sides: dict[str, Any] = {}
+  for i in (1, 2):
+    sides |= {
+      f"project_E{i}": _kernel(c, 4 * c),
+      f"project_E{i}_d": _kernel(3, 3, 4 * c),
+      f"project_mid{i}": (c, c),
+      f"project_out{i}": _kernel(4 * c, 2 * c),
+      f"qkv{i}": _kernel(c, 3 * c),
+      f"qkv{i}_dwconv": _kernel(3, 3, 3 * c),
+      f"temperature{i}": (HEADS,),
+    }
+  return dict(sorted((gates | sides).items()))
 
 
 def weights_of(params: Mapping[str, Any]) -> Weights:

@@ -4,8 +4,6 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import yaml
-
 from tdfusion_jax.files import UsageError
 
 _HEAD = re.compile(r"\A---\n(.*?)^---\n", re.DOTALL | re.MULTILINE)
@@ -63,6 +61,8 @@ def with_licence(card: str, licence: str) -> str:
   """
   if not licence:
     return card
+  import yaml
+
   found = _HEAD.match(card)
   try:
     head = yaml.safe_load(found[1]) if found else {}
@@ -107,4 +107,6 @@ def _cell(value: Any) -> str:
 
 
 def _dumped(head: Mapping[str, Any]) -> str:
+  import yaml
+
   return yaml.safe_dump(dict(head), sort_keys=False, allow_unicode=True)

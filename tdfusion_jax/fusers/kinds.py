@@ -1,6 +1,7 @@
 """What a network in the place of F or G is."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -50,6 +51,31 @@ class Weigher:
   def __call__(self, params: Any, ir: Any, vi: Any) -> Any:
     """See `weigh`."""
     return self.weigh(params, ir, vi)
+
+
+class _Late:
+  """A network that is made once something of it is asked for."""
+
+  def __init__(self, made: Callable[[], Any]):
+    self._made = made
+
+  def __getattr__(self, name: str) -> Any:
+    return getattr(self._made(), name)
+
+
+def late_f() -> Fuser:
+  """`fusion_network()`, made when JAX is to compute it: machine code needs the parameters alone."""
+
+  @functools.cache
+  def made() -> Fuser:
+    from tdfusion_jax.fusers.ours import fusion_network
+
+    return fusion_network()
+
+  def fuse(params: Any, ir: Any, vi: Any) -> Any:
+    return made().fuse(params, ir, vi)
+
+  return Fuser("fusion", _Late(lambda: made().network), fuse, F_ARCHITECTURE)
 
 
 def is_f(fuse_fn: Callable) -> bool:

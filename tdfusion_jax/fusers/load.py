@@ -1,20 +1,14 @@
 """The weights of F: those that ship, of a file, of a run, and whose network they are."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import jax
+import numpy as np
 
+from tdfusion_jax.engines.weights import shapes
 from tdfusion_jax.files import is_plugin, read_json
-from tdfusion_jax.fusers.kinds import Fuser, Weigher
+from tdfusion_jax.fusers.kinds import Fuser, Weigher, is_f, late_f
 from tdfusion_jax.fusers.named import shipped_weights, weights_file
-from tdfusion_jax.fusers.ours import (
-  average,
-  fast_network,
-  fusion_network,
-  init_variables,
-  loss_network,
-)
 from tdfusion_jax.fusers.own import own_network
 from tdfusion_jax.tensorfiles import shown
 from tdfusion_jax.weightfiles import CheckpointError, load_weights, match
@@ -89,8 +83,31 @@ def load_fusion(
   file = fusion_file(run=run, weights=weights)
   loaded, metadata = load_weights(file)
   fuser = network if isinstance(network, Fuser) else _fuser_of(file, metadata, run, network)
-  shapes = jax.eval_shape(lambda: init_variables(fuser.network, jax.random.key(0)))
-  return fuser, match(loaded, shapes, str(file))["params"]
+  return fuser, match(loaded, _fitting(fuser), str(file))["params"]
+
+
+class _Leaf(NamedTuple):
+  """What a parameter has to be."""
+
+  shape: tuple[int, ...]
+  dtype: Any = np.float32
+
+
+def _fitting(fuser: Fuser) -> dict[str, Any]:
+  """{"params": tree of shapes and dtypes} that a network needs."""
+  if is_f(fuser) and fuser.name == "fusion":
+    return {"params": _leaves(shapes())}
+  import jax
+
+  from tdfusion_jax.fusers.ours import init_variables
+
+  return jax.eval_shape(lambda: init_variables(fuser.network, jax.random.key(0)))
+
+
+def _leaves(tree: dict[str, Any]) -> dict[str, Any]:
+  return {
+    name: _leaves(part) if isinstance(part, dict) else _Leaf(part) for name, part in tree.items()
+  }
 
 
 def _fuser_of(file: Path, metadata: dict[str, Any], run: Path | None, network: str) -> Fuser:
@@ -102,6 +119,8 @@ def _fuser_of(file: Path, metadata: dict[str, Any], run: Path | None, network: s
   if not network and run is not None:
     network, options, field = _named_by(run, averages)
   if network and averages:
+    from tdfusion_jax.fusers.ours import average
+
     return average(own_network(Weigher, network, options, field))
   if network:
     return own_network(Fuser, network, options, field)
@@ -113,17 +132,16 @@ def _fuser_of(file: Path, metadata: dict[str, Any], run: Path | None, network: s
       f"imported: give the run folder (--run RUN), or name the network: --network {named}, in "
       f"Python load_fusion(weights=..., network={named!r})."
     )
-  known = {
-    "fusion": fusion_network,
-    "fast": fast_network,
-    "average": lambda: average(loss_network()),
-  }
-  if arch not in known:
+  if arch == "fusion":
+    return late_f()
+  if arch not in ("fast", "average"):
     raise CheckpointError(
       f"{file} holds {arch!r}, not a fusion network. If it is one of your own, name it: --network "
       "package.module:factory, in Python load_fusion(weights=..., network=...)."
     )
-  return known[arch]()
+  from tdfusion_jax.fusers import ours
+
+  return ours.fast_network() if arch == "fast" else ours.average(ours.loss_network())
 
 
 def _named_by(run: Path, averages: bool) -> tuple[str, dict[str, Any], str]:

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from tdfusion_jax.files import read_json, write_json, write_text
@@ -105,6 +104,8 @@ def save(folder: Path, variables: Mapping, metadata: Mapping[str, Any], card: st
   folder.mkdir(parents=True, exist_ok=True)
   file = folder / MODEL
   notes = {key: value for key, value in metadata.items() if key != "scores"}
+  import jax
+
   save_weights(file, variables, notes)
   fields: dict[str, Any] = {
     "model_type": KIND,

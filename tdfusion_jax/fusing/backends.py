@@ -8,12 +8,12 @@ from functools import cache, partial
 from importlib.util import find_spec
 from typing import Any
 
-import jax
 import numpy as np
 
 from tdfusion_jax import fusers
 from tdfusion_jax.engines.onnx import EngineError, fusion_model, onnx_session
 from tdfusion_jax.fusing.pairs import EngineFuser, PairFuser, make_pair_fuser
+from tdfusion_jax.ops import platform
 
 BACKENDS = ("auto", "jax", "onnx")
 _TURNS = 2  # of each, the faster counts
@@ -29,7 +29,7 @@ def onnx_infer(params: Any) -> Callable:
     EngineError: the onnx or onnxruntime package is missing.
   """
   try:
-    model = fusion_model(jax.tree.map(np.asarray, params))
+    model = fusion_model(params)
   except ImportError:
     raise EngineError("this backend needs ONNX: pip install 'tdfusion-jax[onnx]'") from None
   session, one_at_a_time = onnx_session(model.SerializeToString()), threading.Lock()
@@ -64,7 +64,7 @@ def make_fuser(
     raise EngineError(
       f"the onnx backend computes F alone, and in float32; --backend jax computes {name} too."
     )
-  if backend == "jax" or not fits or (backend == "auto" and jax.default_backend() != "cpu"):
+  if backend == "jax" or not fits or (backend == "auto" and platform.backend() != "cpu"):
     return ours
   if backend == "onnx":
     return EngineFuser(onnx_infer(params), stretch=stretch)

@@ -9,7 +9,6 @@ import numpy as np
 from tdfusion_jax import fusers
 from tdfusion_jax.engines.onnx import EngineError
 from tdfusion_jax.fusing.reading import Reading, read_as_stored, remarks_of
-from tdfusion_jax.fusing.streaming import finish, fuse_streamed
 from tdfusion_jax.images.reading import ImageError
 
 USUAL_MEGAPIXELS = 12.0
@@ -75,6 +74,8 @@ def huge_pairs(
   def fuse(
     ir: Path, vi: Path, reading: Reading, dtype_of: Callable, remarks: list[str]
   ) -> np.ndarray:
+    from tdfusion_jax.fusing.streaming import finish, fuse_streamed  # loads JAX
+
     a, b = read_as_stored(ir, vi, reading)
     remarks += remarks_of(ir, a, b)
     stored = dtype_of(a.array.dtype, b.array.dtype)

@@ -4,17 +4,15 @@ import threading
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
-import jax
-import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 
 from tdfusion_jax import fusers
 from tdfusion_jax.engines import host
-from tdfusion_jax.fusing.arrays import make_fuse_fn
-from tdfusion_jax.fusing.compiled import AnySizeFuser, ExactFuser
 from tdfusion_jax.fusing.finish import finish
 from tdfusion_jax.ops import native
 from tdfusion_jax.ops.image import luminance
+from tdfusion_jax.ops.platform import backend
 
 
 @runtime_checkable
@@ -54,12 +52,21 @@ def make_pair_fuser(
     stretch: as for `make_fuse_fn`.
     dtype: as for `make_fuse_fn`.
   """
-  if not fusers.is_f(fuse_fn):
-    return ExactFuser(make_fuse_fn(fuse_fn, params, stretch=stretch, dtype=dtype))
-  half = dtype == jnp.bfloat16
-  if (dtype is None or half) and jax.default_backend() == "cpu" and native.ready():
+  half = is_half(dtype)
+  known = fusers.is_f(fuse_fn)
+  if known and (dtype is None or half) and backend() == "cpu" and native.library() is not None:
     return EngineFuser(machine_code(params, half=half and host.has_half()), stretch=stretch)
-  return AnySizeFuser(params, stretch=stretch, dtype=dtype)
+  from tdfusion_jax.fusing import arrays, compiled  # these load JAX
+
+  if known:
+    return compiled.AnySizeFuser(params, stretch=stretch, dtype=dtype)
+  fuse = arrays.make_fuse_fn(fuse_fn, params, stretch=stretch, dtype=dtype)
+  return compiled.ExactFuser(fuse)
+
+
+def is_half(dtype: Any) -> bool:
+  """Whether `dtype`, by whatever name, is bfloat16."""
+  return dtype is not None and np.dtype(dtype) == ml_dtypes.bfloat16
 
 
 def make_frame_fn(
@@ -76,7 +83,9 @@ def make_frame_fn(
   Returns:
     (ir, vi) -> fused, each [1, H, W, 1 or 3] in [0, 1].
   """
-  if dtype != jnp.bfloat16 or not fusers.is_f(fuse_fn):
+  if not (is_half(dtype) and fusers.is_f(fuse_fn)):
+    from tdfusion_jax.fusing.arrays import make_fuse_fn  # loads JAX
+
     return make_fuse_fn(fuse_fn, params, stretch=stretch, dtype=dtype)
   fuser = make_pair_fuser(fuse_fn, params, stretch=stretch, dtype=dtype)
   return lambda ir, vi: fuser.start(np.asarray(ir)[0], np.asarray(vi)[0])()[None]

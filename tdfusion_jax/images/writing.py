@@ -64,10 +64,15 @@ def _by_pillow(suffix: str, image: np.ndarray, origin: Origin) -> bytes:
       del about["exif"]
     about |= {"quality": 95, "subsampling": 0}
   # Pillow's own level 6 takes three times as long for files 4 % smaller.
-  about |= {"format": Image.registered_extensions()[suffix], "compress_level": 3}
+  about |= {"format": _format_of(suffix), "compress_level": 3}
   file = io.BytesIO()
   Image.fromarray(image[..., 0] if channels == 1 else image).save(file, **about)
   return file.getvalue()
+
+
+def _format_of(suffix: str) -> str:
+  Image.preinit()  # the usual formats; all of them take longer to load than an image to be written
+  return Image.EXTENSION.get(suffix) or Image.registered_extensions()[suffix]
 
 
 def quantised(image: np.ndarray, dtype: type = np.uint8) -> np.ndarray:

@@ -36,7 +36,8 @@ class FusionModule(nn.Module):
     weights = self._weights(channels)
     side_by_side = jnp.concatenate([x1, x2], axis=-1)
     if blocks.usable(side_by_side, self.tiling):
-      return _apply_block(self.tiling, as_one_block(weights), side_by_side)
+      one_block = as_one_block(weights, jnp, jax.scipy.linalg.block_diag)
+      return _apply_block(self.tiling, one_block, side_by_side)
     tiles = {"tiling": self.tiling, "channels": 8 * channels}
     sums = over_strips(cross_sums_strip, weights.qk, (x1, x2), total=True, **tiles)
     mixed = [

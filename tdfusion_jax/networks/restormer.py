@@ -11,12 +11,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from tdfusion_jax.networks.weights import Widening
+from tdfusion_jax.networks.weights import HEADS, Widening
 from tdfusion_jax.ops import blocks
 from tdfusion_jax.ops.conv import conv3x3
 from tdfusion_jax.ops.strips import Tiling
 
-HEADS = 8
 # What PyTorch's layers start from.
 kernel_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
+HEADS = 8
+"""Of channel attention."""
 
 
 class Widening(NamedTuple):
@@ -56,8 +56,8 @@ class CrossWeights(NamedTuple):
 
 def as_one_block(
   weights: CrossWeights,
-  xp: Any = jnp,
-  on_diagonal: Callable[..., Any] = jax.scipy.linalg.block_diag,
+  xp: Any,
+  on_diagonal: Callable[..., Any],
 ) -> BlockWeights:
   """The fusion module on both modalities side by side, in the form of a Restormer block.
 

@@ -1,11 +1,11 @@
 """How functions are compiled: XLA's settings and the cache that makes the second start quick."""
 
 import logging
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-import jax
 
 from tdfusion_jax.ops.platform import platform
 
@@ -23,6 +23,8 @@ def jit(function: Callable, **options: Any) -> Callable:
     function: pure, not called from within another jit (XLA's settings hold for whole programs).
     options: of `jax.jit`.
   """
+  import jax
+
   return jax.jit(function, compiler_options=settings(), **options)
 
 
@@ -46,4 +48,7 @@ def use_cache(folder: str) -> None:
   except (OSError, RuntimeError) as error:  # RuntimeError: there is no home folder
     log.warning("no compilation cache: %s", error)
     return
-  jax.config.update("jax_compilation_cache_dir", str(path))
+  if "jax" in sys.modules:
+    sys.modules["jax"].config.update("jax_compilation_cache_dir", str(path))
+  else:  # it may never be needed; once it is loaded it reads this
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(path)

@@ -1,25 +1,19 @@
 """Colour spaces, range and gradients of images.
 
-Colour and range accept JAX arrays, within a compiled function too, or NumPy arrays, and return the
-same.
+They accept JAX arrays, within a compiled function too, or NumPy arrays, and return the same.
+Neither JAX nor jaxtyping is imported: fusing by machine code starts without them.
 """
 
 from typing import Any
 
-import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Float
-
 from tdfusion_jax.batch import LUMA
-
-AnyArray = Array | np.ndarray
 
 # BT.601: the width of blue's and of red's difference from luminance, 2 (1 - its weight).
 _BLUE_SPAN, _RED_SPAN = 1.772, 1.402
 
 
-def rgb_to_ycbcr(rgb: Float[AnyArray, "*n 3"]) -> Float[AnyArray, "*n 3"]:
-  """RGB in [0, 1] -> Y, Cb, Cr in [0, 1] (BT.601, full range).
+def rgb_to_ycbcr(rgb: Any) -> Any:
+  """RGB [..., 3] in [0, 1] -> Y, Cb, Cr in [0, 1] (BT.601, full range).
 
   Chroma is centred at 1/2; gray has Cb = Cr = 1/2.
   """
@@ -29,7 +23,7 @@ def rgb_to_ycbcr(rgb: Float[AnyArray, "*n 3"]) -> Float[AnyArray, "*n 3"]:
   return rgb.__array_namespace__().stack([y, cb, cr], axis=-1)
 
 
-def ycbcr_to_rgb(ycbcr: Float[AnyArray, "*n 3"]) -> Float[AnyArray, "*n 3"]:
+def ycbcr_to_rgb(ycbcr: Any) -> Any:
   """The inverse of `rgb_to_ycbcr`; values outside [0, 1] are left for the caller to clip."""
   y, cb, cr = (ycbcr[..., i] for i in range(3))
   red = y + _RED_SPAN * (cr - 0.5)
@@ -38,8 +32,8 @@ def ycbcr_to_rgb(ycbcr: Float[AnyArray, "*n 3"]) -> Float[AnyArray, "*n 3"]:
   return ycbcr.__array_namespace__().stack([red, green, blue], axis=-1)
 
 
-def luminance(image: Float[AnyArray, "*n c"]) -> Float[AnyArray, "*n 1"]:
-  """BT.601 luminance of RGB (C = 3), or the image itself (C = 1); in [0, 1]."""
+def luminance(image: Any) -> Any:
+  """BT.601 luminance [..., 1] of RGB [..., 3], or the image itself, [..., 1]; in [0, 1]."""
   if image.shape[-1] == 1:
     return image
   if image.shape[-1] != 3:
@@ -48,8 +42,8 @@ def luminance(image: Float[AnyArray, "*n c"]) -> Float[AnyArray, "*n 1"]:
   return (red + green + blue)[..., None]
 
 
-def fuse_chroma(a: Float[AnyArray, "*n"], b: Float[AnyArray, "*n"]) -> Float[AnyArray, "*n"]:
-  """One chroma channel of two colour images, each weighed by its distance from gray.
+def fuse_chroma(a: Any, b: Any) -> Any:
+  """One chroma channel [...] of two colour images, each weighed by its distance from gray.
 
   1/2 where both are gray.
   """
@@ -59,17 +53,17 @@ def fuse_chroma(a: Float[AnyArray, "*n"], b: Float[AnyArray, "*n"]) -> Float[Any
   return xp.where(total > 0, (a * from_a + b * from_b) / xp.where(total > 0, total, 1), 0.5)
 
 
-def min_max_stretch(image: Float[AnyArray, "*n h w c"]) -> Float[AnyArray, "*n h w c"]:
-  """Stretches each image to [0, 1]; a flat image stays as it is."""
+def min_max_stretch(image: Any) -> Any:
+  """Stretches each image [..., H, W, C] to [0, 1]; a flat image stays as it is."""
   inside = {"axis": (-3, -2, -1), "keepdims": True}
   return stretch(image, image.min(**inside), image.max(**inside))
 
 
-def stretch(image: Float[AnyArray, "*n h w c"], low: Any, high: Any) -> Float[AnyArray, "*n h w c"]:
+def stretch(image: Any, low: Any, high: Any) -> Any:
   """`low` becomes 0 and `high` 1; where they are equal, the image stays as it is.
 
   Args:
-    image: of whatever range.
+    image: [..., H, W, C] of whatever range.
     low: a number for all images, or one for each, [*N, 1, 1, 1].
     high: likewise, not below `low`.
   """
@@ -78,12 +72,12 @@ def stretch(image: Float[AnyArray, "*n h w c"], low: Any, high: Any) -> Float[An
   return xp.where(extent > 0, (image - low) / xp.where(extent > 0, extent, 1), image)
 
 
-def sobel(x: Float[Array, "b h w 1"]) -> tuple[Float[Array, "b h w 1"], Float[Array, "b h w 1"]]:
+def sobel(x: Any) -> tuple[Any, Any]:
   """Horizontal and vertical Sobel 3x3 responses with zero padding, cross-correlation as in PyTorch.
 
-  A ramp of slope 1 along x gives (8, 0) away from the border.
+  [B, H, W, 1] each. A ramp of slope 1 along x gives (8, 0) away from the border.
   """
-  padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+  padded = x.__array_namespace__().pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
   across = padded[:, :, 2:] - padded[:, :, :-2]
   down = padded[:, 2:] - padded[:, :-2]
   horizontal = across[:, :-2] + 2 * across[:, 1:-1] + across[:, 2:]

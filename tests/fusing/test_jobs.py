@@ -10,7 +10,7 @@ import tifffile
 from PIL import Image
 
 from tdfusion_jax import cli, fusers
-from tdfusion_jax.fusing import huge
+from tdfusion_jax.fusing import streaming
 from tdfusion_jax.fusing.jobs import list_jobs
 from tdfusion_jax.images.reading import ImageError, read_image
 
@@ -116,7 +116,7 @@ def test_depth_and_form(tmp_path, form, ir, vi, name, dtype, streamed, monkeypat
   if streamed:
     monkeypatch.setattr(fusers, "is_f", lambda _: True)
     fake = lambda params, a, b, **_: (a.whole() + b.whole()) / 2  # noqa: E731
-    monkeypatch.setattr(huge, "fuse_streamed", fake)
+    monkeypatch.setattr(streaming, "fuse_streamed", fake)
     monkeypatch.setattr("tdfusion_jax.commands.fuse.make_fuser", lambda *_, **__: _Never())
   made = {"8": eight, "16": sixteen, "float": lambda: RNG.random(SIZE, np.float32)}
   sides = [save(tmp_path / side / "n.tif", made[kind]()) for side, kind in (("ir", ir), ("vi", vi))]

@@ -103,13 +103,15 @@ def test_what_belongs_to_another_user_is_not_loaded(tmp_path, monkeypatch, whose
 def test_the_environment_is_not_part_of_the_name(tmp_path, compiler, monkeypatch):
   """Two virtual environments with the same packages share a library."""
   import shutil
+  from pathlib import Path
 
   import jax
 
+  assert build._include_dir() == Path(jax.ffi.include_dir())
   library = build.built(tmp_path / "native")
   copy = tmp_path / "other" / "include"
-  shutil.copytree(jax.ffi.include_dir(), copy)
-  monkeypatch.setattr(jax.ffi, "include_dir", lambda: str(copy))
+  shutil.copytree(build._include_dir(), copy)
+  monkeypatch.setattr(build, "_include_dir", lambda: copy)
   assert build.built(tmp_path / "native") == library and compiler() == 1
   header = next(copy.rglob("*.h"))
   header.write_text(header.read_text() + "\n")

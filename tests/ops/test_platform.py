@@ -1,6 +1,9 @@
 """Programs that are lowered for CUDA where there is no GPU: what a GPU would be given."""
 
+import importlib.metadata
 import re
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +11,7 @@ import pytest
 import spreading
 
 from tdfusion_jax import fusers
+from tdfusion_jax.ops import platform as where
 from tdfusion_jax.ops.platform import made_for, platform
 from tdfusion_jax.train import build
 
@@ -17,6 +21,44 @@ def test_the_platform_is_this_machine_s_but_within():
   with made_for("gpu"):
     assert platform() == "gpu"
   assert platform() == here
+
+
+@pytest.mark.parametrize(
+  ("settings", "found", "only"),
+  [
+    ({}, (), True),
+    ({}, ("jax_plugins",), False),
+    ({}, ("libtpu",), False),
+    ({"JAX_PLATFORMS": "cpu"}, ("jax_plugins",), True),
+    ({"JAX_PLATFORMS": "cuda,cpu"}, (), False),
+    ({"JAX_PLATFORM_NAME": "cpu"}, (), True),
+    ({"TPU_LIBRARY_PATH": "libtpu.so"}, (), False),
+  ],
+)
+def test_jax_is_asked_where_it_could_have_another_device(settings, found, only, monkeypatch):
+  """Expected: where JAX looks for devices, by its documentation of plugins and of its settings."""
+  for name in ("JAX_PLATFORMS", "JAX_PLATFORM_NAME", "TPU_LIBRARY_PATH"):
+    monkeypatch.delenv(name, raising=False)
+  for name, value in settings.items():
+    monkeypatch.setenv(name, value)
+  monkeypatch.setattr(where, "find_spec", lambda name: name in found)
+  monkeypatch.setattr(importlib.metadata, "entry_points", lambda *, group: ())
+  where._has_plugins.cache_clear()
+  try:
+    assert where._only_cpu() is only
+  finally:
+    where._has_plugins.cache_clear()
+
+
+def test_the_cache_of_programs_is_set_before_jax_is_loaded(tmp_path):
+  code = (
+    "import sys; from tdfusion_jax.ops import compiling, platform; "
+    "compiling.use_cache(sys.argv[1]); assert platform.backend() == 'cpu'; "
+    "assert 'jax' not in sys.modules; import jax; print(jax.config.jax_compilation_cache_dir)"
+  )
+  command = [sys.executable, "-c", code, str(tmp_path)]
+  ran = subprocess.run(command, capture_output=True, text=True, check=True)
+  assert ran.stdout.strip() == str(tmp_path)
 
 
 def lowered(function, *args, where=("cuda",)):

@@ -20,8 +20,6 @@ import os
 import sys
 import threading
 
-import jax
-
 from tdfusion_jax.ops.native.build import BuildError, built
 from tdfusion_jax.ops.native.levels import prebuilt
 
@@ -36,7 +34,7 @@ _one_at_a_time = threading.Lock()
 def library() -> ctypes.CDLL | None:
   """The machine code, or None where it cannot be had.
 
-  The first call loads the wheel's, or builds it if need be, and registers it with JAX.
+  The first call loads the wheel's, or builds it if need be. JAX is not needed for that.
   """
   with _one_at_a_time:
     return _loaded()
@@ -50,17 +48,35 @@ def _loaded() -> ctypes.CDLL | None:
   if not sys.platform.startswith(("linux", "darwin")):
     return None
   try:
-    loaded = ctypes.CDLL(str((wish != "build" and prebuilt()) or built()))
-    for target, symbol in ((TARGET, loaded.TdfusionBlock), (CONV_TARGET, loaded.TdfusionConv3x3)):
-      jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(symbol), platform="cpu")
-  except (OSError, RuntimeError, AttributeError) as error:  # RuntimeError: no home folder, too
-    log.warning(
-      "Fusing and training take longer than they could on this CPU: no native code (%s).", error
-    )
+    return ctypes.CDLL(str((wish != "build" and prebuilt()) or built()))
+  except (OSError, RuntimeError) as error:  # RuntimeError: no home folder, too
+    _tell(error)
     return None
-  return loaded
 
 
 def ready() -> bool:
-  """Whether the machine code is there."""
-  return library() is not None
+  """Whether the machine code is there, for JAX too: the first call registers it."""
+  with _one_at_a_time:
+    return _registered()
+
+
+@functools.cache
+def _registered() -> bool:
+  loaded = _loaded()
+  if loaded is None:
+    return False
+  import jax
+
+  try:
+    for target, symbol in ((TARGET, loaded.TdfusionBlock), (CONV_TARGET, loaded.TdfusionConv3x3)):
+      jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(symbol), platform="cpu")
+  except (RuntimeError, AttributeError) as error:
+    _tell(error)
+    return False
+  return True
+
+
+def _tell(error: Exception) -> None:
+  log.warning(
+    "Fusing and training take longer than they could on this CPU: no native code (%s).", error
+  )

@@ -8,6 +8,7 @@ file that a full disk or a killed process cut short, is built again.
 
 import contextlib
 import hashlib
+import importlib.util
 import logging
 import os
 import platform
@@ -19,8 +20,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-
-import jax
 
 from tdfusion_jax.files import cache_folder
 
@@ -75,11 +74,21 @@ def _key(compiler: list[str], flags: tuple[str, ...]) -> str:
   """Names a library by all that shapes it; where the packages are installed does not."""
   about = [*compiler, _version(compiler), *flags, _processor()]
   digest = hashlib.sha256("\0".join(about).encode())
-  headers = Path(jax.ffi.include_dir())
   sources = [_HERE / name for name in (*_UNITS, *_HEADERS)]
-  for file in [*sources, *sorted(headers.rglob("*.h"))]:
+  for file in [*sources, *sorted(_include_dir().rglob("*.h"))]:
     digest.update(file.read_bytes())
   return digest.hexdigest()[:32]
+
+
+def _include_dir() -> Path:
+  """`jax.ffi.include_dir()`, found without loading JAX: a library that is there may do without."""
+  spec = importlib.util.find_spec("jaxlib")
+  folder = Path((spec and spec.origin) or "").parent / "include"
+  if folder.is_dir():
+    return folder
+  import jax
+
+  return Path(jax.ffi.include_dir())
 
 
 def _is_sound(library: Path) -> bool:
@@ -151,7 +160,7 @@ def _compile(command: list[str], library: Path) -> None:
   with tempfile.TemporaryDirectory(dir=folder) as scratch:
     new, new_mark = Path(scratch) / "new.so", Path(scratch) / "new.sha256"
     units = [str(_HERE / unit) for unit in _UNITS]
-    _run([*command, f"-I{jax.ffi.include_dir()}", *units, "-o", str(new)])
+    _run([*command, f"-I{_include_dir()}", *units, "-o", str(new)])
     new.chmod(0o700)
     new_mark.write_text(hashlib.sha256(new.read_bytes()).hexdigest() + "\n")
     new_mark.chmod(0o600)
