@@ -53,8 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     "--backend",
     choices=known.BACKENDS,
     default="auto",
-    help="auto (the default): ONNX Runtime if it is installed and clearly beats JAX on the first "
-    "pair, on a CPU; JAX with --shard and --cluster, so that all compute alike",
+    help="auto (the default): on a CPU ONNX Runtime or OpenVINO if it is installed and clearly "
+    "beats JAX and machine code on the first pair; JAX with --shard and --cluster, so that all "
+    "compute alike",
   )
   add(
     "--batch",

@@ -30,7 +30,7 @@ EXPORTED = ("stablehlo", "onnx")
 """`export.FORMATS`."""
 IMAGE_FORMS = ("png", "png16", "tif", "jpg")
 """`fusing.jobs.FORMATS`."""
-BACKENDS = ("auto", "jax", "onnx")
+BACKENDS = ("auto", "jax", "onnx", "openvino")
 """`fusing.backends.BACKENDS`."""
 USUAL_MEGAPIXELS = 12.0
 """`fusing.huge.USUAL_MEGAPIXELS`."""

@@ -1,10 +1,10 @@
-"""Which program computes F: JAX, or ONNX Runtime where that is faster."""
+"""Which program computes F: our own, or ONNX Runtime or OpenVINO where that is faster."""
 
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache, partial
+from functools import cache
 from importlib.util import find_spec
 from typing import Any
 
@@ -12,10 +12,12 @@ import numpy as np
 
 from tdfusion_jax import fusers
 from tdfusion_jax.engines.onnx import EngineError, fusion_model, onnx_session
-from tdfusion_jax.fusing.pairs import EngineFuser, PairFuser, make_pair_fuser
+from tdfusion_jax.engines.onnx_openvino import openvino_infer
+from tdfusion_jax.fusing.pairs import EngineFuser, PairFuser, is_half, make_pair_fuser
 from tdfusion_jax.ops import platform
 
-BACKENDS = ("auto", "jax", "onnx")
+BACKENDS = ("auto", "jax", "onnx", "openvino")
+_NEEDED = {"onnx": ("onnx", "onnxruntime"), "openvino": ("onnx", "openvino")}
 _TURNS = 2  # of each, the faster counts
 _CLEARLY = (
   0.85  # of the time of the first: less is not worth losing its overlap of one pair with the next
@@ -44,34 +46,52 @@ def onnx_infer(params: Any) -> Callable:
 def make_fuser(
   backend: str, fuse_fn: Callable, params: Any, *, stretch: bool = False, dtype: Any = None
 ) -> PairFuser:
-  """`fusing.make_pair_fuser`, or its counterpart by ONNX Runtime.
+  """`fusing.make_pair_fuser`, or its counterpart by ONNX Runtime or OpenVINO.
 
   Args:
-    backend: "jax", "onnx", or "auto": on a CPU both are timed on the first pair, if ONNX Runtime is
-      installed.
+    backend: "jax", "onnx", "openvino", or "auto": on a CPU those that are installed are timed on
+      the first pair.
     fuse_fn: from `fusers.load_fusion`; anything but F runs in JAX.
     params: of `fuse_fn`.
     stretch: as for `fusing.make_fuse_fn`.
-    dtype: as for `fusing.make_fuse_fn`; another than float32 runs in JAX.
+    dtype: as for `fusing.make_fuse_fn`; OpenVINO has bfloat16 too, ONNX Runtime float32 alone.
 
   Raises:
-    EngineError: "onnx" is asked for and cannot be had.
+    EngineError: another than "jax" is asked for and cannot be had.
   """
+  others = _others(fuse_fn, params, dtype)
+  if backend in ("onnx", "openvino"):
+    if backend not in others:
+      raise EngineError(_refusal(backend, fuse_fn))
+    return EngineFuser(others[backend](), stretch=stretch)
   ours = make_pair_fuser(fuse_fn, params, stretch=stretch, dtype=dtype)
-  fits = fusers.is_f(fuse_fn) and dtype is None
-  if backend == "onnx" and not fits:
-    name = getattr(fuse_fn, "name", "a network of your own")
-    raise EngineError(
-      f"the onnx backend computes F alone, and in float32; --backend jax computes {name} too."
-    )
-  if backend == "jax" or not fits or (backend == "auto" and platform.backend() != "cpu"):
+  if backend == "jax" or platform.backend() != "cpu":
     return ours
-  if backend == "onnx":
-    return EngineFuser(onnx_infer(params), stretch=stretch)
-  if not all(find_spec(module) for module in ("onnx", "onnxruntime")):
-    return ours
-  theirs = EngineFuser(_when_used(partial(onnx_infer, params)), stretch=stretch)
-  return FasterFuser({"jax": ours, "onnx": theirs})
+  theirs = {
+    name: EngineFuser(_when_used(make), stretch=stretch)
+    for name, make in others.items()
+    if all(find_spec(module) for module in _NEEDED[name])
+  }
+  return FasterFuser({"jax": ours, **theirs}) if theirs else ours
+
+
+def _others(fuse_fn: Callable, params: Any, dtype: Any) -> dict[str, Callable[[], Callable]]:
+  """{backend: what makes its `infer`}, of those that compute this network in this dtype."""
+  if not fusers.is_f(fuse_fn):
+    return {}
+  if dtype is None:
+    return {
+      "onnx": lambda: onnx_infer(params),
+      "openvino": lambda: openvino_infer(params),
+    }
+  return {"openvino": lambda: openvino_infer(params, half=True)} if is_half(dtype) else {}
+
+
+def _refusal(backend: str, fuse_fn: Callable) -> str:
+  name = getattr(fuse_fn, "name", "a network of your own")
+  only = "" if backend == "openvino" else ", and in float32"
+  also = name if not fusers.is_f(fuse_fn) else "other types"
+  return f"the {backend} backend computes F alone{only}; --backend jax computes {also} too."
 
 
 def _when_used(make: Callable[[], Callable]) -> Callable:

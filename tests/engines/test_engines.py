@@ -5,6 +5,7 @@ tile, odd, and that fill tiles exactly.
 """
 
 import functools
+import json
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +16,10 @@ from random_fusion import random_params
 from tdfusion_jax import fusers
 from tdfusion_jax.engines import anysize, host
 from tdfusion_jax.engines.onnx import fusion_model, onnx_session
-from tdfusion_jax.engines.weights import BLOCKS, weights_of
+from tdfusion_jax.engines.onnx_openvino import openvino_infer
+from tdfusion_jax.engines.weights import BLOCKS, each, shapes, weights_of
 from tdfusion_jax.export import _stablehlo
+from tdfusion_jax.fusers.load import _leaves
 from tdfusion_jax.fusing.streaming import Tile, fuse_streamed
 from tdfusion_jax.images.reading import pixels
 from tdfusion_jax.networks.fusion import FusionNet
@@ -92,6 +95,17 @@ def by_stablehlo(ir, vi):
   return np.asarray(exported()(ir, vi))[0]
 
 
+@functools.cache
+def openvino_way(half):
+  return openvino_infer(PARAMS, half=half)
+
+
+def by_openvino(ir, vi):
+  pytest.importorskip("openvino")
+  ir, vi = (np.asarray(side.whole(), np.float32)[None] for side in (ir, vi))
+  return openvino_way(False)(ir, vi)[0]
+
+
 # Engine, tolerance, whether it needs machine code (None: either way).
 ENGINES = {
   "machine code": (by_machine_code, 3e-6, True),
@@ -99,6 +113,7 @@ ENGINES = {
   "tiles by XLA": (by_tiles, 3e-6, False),
   "one program for all sizes": (by_one_program, 1e-5, None),
   "ONNX": (by_onnx, 1e-5, None),
+  "OpenVINO": (by_openvino, 1e-5, None),
   "StableHLO": (by_stablehlo, 1e-5, None),
 }
 
@@ -116,6 +131,22 @@ def test_every_engine_equals_the_network(engine, size, monkeypatch):
   assert fused.dtype == np.float32 and fused.shape == (*size, 1)
   assert min(size) == 1 or reference.std() > 0.01
   np.testing.assert_allclose(fused, reference, atol=tolerance)
+
+
+def test_openvino_in_half_precision():
+  """Expected: the network in float32, to five of bfloat16's last places below 1, 5 x 2**-8.
+
+  Rounding in each of F's products moves it by up to 1.5e-2 with the shipped weights.
+  """
+  pytest.importorskip("openvino")
+  params = fusers.load_fusion()[1]
+  ir, vi = np.random.default_rng(0).random((2, 1, 48, 64, 1), np.float32)
+  reference = np.asarray(jax.jit(FusionNet(Tiling(native=False)).apply)({"params": params}, ir, vi))
+  fused = openvino_infer(params, half=True)(ir, vi)
+  assert fused.dtype == np.float32 and reference.std() > 0.05
+  np.testing.assert_allclose(fused, reference, atol=5 * 2**-8, rtol=0)
+  if host.has_half():  # a processor with bfloat16, which is then used
+    assert np.abs(fused - reference).max() > 1e-4
 
 
 def test_a_block_has_the_name_of_its_parameters():
@@ -149,3 +180,24 @@ def test_onnx_of_large_images_keeps_the_promise_of_export(size):
   expected = host.fuse(host.weights_of(params), ir, vi)
   assert expected.std() > 0.1
   np.testing.assert_allclose(found[0], expected, atol=1e-5, rtol=0)
+
+
+def test_the_shapes_that_engines_expect_are_those_of_the_network():
+  """Expected: Flax's own; in its order, by which equal weights give equal files."""
+  image = jnp.zeros((1, 16, 16, 1))
+  network = jax.eval_shape(FusionNet().init, jax.random.key(0), image, image)["params"]
+  leaves = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), network)
+  own = jax.tree.map(
+    lambda leaf: (leaf.shape, np.dtype(leaf.dtype)),
+    _leaves(shapes()),
+    is_leaf=lambda part: hasattr(part, "shape"),
+  )
+  assert own == leaves
+  assert json.dumps(own, default=str) == json.dumps(leaves, default=str)
+
+
+def test_each_does_what_jax_does():
+  tree = {"b": (np.ones(2), None), "a": weights_of(PARAMS)}
+  ours, theirs = each(lambda x: x + 1, tree), jax.tree.map(lambda x: x + 1, tree)
+  assert jax.tree.structure(ours) == jax.tree.structure(theirs)
+  jax.tree.map(np.testing.assert_array_equal, ours, theirs)

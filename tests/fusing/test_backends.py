@@ -3,6 +3,7 @@
 import dataclasses
 import sys
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from random_fusion import random_params
@@ -90,13 +91,46 @@ def test_an_engine_that_is_there_and_broken_is_left_out(params, monkeypatch):
 
 
 def test_without_onnx_runtime(params, monkeypatch):
-  monkeypatch.setitem(sys.modules, "onnxruntime", None)
+  for name in ("onnxruntime", "openvino"):
+    monkeypatch.setitem(sys.modules, name, None)
   kind = EngineFuser if native.ready() else AnySizeFuser
   assert isinstance(backends.make_fuser("auto", fusers.fusion_network(), params), kind)
   with pytest.raises(EngineError, match="pip install"):
     backends.make_fuser("onnx", fusers.fusion_network(), params)
   with pytest.raises(EngineError, match="F alone"):
     backends.make_fuser("onnx", fusers.average(fusers.loss_network()), params)
+
+
+def test_openvino_is_one_more_backend(params, monkeypatch):
+  """By name in both types; to be timed by auto where it is installed, with both its packages."""
+  made, f = [], fusers.fusion_network()
+  monkeypatch.setattr(
+    backends, "openvino_infer", lambda params, half=False: made.append(half) or (lambda ir, vi: ir)
+  )
+  for dtype in (None, jnp.bfloat16):
+    fuser = backends.make_fuser("openvino", f, params, dtype=dtype)
+    image = RNG.random((4, 6, 1)).astype(np.float32)
+    np.testing.assert_array_equal(fuser.start(image, image)(), image)
+  assert made == [False, True]
+  there = {"onnx", "openvino"}
+  monkeypatch.setattr(backends, "find_spec", lambda name: name in there or None)
+  for dtype in (None, jnp.bfloat16):
+    auto = backends.make_fuser("auto", f, params, dtype=dtype)
+    assert isinstance(auto, backends.FasterFuser) and list(auto._fusers) == ["jax", "openvino"]
+  there.remove("onnx")
+  assert not isinstance(backends.make_fuser("auto", f, params), backends.FasterFuser)
+
+
+def test_openvino_that_is_not_there_or_does_not_fit(params, monkeypatch):
+  monkeypatch.setitem(sys.modules, "openvino", None)
+  f, average = fusers.fusion_network(), fusers.average(fusers.loss_network())
+  for dtype in (None, jnp.bfloat16):
+    with pytest.raises(EngineError, match=r"pip install 'tdfusion-jax\[openvino\]'"):
+      backends.make_fuser("openvino", f, params, dtype=dtype)
+  with pytest.raises(EngineError, match="F alone; --backend jax computes average too"):
+    backends.make_fuser("openvino", average, params)
+  with pytest.raises(EngineError, match="and in float32"):
+    backends.make_fuser("onnx", f, params, dtype=jnp.bfloat16)
 
 
 def test_a_wrapper_of_f_that_says_what_it_is_keeps_its_engines(params):
