@@ -106,11 +106,12 @@ def _in_half(f_params, ir, vi) -> Callable[[], object]:
 def openvino(work: str, height: int, width: int, batch: int) -> Callable[[], object]:
   """The F that `tdfusion export` writes by OpenVINO: "forward" in float32, else in bfloat16."""
   import numpy as np
-  import openvino as ov  # pyright: ignore[reportMissingImports]
 
   from tdfusion_jax import fusers
   from tdfusion_jax.engines.onnx import fusion_model
+  from tdfusion_jax.engines.onnx_openvino import openvino_package
 
+  ov = openvino_package()
   core = ov.Core()
   model = core.read_model(fusion_model(fusers.load_fusion()[1]).SerializeToString(), b"")
   model.reshape(dict.fromkeys(("ir", "vi"), [batch, height, width, 1]))
@@ -319,7 +320,7 @@ def main() -> None:
   side, work, *size = sys.argv[1:]
   sys.path.insert(0, str(ROOT))
   talk, sys.stdout = sys.stdout, sys.stderr  # libraries print; the driver listens
-  __import__({"ours": "jax", "openvino": "openvino"}.get(side, "torch"))
+  __import__({"ours": "jax", "openvino": "numpy"}.get(side, "torch"))
   began = time.perf_counter()
   if work in ("g_step", "ft_step"):
     run = config_step(work, *size) if side == "ours" else torch_config_step(size[0])

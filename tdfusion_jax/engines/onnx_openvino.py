@@ -1,5 +1,6 @@
 """F by OpenVINO, which reads the ONNX graph: float32, or bfloat16 where the processor has it."""
 
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -25,8 +26,7 @@ def openvino_infer(params: Mapping[str, Any], *, half: bool = False) -> Callable
     EngineError: the onnx or openvino package is missing, or cannot be used here.
   """
   try:
-    import openvino  # pyright: ignore[reportMissingImports]
-
+    openvino = openvino_package()
     graph = fusion_model(params).SerializeToString()
   except ImportError:
     raise EngineError(
@@ -52,3 +52,21 @@ def openvino_infer(params: Mapping[str, Any], *, half: bool = False) -> Callable
       raise EngineError(f"OpenVINO cannot compute F here: {first_line(error)}") from error
 
   return infer
+
+
+def openvino_package() -> Any:
+  """The package, without what reports to its makers that it was imported.
+
+  It does so at once, from a forked process, beside which JAX's threads hang. Without the package
+  that reports it takes a stand-in of its own that does nothing.
+  """
+  if "openvino" not in sys.modules and "openvino_telemetry" not in sys.modules:
+    sys.modules["openvino_telemetry"] = None  # pyright: ignore[reportArgumentType]
+    try:
+      import openvino  # pyright: ignore[reportMissingImports]
+    finally:
+      del sys.modules["openvino_telemetry"]
+    return openvino
+  import openvino  # pyright: ignore[reportMissingImports]
+
+  return openvino

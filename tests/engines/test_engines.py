@@ -6,6 +6,8 @@ tile, odd, and that fill tiles exactly.
 
 import functools
 import json
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -201,3 +203,18 @@ def test_each_does_what_jax_does():
   ours, theirs = each(lambda x: x + 1, tree), jax.tree.map(lambda x: x + 1, tree)
   assert jax.tree.structure(ours) == jax.tree.structure(theirs)
   jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+
+
+def test_openvino_reports_to_nobody_that_it_was_imported():
+  """Left alone it forks a process at its import, which sends that to its makers."""
+  pytest.importorskip("openvino")
+  code = """
+import os, sys
+forks = []
+os.register_at_fork(before=lambda: forks.append(1))
+from tdfusion_jax.engines import onnx_openvino
+onnx_openvino.openvino_package().Core()
+print(len(forks), "openvino_telemetry" in sys.modules)
+"""
+  done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+  assert done.stdout == "0 False\n"
