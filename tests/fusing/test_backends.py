@@ -79,6 +79,7 @@ def test_the_faster_is_taken(monkeypatch):
 def test_an_engine_that_is_there_and_broken_is_left_out(params, monkeypatch):
   """Installed, so `find_spec` sees it, but it cannot be imported: seen at the first pair of two."""
   pytest.importorskip("onnxruntime")
+  monkeypatch.setitem(sys.modules, "openvino", None)  # or it would be a candidate too
 
   def broken(params):
     raise backends.EngineError("this backend needs ONNX")

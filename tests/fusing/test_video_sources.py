@@ -229,7 +229,8 @@ def test_a_good_file_is_not_replaced_by_a_broken_one(tmp_path, monkeypatch, faul
 
   def cut(self):
     close(self)
-    self._path.write_bytes(self._path.read_bytes()[:24])
+    path = Path(self._out.name)
+    path.write_bytes(path.read_bytes()[:24])
 
   name, what = {
     "opening": ("_add_stream", full),
