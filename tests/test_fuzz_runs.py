@@ -13,7 +13,7 @@ import pytest
 import small_runs
 
 from tdfusion_jax import fusers
-from tdfusion_jax.fusers import load
+from tdfusion_jax.fusers import load, ours
 from tdfusion_jax.train.checkpoints import Checkpoints
 
 
@@ -21,7 +21,8 @@ from tdfusion_jax.train.checkpoints import Checkpoints
 def small():
   """The networks of one convolution are in their places for this module alone."""
   names = ("fusion_network", "loss_network")
-  before = [(place, {name: getattr(place, name) for name in names}) for place in (fusers, load)]
+  places = ((fusers, names), (ours, names), (load, ("late_f",)))
+  before = [(place, {name: getattr(place, name) for name in found}) for place, found in places]
   small_runs.install()
   yield
   for place, functions in before:

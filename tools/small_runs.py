@@ -61,7 +61,7 @@ def install() -> None:
   import jax.numpy as jnp
 
   from tdfusion_jax import fusers
-  from tdfusion_jax.fusers import load
+  from tdfusion_jax.fusers import load, ours
 
   def convolved(params, ir, vi):
     return jnp.concatenate([ir, vi], axis=-1) @ params["kernel"]
@@ -78,8 +78,9 @@ def install() -> None:
   def loss_network(*_: Any) -> fusers.Weigher:
     return fusers.Weigher("lossgen", Convolution(2), weigh)
 
-  for place in (fusers, load):
+  for place in (fusers, ours):
     vars(place).update(fusion_network=fusion_network, loss_network=loss_network)
+  vars(load)["late_f"] = fusion_network  # F of a weight file
 
 
 def settings(stage: str, epochs: int, cache: str = "") -> dict[str, Any]:
