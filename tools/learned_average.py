@@ -16,7 +16,7 @@ with its 95 % interval (blocks of images drawn anew).
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -221,22 +221,40 @@ def told(gain: Estimate) -> str:
   return f"learned less constant {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]"
 
 
-def main(arguments: Sequence[str]) -> None:
-  """Prints the table."""
+def fold_parser(about: str | None, averaged: str) -> argparse.ArgumentParser:
+  """Options of a tool that learns fold by fold.
+
+  Args:
+    about: what the tool does.
+    averaged: whose parameters are averaged.
+  """
   parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    description=about, formatter_class=argparse.RawDescriptionHelpFormatter
   )
   parser.add_argument("--config", metavar="FILE[:OPTIONS]", required=True)
   parser.add_argument("--folds", metavar="K,L", default="0,1,2")
-  parser.add_argument("--average", type=float, default=0.95, help="decay of G's moving average")
+  whose = f"decay of {averaged}'s moving average"
+  parser.add_argument("--average", type=float, default=0.95, help=whose)
+  return parser
+
+
+def folds_of(options: argparse.Namespace) -> Iterator[tuple[int, Config]]:
+  """(number, config of that fold) of each of `--folds`."""
+  for number in map(int, options.folds.split(",")):
+    config: Any = options.config.copy_and_resolve_references()
+    config.data.train_options.fold = config.data.val_options.fold = number
+    yield number, config
+
+
+def main(arguments: Sequence[str]) -> None:
+  """Prints the table."""
+  parser = fold_parser(__doc__, "G")
   parser.add_argument("--save", metavar="DIR", help="write each fold's G there, for init.g")
   options = parse_config(parser, arguments)
   if options.save:
     Path(options.save).mkdir(parents=True, exist_ok=True)
   folds = {}
-  for number in map(int, options.folds.split(",")):
-    config = options.config.copy_and_resolve_references()
-    config.data.train_options.fold = config.data.val_options.fold = number
+  for number, config in folds_of(options):
     save = Path(options.save) / f"g_fold_{number}.safetensors" if options.save else None
     folds[number] = run_fold(config, CONSTANTS, options.average, save)
     print("\n".join(table(folds)), flush=True)

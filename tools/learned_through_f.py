@@ -11,18 +11,25 @@ the averages `w_a a + w_b b` that they were sent after. The parameters of F are 
 last steps (`--average`).
 """
 
-import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from learned_average import Look, constant_weights, differences, told, weighing
+from learned_average import (
+  Look,
+  constant_weights,
+  differences,
+  fold_parser,
+  folds_of,
+  told,
+  weighing,
+)
 
-from tdfusion_jax.config import Config
+from tdfusion_jax.config import Config, ConfigError
 from tdfusion_jax.config.commandline import parse_config
 from tdfusion_jax.evaluate.contributions import Contributions
 from tdfusion_jax.evaluate.resampling import estimate
@@ -83,7 +90,12 @@ def run_fold(
     average: see `train_f`.
     save: begin of the names of F's weight files to write.
     trained: whether they are there already, by an earlier run with the same settings.
+
+  Raises:
+    ConfigError: a T that moves.
   """
+  if not config.task.frozen:
+    raise ConfigError("config.task.frozen: a T that is kept as it is is needed.")
   config = config.copy_and_resolve_references()
   config.data.val_split, config.data.test_split = "val", "test"
   config.init.g = str(g_file)
@@ -95,12 +107,10 @@ def run_fold(
   by_constant.init.g, by_constant.loss.network = "", ""
   judged: dict[str, list[_Judged]] = {kind: [] for kind in KINDS}
   test = build.source(config, "test")
-  config.task.frozen = True
-  t_and_all = build.experiment(config).init().params
-  g_params = t_and_all.g
+  networks_of_all = build.experiment(config).init().params  # T and G as their files have them
   ways: list[tuple[str, Config, Callable]] = [
     ("constant", by_constant, constant_weights(constant)),
-    ("learned", by_g, weighing(config, g_params, constant)),
+    ("learned", by_g, weighing(config, networks_of_all.g, constant)),
   ]
   for name, how, weigh in ways:
     used = networks(how)
@@ -109,7 +119,7 @@ def run_fold(
       f_params = train_f(how, average, f"F after {name} weights").f
       save_weights(file, {"params": f_params}, notes_f(how, used))
     f_params = jax.tree.map(jnp.asarray, load_weights(file)[0]["params"])
-    look = Look(config, t_and_all._replace(f=f_params))
+    look = Look(config, networks_of_all._replace(f=f_params))
     judged["averages"].append(look.at(weigh, test))
     judged["F's images"].append(look.at_fused(used.fuser.fuse, test))
   main = MAIN[str(test.kind)]
@@ -139,23 +149,16 @@ def table(folds: Mapping[int, Fold]) -> list[str]:
 
 def main(arguments: Sequence[str]) -> None:
   """Prints the table."""
-  parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-  )
-  parser.add_argument("--config", metavar="FILE[:OPTIONS]", required=True)
+  parser = fold_parser(__doc__, "F")
   parser.add_argument("--g", metavar="DIR", required=True, help="with g_fold_K.safetensors")
-  parser.add_argument("--folds", metavar="K,L", default="0,1,2")
   parser.add_argument("--constant", type=float, required=True, help="w_a, as chosen on val")
-  parser.add_argument("--average", type=float, default=0.95, help="decay of F's moving average")
   parser.add_argument("--save", metavar="DIR", required=True, help="of each F, for --weights")
   parser.add_argument("--trained", action="store_true", help="judge those that DIR holds already")
   options = parse_config(parser, arguments)
   save = Path(options.save)
   save.mkdir(parents=True, exist_ok=True)
   folds = {}
-  for number in map(int, options.folds.split(",")):
-    config: Any = options.config.copy_and_resolve_references()
-    config.data.train_options.fold = config.data.val_options.fold = number
+  for number, config in folds_of(options):
     g_file = Path(options.g) / f"g_fold_{number}.safetensors"
     files = save / f"f_fold_{number}"
     given = (g_file, options.constant, options.average, files, options.trained)
