@@ -7,7 +7,7 @@ from typing import Any
 from tdfusion_jax.data import synthetic
 from tdfusion_jax.data.options import check_options
 from tdfusion_jax.data.readers import fmb, folder, llvip, m3fd, msrs
-from tdfusion_jax.data.readers.own import check_source
+from tdfusion_jax.data.readers.own import OwnSource, check_source
 from tdfusion_jax.data.source import DataSet, DatasetError, Source
 from tdfusion_jax.files import is_plugin, plugin
 
@@ -87,4 +87,5 @@ def get_source(
   source = reader(root, split, **options)
   if is_plugin(name):
     check_source(source, name)
+    return OwnSource(source)
   return source

@@ -1,13 +1,50 @@
-"""What a reader of the user's own makes, checked before training starts with it."""
+"""What a reader of the user's own makes: checked before training starts with it, read by threads."""
 
+import time
 from typing import Any
 
 import numpy as np
 
 from tdfusion_jax.batch import Boxes, Sample
-from tdfusion_jax.data.source import DatasetError
+from tdfusion_jax.data.source import DatasetError, Kind, Source
 
 KINDS = ("segmentation", "detection", None)
+_TRIES = 20
+_DISTURBED = "AST constructor recursion depth mismatch"
+
+
+class OwnSource:
+  """The user's own source, which many threads may read at once.
+
+  Python counts the depth of a syntax tree once for all threads (CPython issue 106905): where two of
+  them parse at a time, as `numpy.load` does with the header of each array, one may end in a
+  SystemError that says nothing of the file. Such a pair is read again.
+
+  Args:
+    source: what the user's reader made; see `check_source`.
+  """
+
+  def __init__(self, source: Source):
+    self.source = source
+    self.names, self.classes = source.names, source.classes
+    self.kind: Kind | None = source.kind
+
+  def __len__(self) -> int:
+    return len(self.source)
+
+  def __getitem__(self, index: int) -> Sample:
+    for attempt in range(_TRIES):
+      try:
+        return self.source[index]
+      except SystemError as error:
+        if _DISTURBED not in str(error):
+          raise
+      time.sleep(0.001 * attempt)  # threads that fail together do not start again together
+    return self.source[index]
+
+  def describe(self) -> str:
+    """What the user's own says."""
+    return self.source.describe()
 
 
 def check_source(source: Any, name: str) -> None:

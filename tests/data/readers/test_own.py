@@ -1,13 +1,17 @@
 """Readers of the user's own: found by their names, their options and first pair checked."""
 
+import ast
+import gc
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 from tdfusion_jax.batch import Boxes, Sample
 from tdfusion_jax.data import DatasetError, check_reader_options, find_reader, get_source
-from tdfusion_jax.data.readers.own import check_source
+from tdfusion_jax.data.readers.own import OwnSource, check_source
+from tdfusion_jax.data.source import find
 from tdfusion_jax.files import UsageError
 
 READER = """
@@ -63,7 +67,7 @@ def mine(tmp_path, monkeypatch):
 
 def test_a_reader_of_ones_own_is_called_with_root_split_and_options(mine):
   source = get_source("own_reader:reader", root="there", split="test", level=9)
-  assert (source.root, source.split, len(source)) == ("there", "test", 2)
+  assert (find(source, "root"), find(source, "split"), len(source)) == ("there", "test", 2)
   assert source[1].ir[0, 0] == 10  # level + index
   assert get_source("own_reader:anything", root=None, level=3)[0].ir[0, 0] == 3
 
@@ -189,3 +193,55 @@ def test_wrong_pairs_are_named(sample, kind, message):
 def test_names_fit_the_pairs():
   with pytest.raises(DatasetError, match="1 pairs and 2 names, 1 of them different"):
     check_source(Given(Sample("only", IMAGE, IMAGE), None, ["same", "same"]), "own")
+
+
+class Parsing:
+  """A source that parses as `numpy.load` does, and leaves Python something to collect meanwhile."""
+
+  names, classes, kind = ["a"], ("ground",), "segmentation"
+
+  def __len__(self):
+    return 1
+
+  def __getitem__(self, index):
+    circle = []
+    circle.append(circle)
+    header = "{'descr': '|u1', 'fortran_order': False, 'shape': (3, 4), }"
+    gray = np.zeros(ast.literal_eval(header)["shape"], np.uint8)
+    return Sample("a", gray, gray)
+
+  def describe(self):
+    return "one"
+
+
+def read_by_threads(source, threads=4, times=2000):
+  with ThreadPoolExecutor(threads) as pool:
+    futures = [
+      pool.submit(lambda: [source[0] for _ in range(times)] and None) for _ in range(threads)
+    ]
+  return [future.exception() for future in futures]
+
+
+@pytest.fixture
+def much_to_collect():
+  before, interval = gc.get_threshold(), sys.getswitchinterval()
+  gc.set_threshold(5)
+  sys.setswitchinterval(1e-6)
+  yield
+  gc.set_threshold(*before)
+  sys.setswitchinterval(interval)
+
+
+def test_threads_that_parse_at_once_do_not_break_a_pair(much_to_collect):
+  if not any(isinstance(error, SystemError) for error in read_by_threads(Parsing())):
+    pytest.skip("this Python counts a tree's depth by thread")
+  assert read_by_threads(OwnSource(Parsing())) == [None] * 4
+
+
+def test_another_system_error_is_the_users_to_see():
+  class Broken(Parsing):
+    def __getitem__(self, index):
+      raise SystemError("a broken extension")
+
+  with pytest.raises(SystemError, match="a broken extension"):
+    OwnSource(Broken())[0]
