@@ -79,7 +79,13 @@ def train_f(config: Config, average: float, told_as: str) -> Params:
 
 
 def run_fold(
-  config: Config, g_file: Path, constant: float, average: float, save: Path, trained: bool = False
+  config: Config,
+  g_file: Path,
+  constant: float,
+  average: float,
+  save: Path,
+  trained: bool = False,
+  begin: Path | None = None,
 ) -> Fold:
   """Trains both F's of one fold and judges them.
 
@@ -90,6 +96,7 @@ def run_fold(
     average: see `train_f`.
     save: begin of the names of F's weight files to write.
     trained: whether they are there already, by an earlier run with the same settings.
+    begin: folder of an earlier run, whose F's of this fold these begin with; None for `init.f`.
 
   Raises:
     ConfigError: a T that moves.
@@ -115,6 +122,8 @@ def run_fold(
   for name, how, weigh in ways:
     used = networks(how)
     file = save.with_name(f"{save.name}_{name}.safetensors")
+    if begin is not None:
+      how.init.f = str(begin / file.name)
     if not trained:
       f_params = train_f(how, average, f"F after {name} weights").f
       save_weights(file, {"params": f_params}, notes_f(how, used))
@@ -154,6 +163,7 @@ def main(arguments: Sequence[str]) -> None:
   parser.add_argument("--constant", type=float, required=True, help="w_a, as chosen on val")
   parser.add_argument("--save", metavar="DIR", required=True, help="of each F, for --weights")
   parser.add_argument("--trained", action="store_true", help="judge those that DIR holds already")
+  parser.add_argument("--begin", metavar="DIR", type=Path, help="with F's of an earlier --save")
   options = parse_config(parser, arguments)
   save = Path(options.save)
   save.mkdir(parents=True, exist_ok=True)
@@ -161,7 +171,7 @@ def main(arguments: Sequence[str]) -> None:
   for number, config in folds_of(options):
     g_file = Path(options.g) / f"g_fold_{number}.safetensors"
     files = save / f"f_fold_{number}"
-    given = (g_file, options.constant, options.average, files, options.trained)
+    given = (g_file, options.constant, options.average, files, options.trained, options.begin)
     folds[number] = run_fold(config, *given)
     print("\n".join(table(folds)), flush=True)
 

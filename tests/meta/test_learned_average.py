@@ -145,3 +145,9 @@ def test_f_follows_the_weights_that_it_is_given(tool, arguments, tmp_path, monke
     [*arguments, *more, "--folds=1", f"--g={tmp_path}", "--constant=0.5", "--save=out", "--trained"]
   )
   assert capsys.readouterr().out == printed
+  again = [f"--g={tmp_path}", "--constant=0.5", "--save=further", "--begin=out"]
+  through.main([*arguments, *more, "--folds=1", *again, "--config.train.epochs=1"])
+  further = load_weights("further/f_fold_1_learned.safetensors")[0]
+  moved = further["params"]["only"]["kernel"] - saved["params"]["only"]["kernel"]
+  # From where it ended, not from zero, and Adam moves by at most a rate a step.
+  assert 0 < np.abs(moved).max() < np.abs(saved["params"]["only"]["kernel"]).max() / 2
