@@ -28,7 +28,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from benchmark_work import _config as load_config
+from benchmark_ours import load_config
 
 from tdfusion_jax.data import (
   DiskCachedSource,
