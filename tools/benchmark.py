@@ -1,11 +1,15 @@
 """Measures this package beside PyTorch, ONNX Runtime and OpenVINO on this machine, in one run.
 
   python tools/benchmark.py [--quick] [--json=FILE] [--update] [--only=WORD] [--cpu-time]
+  python tools/benchmark.py --gpu [--quick] [--json=FILE] [--update] [--only=WORD]
 
 Every side of every piece of work runs in a process of its own, which reports its peak memory; the
 sides take turns, and medians of the turns are compared. PyTorch's side is the independent
 counterpart in `tests/oracles`; columns of packages that are not installed stay empty. `--update`
 replaces the table in docs/project/benchmarks.md.
+
+With `--gpu` the rows are others, see `benchmark_gpu.py`: F, the fast F and the learning steps on a
+GPU, in float32 and bfloat16, beside PyTorch on the same card. Without it the CPU is measured.
 """
 
 import argparse
@@ -21,11 +25,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import benchmark_gpu
 import numpy as np
+from benchmark_side import WORKER, Side
 
 ROOT = Path(__file__).resolve().parent.parent
-WORKER = Path(__file__).with_name("benchmark_work.py")
-BEGIN, END = "<!-- benchmark: begin -->", "<!-- benchmark: end -->"
+MARKERS = "<!-- {}: begin -->", "<!-- {}: end -->"
 
 # name, worker's work, size, sides beside ours, turns
 WORK = [
@@ -44,11 +49,6 @@ WORK = [
   ("G-step of msrs_seg", "g_step", ("msrs_seg",), ("eager",), 3),
   ("F/T-step of msrs_seg", "ft_step", ("msrs_seg",), (), 3),
 ]
-ON_GPU = [  # beside the rest, where JAX finds a GPU: both precisions over batch sizes
-  (f"F forward 480x640, batch {batch}, {name}", work, ("480", "640", str(batch)), (), 9)
-  for name, work in (("float32", "forward"), ("bf16", "forward_bf16"))
-  for batch in (1, 4, 16, 64)
-]
 PIPELINE = "input pipeline"  # rows of tools/benchmark_pipeline.py, a second a pair
 QUICK = ("F forward 256x256", "F forward 480x640", "F step 256x256, batch 2")
 FLOPS_PER_PIXEL = 2 * 59_856  # F applies nearly each of its parameters once per pixel
@@ -61,49 +61,6 @@ NEEDS = {
   "ort": ("torch", "onnx", "onnxscript", "onnxruntime"),
   "openvino": ("openvino", "onnx"),
 }
-
-
-class Side:
-  """A worker process, prepared and waiting."""
-
-  def __init__(self, side: str, work: str, size: tuple[str, ...], seconds: str = "s"):
-    self._which = seconds
-    self.seconds: list[float] = []
-    self.compile_s = self.mb = self.process_mb = None
-    self.backend = "cpu"
-    command = [sys.executable, str(WORKER), side, work, *size]
-    self.process = subprocess.Popen(
-      command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    answer = self._answer()
-    if answer:
-      self.compile_s, self.backend = answer["compile_s"], answer["backend"]
-
-  def _answer(self) -> dict[str, Any] | None:
-    assert self.process.stdout is not None
-    line = self.process.stdout.readline()
-    return json.loads(line) if line else None
-
-  @property
-  def failed(self) -> bool:
-    """Whether it never got ready."""
-    return self.compile_s is None
-
-  def turn(self, counts: bool = True) -> None:
-    """Has it do its work once; `counts`: the seconds are kept."""
-    assert self.process.stdin is not None
-    self.process.stdin.write("\n")
-    self.process.stdin.flush()
-    answer = self._answer()
-    if answer and counts:
-      self.seconds.append(answer[self._which])
-      self.mb, self.process_mb = answer["mb"], answer["process_mb"]
-
-  def end(self) -> str:
-    """Stops the process. Returns the last line of its messages if it broke."""
-    _, messages = self.process.communicate()
-    lines = messages.strip().splitlines()
-    return lines[-1] if self.process.returncode and lines else ""
 
 
 def measure(
@@ -173,13 +130,6 @@ def pipeline() -> list[dict[str, Any]]:
   return rows
 
 
-def on_gpu() -> bool:
-  """Whether JAX finds a GPU; asked in a process of its own, since this one must leave it alone."""
-  ask = "import jax; print(jax.default_backend())"
-  answer = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=False)
-  return answer.stdout.strip() == "gpu"
-
-
 def machine() -> dict[str, Any]:
   """What this machine can do at best: matrix products and copies."""
   a = np.random.default_rng(0).random((2048, 2048), np.float32)
@@ -244,12 +194,57 @@ def _version(module: str) -> str:
   return version(module)
 
 
-def update(text: str, path: Path) -> None:
-  """Replaces what stands between the markers."""
-  old = path.read_text()
-  head, rest = old.split(BEGIN)
-  _, tail = rest.split(END)
-  path.write_text(f"{head}{BEGIN}\n{text}\n{END}{tail}")
+def update(text: str, name: str) -> None:
+  """Replaces what stands between the markers of `name` in docs/project/benchmarks.md."""
+  path = ROOT / "docs" / "project" / "benchmarks.md"
+  begin, end = (marker.format(name) for marker in MARKERS)
+  head, rest = path.read_text().split(begin)
+  _, tail = rest.split(end)
+  path.write_text(f"{head}{begin}\n{text}\n{end}{tail}")
+
+
+def on_gpu(options: argparse.Namespace) -> None:
+  """Measures the rows of `benchmark_gpu`, and prints them."""
+  chosen = [row for row in benchmark_gpu.ROWS if options.only in row.name]
+  if options.quick:
+    chosen = [row for row in chosen if row.size[2] in (1, 16) and row.network == "f"]
+
+  def keep(measured: benchmark_gpu.Measured) -> None:
+    if options.json:
+      Path(options.json).write_text(json.dumps(measured._asdict(), indent=1))
+
+  text = benchmark_gpu.report(benchmark_gpu.measure(chosen, tell=keep))
+  print(text)
+  if options.update:
+    update(text, "gpu")
+
+
+def on_cpu(options: argparse.Namespace) -> None:
+  """Measures the rows of `WORK` and the input pipeline, and prints them."""
+  os.environ.setdefault("JAX_PLATFORMS", "cpu")  # where the others compute
+  if options.cpu_time:  # PyTorch's threads shall not count the time that they wait for each other
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+  seconds = "cpu_s" if options.cpu_time else "s"
+  chosen = [w for w in WORK if options.only in w[0] and (not options.quick or w[0] in QUICK)]
+  about, rows = machine(), []
+  about["seconds"] = ", in seconds of the processor" if options.cpu_time else ""
+
+  def keep() -> None:
+    if options.json:
+      Path(options.json).write_text(json.dumps(rows, indent=1))
+
+  for name, work, size, sides, turns in chosen:
+    if options.quick:  # torch.compile takes half a minute to start
+      sides = tuple(side for side in sides if side != "compile")
+    print(f"{name} ...", file=sys.stderr, flush=True)
+    rows.append(measure(name, work, size, sides, turns, seconds))
+    keep()
+  if not options.quick and (options.only in PIPELINE or PIPELINE in options.only):
+    rows += pipeline()
+    keep()
+  print(table(rows, about))
+  if options.update:
+    update(table(rows, about), "benchmark")
 
 
 def main() -> None:
@@ -257,7 +252,8 @@ def main() -> None:
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
-  parser.add_argument("--quick", action="store_true", help="three rows, under three minutes")
+  parser.add_argument("--gpu", action="store_true", help="measure this machine's GPU")
+  parser.add_argument("--quick", action="store_true", help="few rows, in minutes")
   parser.add_argument("--only", default="", metavar="WORD", help="rows whose name contains this")
   parser.add_argument("--json", metavar="FILE", help="write the rows")
   parser.add_argument(
@@ -269,26 +265,18 @@ def main() -> None:
     help="seconds of the processor instead of the clock's, for a machine with other work to do",
   )
   options = parser.parse_args()
-  seconds = "cpu_s" if options.cpu_time else "s"
-  chosen = [w for w in WORK if options.only in w[0] and (not options.quick or w[0] in QUICK)]
-  about, rows = machine(), []
-  about["seconds"] = ", in seconds of the processor" if options.cpu_time else ""
-  if on_gpu():
-    chosen += [w for w in ON_GPU if options.only in w[0] and not options.quick]
-  for name, work, size, sides, turns in chosen:
-    if options.quick:  # torch.compile takes half a minute to start
-      sides = tuple(side for side in sides if side != "compile")
-    print(f"{name} ...", file=sys.stderr, flush=True)
-    rows.append(measure(name, work, size, sides, turns, seconds))
-    if options.json:
-      Path(options.json).write_text(json.dumps(rows, indent=1))
-  if not options.quick and (options.only in PIPELINE or PIPELINE in options.only):
-    rows += pipeline()
-    if options.json:
-      Path(options.json).write_text(json.dumps(rows, indent=1))
-  print(table(rows, about))
-  if options.update:
-    update(table(rows, about), ROOT / "docs" / "project" / "benchmarks.md")
+  if not options.gpu:
+    on_cpu(options)
+    return
+  if options.cpu_time:
+    parser.error("--cpu-time: a GPU's time is the clock's; leave it out with --gpu.")
+  found = benchmark_gpu.platform()
+  if found != "gpu":
+    parser.error(
+      f"--gpu: JAX finds no GPU here (its devices are: {found}). On a machine with an NVIDIA GPU "
+      'install pip install -e ".[cuda12]"; without --gpu this machine\'s CPU is measured.'
+    )
+  on_gpu(options)
 
 
 if __name__ == "__main__":

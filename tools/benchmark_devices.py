@@ -12,7 +12,7 @@ import os
 import statistics
 import sys
 
-from benchmark import Side
+from benchmark_side import Side
 
 _EMULATED = "--xla_force_host_platform_device_count="
 

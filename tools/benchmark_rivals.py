@@ -25,16 +25,27 @@ def openvino(work: str, height: int, width: int, batch: int) -> Callable[[], obj
   return lambda: compiled({"ir": ir, "vi": vi})
 
 
-def torch_side(side: str, work: str, height: int, width: int, batch: int) -> Callable[[], object]:
-  """PyTorch's (`eager`, `compile`) or ONNX Runtime's (`ort`) side of `work`, as `ours`."""
+def torch_side(
+  side: str,
+  work: str,
+  size: tuple[int, int, int],
+  device: str = "cpu",
+  dtype: str = "float32",
+) -> Callable[[], object]:
+  """PyTorch's (`eager`, `compile`) or ONNX Runtime's (`ort`) side of `work`, prepared.
+
+  Args:
+    side: whose.
+    work: one of the names in `tools/benchmark.py`.
+    size: height, width, batch.
+    device: of PyTorch.
+    dtype: of F, G and the images.
+  """
   import torch  # pyright: ignore[reportMissingImports]
 
-  sys.path.insert(0, str(ROOT / "tests" / "oracles"))
-  import torch_fusion as reference  # pyright: ignore[reportMissingImports]
-
-  torch.manual_seed(0)
-  fuse, weigh = reference.TorchFusionNet(), reference.TorchLossNet()
-  ir, vi = torch.rand(batch, 1, height, width), torch.rand(batch, 1, height, width)
+  reference, (fuse, weigh), images = _torch_parts(device, dtype)
+  height, width, batch = size
+  ir, vi = images(batch, height, width), images(batch, height, width)
   if side == "ort":
     return _onnx(fuse, ir, vi)
   if side == "compile":
@@ -56,30 +67,49 @@ def torch_side(side: str, work: str, height: int, width: int, batch: int) -> Cal
       )
 
     return step
-  params, loss = reference.small_task()
-  target = torch.zeros(batch, 1, height, width)
-  views = ((ir, vi), (ir, vi), target)
+  params, loss = _small_task(reference, ir)
+  views = ((ir, vi), (ir, vi), torch.zeros_like(ir))
   return lambda: reference.meta_gradient(fuse, weigh, loss, params, views, views, (ETA, ETA))
 
 
-def torch_config_step(config_file: str) -> Callable[[], object]:
+def torch_config_step(
+  config_file: str, device: str = "cpu", dtype: str = "float32"
+) -> Callable[[], object]:
   """PyTorch's meta-gradient at a config's real sizes with the small T.
 
   Less work than the config's G-step, which has the real T.
   """
   import torch  # pyright: ignore[reportMissingImports]
 
+  reference, (fuse, weigh), images = _torch_parts(device, dtype)
+  data = load_config(config_file).data
+  sizes = data.crop_size, data.task_size
+  crop, whole = ((images(data.batch_size, *s), images(data.batch_size, *s)) for s in sizes)
+  params, loss = _small_task(reference, whole[0])
+  views = (crop, whole, torch.zeros_like(whole[0]))
+  return lambda: reference.meta_gradient(fuse, weigh, loss, params, views, views, (ETA, ETA))
+
+
+def _torch_parts(device: str, dtype: str):
+  """The counterpart in `tests/oracles`, its F and G, and what makes images."""
+  import torch  # pyright: ignore[reportMissingImports]
+
   sys.path.insert(0, str(ROOT / "tests" / "oracles"))
   import torch_fusion as reference  # pyright: ignore[reportMissingImports]
 
   torch.manual_seed(0)
-  data = load_config(config_file).data
-  fuse, weigh = reference.TorchFusionNet(), reference.TorchLossNet()
-  image = lambda size: torch.rand(data.batch_size, 1, *size)  # noqa: E731
-  crop, whole = ((image(size), image(size)) for size in (data.crop_size, data.task_size))
+  # On a GPU the fastest algorithm that PyTorch has, in the numbers that XLA multiplies in too.
+  torch.backends.cudnn.benchmark = True
+  torch.set_float32_matmul_precision("high" if device == "cuda" else "highest")
+  how = {"device": torch.device(device), "dtype": getattr(torch, dtype)}
+  networks = reference.TorchFusionNet().to(**how), reference.TorchLossNet().to(**how)
+  return reference, networks, lambda batch, *size: torch.rand(batch, 1, *size, **how)
+
+
+def _small_task(reference, like):
+  """The oracle's T and its loss, on the device and in the numbers of `like`."""
   params, loss = reference.small_task()
-  views = (crop, whole, torch.zeros(data.batch_size, 1, *data.task_size))
-  return lambda: reference.meta_gradient(fuse, weigh, loss, params, views, views, (ETA, ETA))
+  return [p.detach().to(like).requires_grad_() for p in params], loss
 
 
 def _onnx(fuse, ir, vi) -> Callable[[], object]:

@@ -10,7 +10,6 @@ import ctypes
 import json
 import sys
 import time
-from functools import partial
 from pathlib import Path
 
 from benchmark_ours import ROOT, config_step, ours
@@ -53,9 +52,11 @@ def main() -> None:
   if work in ("g_step", "ft_step"):
     run = config_step(work, *size) if side == "ours" else torch_config_step(size[0])
   else:
-    numbers = [int(n) for n in size]
-    made = {"ours": ours, "openvino": openvino}.get(side, partial(torch_side, side))
-    run = made(work, *numbers)
+    height, width, batch = map(int, size)
+    if side in ("ours", "openvino"):
+      run = (ours if side == "ours" else openvino)(work, height, width, batch)
+    else:
+      run = torch_side(side, work, (height, width, batch))
   if side in ("compile", "ort"):
     run()  # what torch.compile and ONNX Runtime prepare at the first call
   backend = sys.modules["jax"].default_backend() if side == "ours" else "cpu"

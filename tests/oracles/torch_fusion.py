@@ -211,7 +211,7 @@ def load(module, params):
 
 
 def sobel(x):
-  kernel = torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]], dtype=x.dtype)
+  kernel = torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]]).to(x)
   return functional.conv2d(x, torch.stack([kernel, kernel.T])[:, None], padding=1)
 
 
