@@ -1,4 +1,4 @@
-"""What a reader of the user's own makes: checked before training starts with it, read by threads."""
+"""What a reader of the user's own makes: checked before training starts, read by threads."""
 
 import time
 from typing import Any
