@@ -34,7 +34,8 @@ struct Simd {
 
   static V load(const T* p) { return *reinterpret_cast<const Unaligned*>(p); }
   static void store(T* p, V v) { *reinterpret_cast<Unaligned*>(p) = v; }
-  static V all(T s) { return V{} + s; }
+  // Not s + V{}: that is another number than s where s is -0, and so an addition of its own.
+  static V all(T s) { return s - V{}; }
 };
 
 template <typename T>
