@@ -41,18 +41,24 @@ struct Simd {
 template <typename T>
 using Vec = typename Simd<T>::V;
 
-// The sum over all lanes, in every lane.
-template <typename T, int Shift = Simd<T>::kLanes / 2, int... I>
-inline Vec<T> rotated(Vec<T> v, std::integer_sequence<int, I...>) {
+// The lanes of a and b, numbered one after another, in another order.
+template <typename T, int... I>
+inline Vec<T> shuffled(Vec<T> a, Vec<T> b, std::integer_sequence<int, I...>) {
 #if defined(__clang__) || __GNUC__ >= 12
-  return __builtin_shufflevector(v, v, ((I + Shift) % Simd<T>::kLanes)...);
+  return __builtin_shufflevector(a, b, I...);
 #else
   typedef std::conditional_t<sizeof(T) == 4, int32_t, int64_t> Lane;
   typedef Lane Order __attribute__((vector_size(kVectorBytes)));
-  return __builtin_shuffle(v, Order{((I + Shift) % Simd<T>::kLanes)...});
+  return __builtin_shuffle(a, b, Order{I...});
 #endif
 }
 
+template <typename T, int Shift, int... I>
+inline Vec<T> rotated(Vec<T> v, std::integer_sequence<int, I...>) {
+  return shuffled<T>(v, v, std::integer_sequence<int, (I + Shift) % Simd<T>::kLanes...>{});
+}
+
+// The sum over all lanes, in every lane.
 template <typename T, int Shift = Simd<T>::kLanes / 2>
 inline Vec<T> lane_sum(Vec<T> v) {
   if constexpr (Shift == 0) {
@@ -61,6 +67,27 @@ inline Vec<T> lane_sum(Vec<T> v) {
     v += rotated<T, Shift>(v, std::make_integer_sequence<int, Simd<T>::kLanes>{});
     return lane_sum<T, Shift / 2>(v);
   }
+}
+
+// The lanes at even (0) or odd (1) places of a and b behind it.
+template <typename T, int Odd, int... I>
+inline Vec<T> every_second(Vec<T> a, Vec<T> b, std::integer_sequence<int, I...>) {
+  return shuffled<T>(a, b, std::integer_sequence<int, (2 * I + Odd)...>{});
+}
+template <typename T, int Odd>
+inline Vec<T> every_second(Vec<T> a, Vec<T> b) {
+  return every_second<T, Odd>(a, b, std::make_integer_sequence<int, Simd<T>::kLanes>{});
+}
+
+// The first (0) or second (1) half of a0 b0 a1 b1 ...
+template <typename T, int Half, int... I>
+inline Vec<T> interleaved(Vec<T> a, Vec<T> b, std::integer_sequence<int, I...>) {
+  constexpr int lanes = Simd<T>::kLanes;
+  return shuffled<T>(a, b, std::integer_sequence<int, (I / 2 + I % 2 * lanes + Half * lanes / 2)...>{});
+}
+template <typename T, int Half>
+inline Vec<T> interleaved(Vec<T> a, Vec<T> b) {
+  return interleaved<T, Half>(a, b, std::make_integer_sequence<int, Simd<T>::kLanes>{});
 }
 
 // Rows x NV vectors of c = (or +=) a b, where a(i, k) = a[i * ai + k * ak].
@@ -113,14 +140,10 @@ void multiply(const T* a, Index ai, Index ak, Index rows, Index depth, const T* 
     columns<T, 12, 1>(a, ai, ak, rows, depth, b + n, ldb, c + n, ldc, add);
 }
 
-// Distribution function and density of the normal distribution, of which GELU(x) = x cdf(x) is made.
-//
-// float: cdf(-x) = exp(-x^2 / 2) p(t) with t = 1 / (1 + 0.21 x), p fitted to a relative error of 2e-8; the same
-// exponential serves the density. Absolute error below 3e-7 in all.
-inline void normal(Vec<float> x, Vec<float>* cdf, Vec<float>* pdf) {
+// exp(y) of y <= 0, and of -87 for what is less.
+inline Vec<float> exp_of_negative(Vec<float> y) {
   typedef int32_t Bits __attribute__((vector_size(kVectorBytes)));
-  const Vec<float> zero{}, size = x < zero ? -x : x;
-  Vec<float> y = -0.5f * x * x;
+  const Vec<float> zero{};
   y = y < zero - 87.0f ? zero - 87.0f : y;
   const Vec<float> shifted = y * 1.44269504f + 12582912.0f;  // the low bits hold round(y / log 2)
   const Vec<float> n = shifted - 12582912.0f;
@@ -132,7 +155,16 @@ inline void normal(Vec<float> x, Vec<float>* cdf, Vec<float>* pdf) {
   e = e * r + 0.5f;
   e = e * r + 1.0f;
   e = e * r + 1.0f;
-  e = e * (Vec<float>)(((Bits)shifted << 23) + 0x3f800000);
+  return e * (Vec<float>)(((Bits)shifted << 23) + 0x3f800000);
+}
+
+// Distribution function and density of the normal distribution, of which GELU(x) = x cdf(x) is made.
+//
+// float: cdf(-x) = exp(-x^2 / 2) p(t) with t = 1 / (1 + 0.21 x), p fitted to a relative error of 2e-8; the same
+// exponential serves the density. Absolute error below 3e-7 in all.
+inline void normal(Vec<float> x, Vec<float>* cdf, Vec<float>* pdf) {
+  const Vec<float> zero{}, size = x < zero ? -x : x;
+  const Vec<float> e = exp_of_negative(-0.5f * x * x);
   const Vec<float> t = 1.0f / (0.21f * size + 1.0f);
   Vec<float> p = t * -0.07165528356624846f + 0.28358354975120104f;
   p = p * t - 0.3302428755413609f;
