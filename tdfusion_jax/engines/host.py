@@ -43,7 +43,8 @@ def threads() -> int:
   return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _pointer(array: np.ndarray | None) -> ctypes.c_void_p:
+def pointer(array: np.ndarray | None) -> ctypes.c_void_p:
+  """Where a contiguous float32 array lies, for machine code; ValueError for others."""
   if array is not None and (array.dtype != np.float32 or not array.flags.c_contiguous):
     raise ValueError(
       f"a contiguous float32 array is needed, not {array.dtype} with strides {array.strides}."
@@ -51,7 +52,8 @@ def _pointer(array: np.ndarray | None) -> ctypes.c_void_p:
   return ctypes.c_void_p(None if array is None else array.ctypes.data)
 
 
-def _numbers(*values: int) -> Any:
+def numbers(*values: int) -> Any:
+  """An array of int64 for machine code."""
   return (ctypes.c_int64 * len(values))(*values)
 
 
@@ -69,16 +71,16 @@ def _run(
   rows, columns = (s.indices(n)[:2] for s, n in zip(region, x.shape[:2], strict=True))
   scale, bias = part.norm or (None, None)
   arrays = (scale, bias, part.matrix, part.kernel, more)
-  weights = (ctypes.c_void_p * len(arrays))(*(_pointer(array) for array in arrays))
+  weights = (ctypes.c_void_p * len(arrays))(*(pointer(array) for array in arrays))
   native.library().TdfusionPart(  # pyright: ignore[reportOptionalMemberAccess]
     ctypes.c_int64(_HEADS[head]),
     ctypes.c_int64(half),
-    _numbers(*x.shape, part.matrix.shape[1]),
-    _numbers(*rows, *columns),
+    numbers(*x.shape, part.matrix.shape[1]),
+    numbers(*rows, *columns),
     ctypes.c_int64(threads()),
-    _pointer(x),
+    pointer(x),
     weights,
-    _pointer(out),
+    pointer(out),
   )
 
 
@@ -149,12 +151,12 @@ def conv3x3(
   """[H, W, C] with [3, 3, C, O], zero padded; into `out` if that is given."""
   out = np.empty((*x.shape[:2], kernel.shape[-1]), np.float32) if out is None else out
   native.library().TdfusionConv(  # pyright: ignore[reportOptionalMemberAccess]
-    _numbers(*x.shape[:2], *kernel.shape[2:]),
+    numbers(*x.shape[:2], *kernel.shape[2:]),
     ctypes.c_int64(half),
     ctypes.c_int64(threads()),
-    _pointer(x),
-    _pointer(kernel),
-    _pointer(out),
+    pointer(x),
+    pointer(kernel),
+    pointer(out),
   )
   return out
 

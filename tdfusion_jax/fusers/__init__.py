@@ -7,7 +7,14 @@ fusing by machine code starts without.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from tdfusion_jax.fusers.kinds import F_ARCHITECTURE, FAST_ARCHITECTURE, Fuser, Weigher, is_f
+from tdfusion_jax.fusers.kinds import (
+  F_ARCHITECTURE,
+  FAST_ARCHITECTURE,
+  Fuser,
+  Weigher,
+  is_f,
+  is_fast,
+)
 from tdfusion_jax.fusers.load import fusion_file, load_fusion, run_folder
 from tdfusion_jax.fusers.named import NAMES, known_of, shipped_card, shipped_weights, weights_file
 from tdfusion_jax.fusers.own import own_network
@@ -42,6 +49,7 @@ __all__ = [
   "held",
   "init_variables",
   "is_f",
+  "is_fast",
   "known_of",
   "load_fusion",
   "loss_network",

@@ -9,7 +9,7 @@ F_ARCHITECTURE = "fusion"
 """The architecture that all engines know: machine code, one program for all sizes, tiles, ONNX."""
 
 FAST_ARCHITECTURE = "fast"
-"""The architecture of `networks.fast`, which JAX and ONNX know."""
+"""The architecture of `networks.fast`, which JAX, machine code and ONNX know."""
 
 
 # Not a named tuple: `jax.jit` compiles only what can be held by weak reference, which no tuple can.
@@ -65,19 +65,32 @@ class _Late:
 
 def late_f() -> Fuser:
   """`fusion_network()`, made when JAX is to compute it: machine code needs the parameters alone."""
+  return _late("fusion", F_ARCHITECTURE, "fusion_network")
 
+
+def late_fast() -> Fuser:
+  """`fast_network()`, made as late."""
+  return _late("fast", FAST_ARCHITECTURE, "fast_network")
+
+
+def _late(name: str, architecture: str, factory: str) -> Fuser:
   @functools.cache
   def made() -> Fuser:
-    from tdfusion_jax.fusers.ours import fusion_network
+    from tdfusion_jax.fusers import ours
 
-    return fusion_network()
+    return getattr(ours, factory)()
 
   def fuse(params: Any, ir: Any, vi: Any) -> Any:
     return made().fuse(params, ir, vi)
 
-  return Fuser("fusion", _Late(lambda: made().network), fuse, F_ARCHITECTURE)
+  return Fuser(name, _Late(lambda: made().network), fuse, architecture)
 
 
 def is_f(fuse_fn: Callable) -> bool:
   """Whether `fuse_fn` is a `Fuser` that computes F; nothing is known about a plain function."""
   return getattr(fuse_fn, "architecture", "") == F_ARCHITECTURE
+
+
+def is_fast(fuse_fn: Callable) -> bool:
+  """Whether `fuse_fn` is a `Fuser` that computes the fast network."""
+  return getattr(fuse_fn, "architecture", "") == FAST_ARCHITECTURE

@@ -7,9 +7,10 @@ import numpy as np
 
 from tdfusion_jax.engines.weights import shapes
 from tdfusion_jax.files import is_plugin, read_json
-from tdfusion_jax.fusers.kinds import Fuser, Weigher, is_f, late_f
+from tdfusion_jax.fusers.kinds import Fuser, Weigher, is_f, is_fast, late_f, late_fast
 from tdfusion_jax.fusers.named import shipped_weights, weights_file
 from tdfusion_jax.fusers.own import own_network
+from tdfusion_jax.networks import fast_layers
 from tdfusion_jax.tensorfiles import shown
 from tdfusion_jax.weightfiles import CheckpointError, load_weights, match
 
@@ -97,6 +98,8 @@ def _fitting(fuser: Fuser) -> dict[str, Any]:
   """{"params": tree of shapes and dtypes} that a network needs."""
   if is_f(fuser) and fuser.name == "fusion":
     return {"params": _leaves(shapes())}
+  if is_fast(fuser) and fuser.name == "fast":
+    return {"params": _leaves(fast_layers.shapes())}
   import jax
 
   from tdfusion_jax.fusers.ours import init_variables
@@ -134,14 +137,16 @@ def _fuser_of(file: Path, metadata: dict[str, Any], run: Path | None, network: s
     )
   if arch == "fusion":
     return late_f()
-  if arch not in ("fast", "average"):
+  if arch == "fast":
+    return late_fast()
+  if arch != "average":
     raise CheckpointError(
       f"{file} holds {arch!r}, not a fusion network. If it is one of your own, name it: --network "
       "package.module:factory, in Python load_fusion(weights=..., network=...)."
     )
   from tdfusion_jax.fusers import ours
 
-  return ours.fast_network() if arch == "fast" else ours.average(ours.loss_network())
+  return ours.average(ours.loss_network())
 
 
 def _named_by(run: Path, averages: bool) -> tuple[str, dict[str, Any], str]:

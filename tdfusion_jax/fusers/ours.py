@@ -1,6 +1,5 @@
 """The networks of the paper and the fast one as fusers and weighers, and those of a Flax module."""
 
-import dataclasses
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -10,6 +9,7 @@ import jax.numpy as jnp
 
 from tdfusion_jax.files import UsageError
 from tdfusion_jax.fusers.kinds import F_ARCHITECTURE, FAST_ARCHITECTURE, Fuser, Weigher
+from tdfusion_jax.networks import fast_native
 from tdfusion_jax.networks.fast import FastNet
 from tdfusion_jax.networks.fresh import fresh_variables
 from tdfusion_jax.networks.fusion import FusionNet
@@ -37,7 +37,7 @@ def fusion_network(tiling: Tiling = _TILING) -> Fuser:
 
 def fast_network() -> Fuser:
   """The network for real time that can be trained in F's place, see `networks.fast`."""
-  return dataclasses.replace(from_module("fast", FastNet()), architecture=FAST_ARCHITECTURE)
+  return Fuser("fast", FastNet(), fast_native.fuse, FAST_ARCHITECTURE)
 
 
 def loss_network(tiling: Tiling = _TILING) -> Weigher:

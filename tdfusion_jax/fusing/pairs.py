@@ -8,7 +8,7 @@ import ml_dtypes
 import numpy as np
 
 from tdfusion_jax import fusers
-from tdfusion_jax.engines import host
+from tdfusion_jax.engines import fast_host, host
 from tdfusion_jax.fusing.finish import finish
 from tdfusion_jax.ops import native
 from tdfusion_jax.ops.image import luminance
@@ -40,22 +40,24 @@ class PairFuser(Protocol):
 def make_pair_fuser(
   fuse_fn: Callable, params: Any, *, stretch: bool = False, dtype: Any = None
 ) -> PairFuser:
-  """A fuser of single pairs; F on a CPU is computed by machine code where it can be.
+  """A fuser of single pairs; on a CPU F and the fast network are machine code where it can be.
 
-  In bfloat16 that needs a processor with tiles (AMX); on others machine code in float32 is faster
-  than 16 bits by XLA, and computes in their place.
+  In bfloat16 that needs a processor with tiles (AMX) and F; elsewhere machine code in float32 is
+  faster than 16 bits by XLA, and computes in their place.
 
   Args:
     fuse_fn: from `fusers.load_fusion`, or any function as for `make_fuse_fn`. For F one program
-      serves all sizes; anything else compiles for each size.
+      serves all sizes, and machine code needs none; anything else compiles for each size.
     params: of `fuse_fn`.
     stretch: as for `make_fuse_fn`.
     dtype: as for `make_fuse_fn`.
   """
   half = is_half(dtype)
   known = fusers.is_f(fuse_fn)
-  if known and (dtype is None or half) and backend() == "cpu" and native.library() is not None:
-    return EngineFuser(machine_code(params, half=half and host.has_half()), stretch=stretch)
+  written = (known or fusers.is_fast(fuse_fn)) and (dtype is None or half)
+  if written and backend() == "cpu" and native.library() is not None:
+    infer = machine_code(params, half=half and host.has_half()) if known else fast_code(params)
+    return EngineFuser(infer, stretch=stretch)
   from tdfusion_jax.fusing import arrays, compiled  # these load JAX
 
   if known:
@@ -72,7 +74,7 @@ def is_half(dtype: Any) -> bool:
 def make_frame_fn(
   fuse_fn: Callable, params: Any, *, stretch: bool = False, dtype: Any = None
 ) -> Callable:
-  """What `make_fuse_fn` gives, for NumPy images one at a time; F in bfloat16 as `make_pair_fuser`.
+  """What `make_fuse_fn` gives, for NumPy images one at a time; bfloat16 as `make_pair_fuser`.
 
   Args:
     fuse_fn: see `make_pair_fuser`.
@@ -83,7 +85,7 @@ def make_frame_fn(
   Returns:
     (ir, vi) -> fused, each [1, H, W, 1 or 3] in [0, 1].
   """
-  if not (is_half(dtype) and fusers.is_f(fuse_fn)):
+  if not (is_half(dtype) and (fusers.is_f(fuse_fn) or fusers.is_fast(fuse_fn))):
     from tdfusion_jax.fusing.arrays import make_fuse_fn  # loads JAX
 
     return make_fuse_fn(fuse_fn, params, stretch=stretch, dtype=dtype)
@@ -102,8 +104,19 @@ def machine_code(params: Any, *, half: bool = False) -> Callable:
   return infer
 
 
+def fast_code(params: Any) -> Callable:
+  """The fast network by `engines.fast_host`, as `machine_code`."""
+  weights, one_at_a_time = fast_host.weights_of(params), threading.Lock()
+
+  def infer(ir, vi):
+    with one_at_a_time:
+      return fast_host.fuse(weights, ir[0], vi[0])[None]
+
+  return infer
+
+
 class EngineFuser:
-  """F by an engine that accepts sizes as they come and needs no XLA: machine code, ONNX Runtime.
+  """A network by an engine that accepts any size and needs no XLA: machine code, ONNX Runtime.
 
   Args:
     infer: two luminances [1, H, W, 1] float32 -> the fused one.

@@ -1,7 +1,8 @@
-"""The parts of a Restormer block as machine code for this processor: found, built once, loaded.
+"""The parts of a Restormer block, and the fast network, as machine code for this processor.
 
 XLA on CPU makes a program of some hundred small loops of a block; `block.h` works through an image
-in tiles that stay in cache, several times faster in both directions. It is C++. Wheels bring it
+in tiles that stay in cache, several times faster in both directions. `fast.cc` is the fast network
+as a whole, forward. They are C++. Wheels bring it
 compiled for several kinds of processors (see `levels`). Elsewhere it is compiled at its first use
 by the machine's own compiler, for the machine's own processor, into `~/.cache/tdfusion_jax/native`
 (see `build`). Without a compiler everything works as well, only slower.
@@ -23,11 +24,20 @@ import threading
 from tdfusion_jax.ops.native.build import BuildError, built
 from tdfusion_jax.ops.native.levels import prebuilt
 
-__all__ = ["CONV_TARGET", "TARGET", "BuildError", "built", "library", "prebuilt", "ready"]
+__all__ = [
+  "CONV_TARGET",
+  "FAST_TARGET",
+  "TARGET",
+  "BuildError",
+  "built",
+  "library",
+  "prebuilt",
+  "ready",
+]
 
 log = logging.getLogger(__name__)
 
-TARGET, CONV_TARGET = "tdfusion_block", "tdfusion_conv3x3"
+TARGET, CONV_TARGET, FAST_TARGET = "tdfusion_block", "tdfusion_conv3x3", "tdfusion_fast"
 _one_at_a_time = threading.Lock()
 
 
@@ -68,7 +78,11 @@ def _registered() -> bool:
   import jax
 
   try:
-    for target, symbol in ((TARGET, loaded.TdfusionBlock), (CONV_TARGET, loaded.TdfusionConv3x3)):
+    for target, symbol in (
+      (TARGET, loaded.TdfusionBlock),
+      (CONV_TARGET, loaded.TdfusionConv3x3),
+      (FAST_TARGET, loaded.TdfusionFast),
+    ):
       jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(symbol), platform="cpu")
   except (RuntimeError, AttributeError) as error:
     _tell(error)

@@ -26,8 +26,17 @@ from tdfusion_jax.files import cache_folder
 log = logging.getLogger("tdfusion_jax.ops.native")
 
 _HERE = Path(__file__).parent
-_UNITS = ("ffi.cc", "host.cc")
-_HEADERS = ("block.h", "conv.h", "half.h", "parallel.h", "rows.h", "simd.h")
+_UNITS = ("fast.cc", "ffi.cc", "host.cc")
+_HEADERS = (
+  "block.h",
+  "conv.h",
+  "fast.h",
+  "half.h",
+  "parallel.h",
+  "planes.h",
+  "rows.h",
+  "simd.h",
+)
 _FLAGS = ("-O3", "-std=c++17", "-shared", "-fPIC", "-pthread")
 _COMPILING = 300.0  # seconds that the compiler gets
 _WAITING = 400.0  # seconds that another process gets that is compiling the same

@@ -1,6 +1,7 @@
 // What JAX calls: one function for all parts and ways of a block (see block.h), through XLA's foreign functions.
 #include "block.h"
 #include "conv.h"
+#include "fast.h"
 #include "parallel.h"
 #include "xla/ffi/api/ffi.h"
 
@@ -139,7 +140,31 @@ ffi::Error Conv(ffi::ThreadPool pool, bool correlate, ffi::AnyBuffer x, ffi::Any
   return ffi::Error::InvalidArgument("tdfusion: float32 or float64 is needed");
 }
 
+// The fast network of ir and vi [B, H, W, 1], see fast.h.
+ffi::Error Fast(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> ir, ffi::Buffer<ffi::F32> vi,
+                ffi::Buffer<ffi::F32> weights, ffi::Result<ffi::Buffer<ffi::F32>> out) {
+  const auto shape = ir.dimensions();
+  if (shape.size() != 4 || shape[3] != 1 || vi.element_count() != ir.element_count() ||
+      out->element_count() != ir.element_count() || Index(weights.element_count()) != fast::weights_size())
+    return ffi::Error::InvalidArgument("tdfusion: shapes of the fast network do not fit");
+  const Index threads = pool.num_threads(), pixels = shape[1] * shape[2];
+  for (Index b = 0; b < shape[0]; ++b)
+    fast::fuse(ir.typed_data() + b * pixels, vi.typed_data() + b * pixels, weights.typed_data(), shape[1], shape[2],
+               threads, out->typed_data() + b * pixels, [&](Index count, const auto& work) {
+                 parallel(count, threads - 1, work, [&](auto task) { pool.Schedule(std::move(task)); });
+               });
+  return ffi::Error::Success();
+}
+
 }  // namespace tdfusion
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(TdfusionFast, tdfusion::Fast,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<ffi::Buffer<ffi::F32>>()
+                                  .Arg<ffi::Buffer<ffi::F32>>()
+                                  .Arg<ffi::Buffer<ffi::F32>>()
+                                  .Ret<ffi::Buffer<ffi::F32>>());
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(TdfusionConv3x3, tdfusion::Conv,
                               ffi::Ffi::Bind()

@@ -3,6 +3,7 @@
 
 #include "block.h"
 #include "conv.h"
+#include "fast.h"
 #include "half.h"
 #include "parallel.h"
 
@@ -74,6 +75,13 @@ void TdfusionConv(const int64_t* size, int64_t in_half, int64_t threads, const f
   }
 #endif
   run([&](Index first, Index last) { conv3x3_rows(x, kernel, height, width, inner, outer, first, last, out); });
+}
+
+// The fast network of two images [H, W], see fast.h; size: height, width.
+void TdfusionFuseFast(const int64_t* size, int64_t threads, const float* ir, const float* vi, const float* weights,
+                  float* out) {
+  fast::fuse(ir, vi, weights, size[0], size[1], threads, out,
+             [&](Index count, const auto& work) { on_threads(count, threads, work); });
 }
 
 }  // extern "C"
