@@ -95,6 +95,7 @@ NOT_RUN = {
   "python tools/kill_training.py": "`tests/train/test_kill_training.py` sends fewer signals",
   "tdfusion judge --task-weights t_coco.safetensors": "needs labelled pairs of MSRS; see judge.md",
   "python tools/distil.py": "trains for half an hour; tests/fusers/test_distil.py takes two steps",
+  "python tools/polish.py": "trains for an hour; tests/fusers/test_polish.py takes two steps",
   "python tools/learned_average.py": "needs the same; tests/meta/test_learned_average.py runs it",
   "python -m tdfusion_jax.main --config=configs/folder_det.py:task --config.data.root=MSRS_det": (
     "needs labelled pairs of MSRS and takes minutes; tables.md has such commands"
