@@ -80,7 +80,7 @@ def install() -> None:
 
   for place in (fusers, ours):
     vars(place).update(fusion_network=fusion_network, loss_network=loss_network)
-  vars(load)["late_f"] = fusion_network  # F of a weight file
+  load.__dict__["late_f"] = fusion_network  # F of a weight file
 
 
 def settings(stage: str, epochs: int, cache: str = "") -> dict[str, Any]:
