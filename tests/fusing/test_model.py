@@ -117,7 +117,7 @@ def test_a_file_and_a_name_that_is_none(tmp_path, monkeypatch):
   Path("runs").mkdir()
   Path("runs/f.safetensors").write_bytes(fusers.shipped_weights().read_bytes())
   model = tdfusion_jax.FusionModel.from_pretrained("runs/f.safetensors")
-  assert model.metadata["config"] == "starter" and "licence" not in model.metadata
+  assert model.metadata["licence"] == "Apache-2.0"  # as the file itself says
   for missing in ("runs/none.safetensors", "startre", "runs"):
     with pytest.raises(CheckpointError):
       tdfusion_jax.FusionModel.from_pretrained(missing)
