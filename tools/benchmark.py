@@ -38,6 +38,7 @@ WORK = [
   ("F forward 480x640", "forward", ("480", "640", "1"), ("eager", "compile", "ort", "openvino"), 5),
   ("F forward 480x640 in bfloat16", "forward_half", ("480", "640", "1"), ("openvino",), 15),
   ("fast F forward 480x640", "forward_fast", ("480", "640", "1"), (), 15),
+  ("fast F gradient 480x640", "gradient_fast", ("480", "640", "1"), (), 15),
   ("F forward 1024x1280", "forward", ("1024", "1280", "1"), ("eager", "ort"), 3),
   ("F forward 2048x2048", "forward", ("2048", "2048", "1"), (), 3),
   ("F step 256x256, batch 2", "f_step", ("256", "256", "2"), ("eager", "compile"), 5),

@@ -38,6 +38,8 @@ def program(work: str, height: int, width: int, batch: int) -> Program:
   """As `ours`, not compiled yet."""
   if work.startswith("forward"):
     return forward("fast" if work == "forward_fast" else "f", "float32", height, width, batch)
+  if work == "gradient_fast":
+    return _gradient("fast", height, width, batch)
   if work == "f_step":
     return _f_step(height, width, batch)
   return _meta_gradient(work.removeprefix("meta_"), height, width, batch)
@@ -84,6 +86,18 @@ def _images(height: int, width: int, batch: int):
   import jax
 
   return [jax.random.uniform(jax.random.key(k), (batch, height, width, 1)) for k in (0, 1)]
+
+
+def _gradient(network: str, height: int, width: int, batch: int) -> Program:
+  """The gradient with respect to a network, as in `forward`, of the squared distance to infrared."""
+  import jax
+  import jax.numpy as jnp
+
+  from tdfusion_jax.ops import compiling
+
+  fuser, (ir, vi) = _fuser(network), _images(height, width, batch)
+  gradient = jax.grad(lambda params: jnp.mean((fuser(params, ir, vi) - ir) ** 2))
+  return Program(compiling.jit(gradient), (_fresh(fuser),))
 
 
 def _f_step(height: int, width: int, batch: int) -> Program:

@@ -1,11 +1,16 @@
 """A fusion network for real time on a CPU: convolutions at half the resolution and below."""
 
+import functools
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+from tdfusion_jax.ops.conv import conv3x3
+from tdfusion_jax.ops.pointwise import pointwise
+from tdfusion_jax.ops.strips import Tiling
 
 _HALF, _QUARTER, _EIGHTH, _WHOLE = 24, 32, 32, 32
 """Channels at each resolution, and of what is known of the whole image."""
@@ -17,10 +22,29 @@ _init = nn.initializers.variance_scaling(1.0, "fan_in", "uniform")
 _small_init = nn.initializers.variance_scaling(1e-2, "fan_in", "uniform")
 
 
-def _conv(features: int, side: int, name: str, strides: int = 1, kernel_init: Any = _init):
-  """A convolution of side x side pixels, with bias."""
-  size = (side, side)
-  return nn.Conv(features, size, strides, name=name, kernel_init=kernel_init)
+class _Conv(nn.Module):
+  """A convolution with bias: of 3x3 pixels, of each pixel, or of squares of 2x2 pixels.
+
+  As `flax.linen.Conv`, whose kernel gradients take XLA on CPUs most of a training step.
+  """
+
+  features: int
+  side: int
+  kernel_init: Any = _init
+  tiling: Tiling = Tiling()
+
+  @nn.compact
+  def __call__(self, x: Float[Array, "b h w c"]) -> jax.Array:
+    size = (self.side, self.side, x.shape[-1], self.features)
+    kernel = self.param("kernel", self.kernel_init, size)
+    bias = self.param("bias", nn.initializers.zeros, (self.features,))
+    bias = bias[None, None, None]
+    if self.side == 3:
+      return conv3x3(x, kernel, self.tiling) + bias
+    squares = to_channels(x) if self.side == 2 else x
+    matrix = kernel.reshape(-1, self.features)
+    dtype = jnp.promote_types(x.dtype, matrix.dtype)
+    return pointwise(squares.astype(dtype), matrix.astype(dtype)) + bias
 
 
 class FastNet(nn.Module):
@@ -34,6 +58,8 @@ class FastNet(nn.Module):
   image. Sizes that are no multiple of 8 are filled up by repeating the last row and column, and cut
   again.
   """
+
+  tiling: Tiling = Tiling()
 
   @nn.compact
   def __call__(
@@ -49,27 +75,31 @@ class FastNet(nn.Module):
       [B, H, W, 1] in [0, 1], not stretched.
     """
     height, width = ir.shape[1:3]
+    conv = functools.partial(_Conv, tiling=self.tiling)
     a, b = (to_channels(filled_up(image)) for image in (ir, vi))
-    half = nn.relu(_conv(_HALF, 3, "half_in")(jnp.concatenate([a, b], axis=-1)))
-    quarter = nn.relu(_conv(_QUARTER, 2, "quarter_in", strides=2)(half))
-    quarter = nn.relu(_conv(_QUARTER, 3, "quarter_0")(quarter))
-    eighth = nn.relu(_conv(_EIGHTH, 2, "eighth_in", strides=2)(quarter))
+    half = nn.relu(conv(_HALF, 3, name="half_in")(jnp.concatenate([a, b], axis=-1)))
+    quarter = nn.relu(conv(_QUARTER, 2, name="quarter_in")(half))
+    quarter = nn.relu(conv(_QUARTER, 3, name="quarter_0")(quarter))
+    eighth = nn.relu(conv(_EIGHTH, 2, name="eighth_in")(quarter))
     means = [features.mean(axis=(1, 2), keepdims=True) for features in (quarter, eighth)]
-    whole = nn.relu(_conv(_WHOLE, 1, "whole_in")(jnp.concatenate(means, axis=-1)))
+    whole = nn.relu(conv(_WHOLE, 1, name="whole_in")(jnp.concatenate(means, axis=-1)))
     for i in range(2):
-      scale, shift = (_conv(_EIGHTH, 1, f"whole_{end}_{i}")(whole) for end in ("scale", "shift"))
-      seen = _conv(_EIGHTH, 3, f"eighth_{i}")(eighth)
+      scale, shift = (conv(_EIGHTH, 1, name=f"whole_{end}_{i}")(whole) for end in ("scale", "shift"))
+      seen = conv(_EIGHTH, 3, name=f"eighth_{i}")(eighth)
       eighth = eighth + nn.relu(seen * (1 + scale) + shift)
-    quarter = quarter + to_pixels(_conv(4 * _QUARTER, 1, "eighth_out")(eighth))
-    quarter = quarter + nn.relu(_conv(_QUARTER, 3, "quarter_1")(quarter))
-    half = half + to_pixels(_conv(4 * _HALF, 1, "quarter_out")(quarter))
-    half = half + nn.relu(_conv(_HALF, 3, "half_0")(half))
-    last = _conv(4 * _NUMBERS, 3, "half_out", kernel_init=_small_init)(half)
+    quarter = quarter + to_pixels(conv(4 * _QUARTER, 1, name="eighth_out")(eighth))
+    quarter = quarter + nn.relu(conv(_QUARTER, 3, name="quarter_1")(quarter))
+    half = half + to_pixels(conv(4 * _HALF, 1, name="quarter_out")(quarter))
+    half = half + nn.relu(conv(_HALF, 3, name="half_0")(half))
+    last = conv(4 * _NUMBERS, 3, name="half_out", kernel_init=_small_init)(half)
     # By squares of four pixels: with the four numbers as last axis this takes XLA 14 ms, not 2.
-    shared = _conv(_NUMBERS, 1, "whole_out", kernel_init=_small_init)(whole)
+    shared = conv(_NUMBERS, 1, name="whole_out", kernel_init=_small_init)(whole)
     last = last + jnp.repeat(shared, 4, axis=-1)
-    w_a, w_b, w_max, rest = jnp.split(last, _NUMBERS, axis=-1)
-    fused = (0.5 + w_a) * a + (0.5 + w_b) * b + w_max * jnp.maximum(a, b) + rest
+    mixed = jnp.concatenate([a, b, jnp.maximum(a, b), jnp.ones_like(a)], axis=-1)
+    # Summed by a product with zeros and ones: XLA computes what goes into a product once, and the
+    # slope of the soft clip, in a sum, once for each of the four numbers.
+    sums = jnp.tile(jnp.eye(4, dtype=mixed.dtype), (_NUMBERS, 1))
+    fused = pointwise(last * mixed, sums) + 0.5 * (a + b)
     return to_pixels(soft_clip(fused))[:, :height, :width]
 
 
@@ -96,6 +126,7 @@ def to_pixels(features: jax.Array) -> jax.Array:
   return squares.transpose(0, 1, 3, 2, 4, 5).reshape(batch, 2 * height, 2 * width, channels // 4)
 
 
+@jax.custom_jvp
 def soft_clip(x: jax.Array) -> jax.Array:
   """`x` in [0, 1]: itself but for the ends, and with a slope everywhere, unlike a clip.
 
@@ -103,3 +134,10 @@ def soft_clip(x: jax.Array) -> jax.Array:
   """
   within = jax.nn.softplus(SHARPNESS * x) - jax.nn.softplus(SHARPNESS * (x - 1))
   return jnp.clip(within / SHARPNESS, 0, 1)  # of what rounding leaves beyond
+
+
+@soft_clip.defjvp
+def _soft_clip_jvp(primals, tangents):
+  (x,), (moved,) = primals, tangents
+  slope = jax.nn.sigmoid(SHARPNESS * x) - jax.nn.sigmoid(SHARPNESS * (x - 1))
+  return soft_clip(x), slope * moved

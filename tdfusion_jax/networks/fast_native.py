@@ -37,10 +37,10 @@ def fuse(
     [B, H, W, 1] in [0, 1], not stretched.
   """
   if not strips.machine_code(ir, tiling) or ir.shape != vi.shape:
-    return FastNet().apply({"params": params}, ir, vi)
+    return FastNet(tiling).apply({"params": params}, ir, vi)
   arguments = (ir, vi, *fast_layers.leaves(params))
   if any(x.dtype != jnp.float32 for x in arguments):
-    return FastNet().apply({"params": params}, ir, vi)
+    return FastNet(tiling).apply({"params": params}, ir, vi)
   return _fuse_p.bind(*arguments)
 
 
