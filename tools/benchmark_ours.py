@@ -89,7 +89,7 @@ def _images(height: int, width: int, batch: int):
 
 
 def _gradient(network: str, height: int, width: int, batch: int) -> Program:
-  """The gradient with respect to a network, as in `forward`, of the squared distance to infrared."""
+  """Of the squared distance to infrared, with respect to a network as in `forward`."""
   import jax
   import jax.numpy as jnp
 

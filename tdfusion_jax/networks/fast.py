@@ -84,7 +84,8 @@ class FastNet(nn.Module):
     means = [features.mean(axis=(1, 2), keepdims=True) for features in (quarter, eighth)]
     whole = nn.relu(conv(_WHOLE, 1, name="whole_in")(jnp.concatenate(means, axis=-1)))
     for i in range(2):
-      scale, shift = (conv(_EIGHTH, 1, name=f"whole_{end}_{i}")(whole) for end in ("scale", "shift"))
+      names = (f"whole_scale_{i}", f"whole_shift_{i}")
+      scale, shift = (conv(_EIGHTH, 1, name=name)(whole) for name in names)
       seen = conv(_EIGHTH, 3, name=f"eighth_{i}")(eighth)
       eighth = eighth + nn.relu(seen * (1 + scale) + shift)
     quarter = quarter + to_pixels(conv(4 * _QUARTER, 1, name="eighth_out")(eighth))
