@@ -97,6 +97,8 @@ NOT_RUN = {
   "python tools/distil.py": "trains for half an hour; tests/fusers/test_distil.py takes two steps",
   "python tools/polish.py": "trains for an hour; tests/fusers/test_polish.py takes two steps",
   "python tools/learned_average.py": "needs the same; tests/meta/test_learned_average.py runs it",
+  "python tools/learned_through_f.py": "as learned_average.py, in the same file of tests",
+  "python tools/weight_controls.py": "as learned_average.py, in the same file of tests",
   "python -m tdfusion_jax.main --config=configs/folder_det.py:task --config.data.root=MSRS_det": (
     "needs labelled pairs of MSRS and takes minutes; tables.md has such commands"
   ),

@@ -1,4 +1,4 @@
-"""tools/learned_average.py, learned_through_f.py: G beside constants, by itself, through F."""
+"""tools/learned_average.py, learned_through_f.py, weight_controls.py: G and what no one learned."""
 
 import importlib.util
 import sys
@@ -151,3 +151,40 @@ def test_f_follows_the_weights_that_it_is_given(tool, arguments, tmp_path, monke
   moved = further["params"]["only"]["kernel"] - saved["params"]["only"]["kernel"]
   # From where it ended, not from zero, and Adam moves by at most a rate a step.
   assert 0 < np.abs(moved).max() < np.abs(saved["params"]["only"]["kernel"]).max() / 2
+
+
+def test_weights_that_no_one_learned_are_chosen_on_val_and_judged_on_test(
+  tool, arguments, monkeypatch, capsys
+):
+  """The square is bright in infrared: what follows brightness finds it, half of each does not."""
+  unlearned = load(monkeypatch, "weight_controls")
+  monkeypatch.setattr(unlearned, "CONSTANTS", (0.5, 1.0))
+  unlearned.main([*arguments, "--folds=1"])
+  lines = capsys.readouterr().out.splitlines()
+  assert lines[2].startswith("| constant | 1.000 (w = 1) |")
+  kinds = [line.split(" | ")[0].strip("| ") for line in lines[2:]]
+  assert kinds == ["constant", "day, night", "warm", "brighter", "maximum"]
+  scores = {
+    kind: float(line.split("|")[2].split()[0]) for kind, line in zip(kinds, lines[2:], strict=True)
+  }
+  # Noise is above the square's level in 45 of 255 pixels, so the larger of both is wrong there.
+  assert 0 < scores["maximum"] < scores["constant"]
+  assert "(w = 0.75," in lines[3]  # noise has a mean of 1/2: day, of which .75 tells most apart
+
+
+def test_weights_about_a_tone_and_the_images_that_they_follow(tool, monkeypatch):
+  unlearned = load(monkeypatch, "weight_controls")
+  rng = np.random.default_rng(0)
+  ir, vi = rng.random((2, 2, 40, 50, 1), np.float32)
+  ir[:, 10:30, 10:30] += 1
+  for weigh in (unlearned.warm(0.7, 1.0), unlearned.brighter(0.7, 4.0)):
+    w_a = np.asarray(weigh(ir, vi))[..., 0]
+    odds = np.log(w_a / (1 - w_a))
+    np.testing.assert_allclose(odds.mean((1, 2)), np.log(0.7 / 0.3), rtol=1e-4)
+    assert w_a[:, 12:28, 12:28].mean() > w_a[:, :5].mean() + 0.1
+  vi[1] *= 0.2
+  by_light = np.asarray(unlearned.by_day_and_night(0.6, 0.9)(ir, vi))
+  np.testing.assert_allclose(by_light[..., 0].mean((1, 2)), [0.6, 0.9], rtol=1e-6)
+  np.testing.assert_allclose(by_light.sum(-1), 1, rtol=1e-6)
+  both = np.asarray(unlearned.maximum(ir, vi))
+  np.testing.assert_array_equal(both[..., :1] * ir + both[..., 1:] * vi, np.maximum(ir, vi))
