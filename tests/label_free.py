@@ -8,6 +8,7 @@ from configs import load
 from tdfusion_jax.weightfiles import load_weights
 
 WITHOUT_TASK = {
+  "fusion.network": "tiny:fuser",  # what surrounds F is tested, most often by several runs
   "task.kind": "none",
   "loss.weights": "fixed",
   "meta.steps": 0,

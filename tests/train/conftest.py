@@ -3,9 +3,18 @@
 import signal
 
 import pytest
+import tiny
 from label_free import config
 
 from tdfusion_jax.train.loop import train
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick():
+  """Networks here are compiled for a few steps."""
+  with pytest.MonkeyPatch.context() as patch:
+    tiny.compile_quickly(patch)
+    yield
 
 
 @pytest.fixture(scope="module")

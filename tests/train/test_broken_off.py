@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+import tiny
 from label_free import config, same_weights
 from runs import TINY, rows
 
@@ -18,7 +19,8 @@ from tdfusion_jax.weightfiles import load_weights
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_a_run_stopped_between_checkpoints_goes_on_as_if_unbroken(finished, tmp_path, monkeypatch):
+def test_a_run_stopped_between_checkpoints_goes_on_as_if_unbroken(tmp_path, monkeypatch):
+  """With the real F; the other tests here have one of a single convolution."""
   from tdfusion_jax.train.runfolder import RunFolder
 
   write = RunFolder.write
@@ -28,14 +30,15 @@ def test_a_run_stopped_between_checkpoints_goes_on_as_if_unbroken(finished, tmp_
     if row["step"] == 8:
       raise RuntimeError("power cut")
 
-  monkeypatch.setattr(RunFolder, "write", stop_at_eight)
-  with pytest.raises(RuntimeError, match="power cut"):
-    train(config(), tmp_path)
-  monkeypatch.undo()
-  assert max(r["step"] for r in rows(tmp_path)) == 8  # the checkpoint is of step 6
-  train(config(), tmp_path)
-  assert rows(tmp_path) == rows(finished)
-  same_weights(tmp_path, finished)
+  whole, broken, real = tmp_path / "whole", tmp_path / "broken", {"fusion.network": ""}
+  train(config(**real), whole)
+  with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="power cut"):
+    patch.setattr(RunFolder, "write", stop_at_eight)
+    train(config(**real), broken)
+  assert max(r["step"] for r in rows(broken)) == 8  # the checkpoint is of step 6
+  train(config(**real), broken)
+  assert rows(broken) == rows(whole)
+  same_weights(broken, whole)
 
 
 @pytest.mark.usefixtures("interruptible")
@@ -196,11 +199,11 @@ def test_a_full_disk_is_named_and_leaves_whole_lines(finished, tmp_path, monkeyp
 
 
 def command(run, cache):
-  networks = {"fusion.network": "tiny:fuser", "loss.network": "tiny:weigher"}
+  networks = {**tiny.NETWORKS, "task.kind": "batchnorm_task:task"}
   fields = {**TINY, **networks, "train.compile_cache": cache}
   changes = [f"--config.{k}={v}" for k, v in fields.items()]
   module = [sys.executable, "-m", "tdfusion_jax.main"]
-  return [*module, f"--config={ROOT / 'configs/synthetic_det.py'}", f"--workdir={run}", *changes]
+  return [*module, f"--config={ROOT / 'configs/synthetic_seg.py'}", f"--workdir={run}", *changes]
 
 
 def start(run, cache):
@@ -216,7 +219,7 @@ def start(run, cache):
   )
 
 
-@pytest.mark.slow  # three processes train YOLOv8n; the first compiles both steps
+@pytest.mark.slow  # three processes import JAX and train; the first compiles all steps
 def test_kill_9_and_the_same_command_again_equal_the_unbroken_run(tmp_path):
   unbroken, broken, cache = tmp_path / "unbroken", tmp_path / "broken", tmp_path / "cache"
   process = start(unbroken, cache)
@@ -238,3 +241,4 @@ def test_kill_9_and_the_same_command_again_equal_the_unbroken_run(tmp_path):
   assert rows(broken) == rows(unbroken)
   assert {r["phase"] for r in rows(broken)} == {"pretrain", "g", "ft", "val"}
   same_weights(broken, unbroken)
+  assert load_weights(broken / "weights" / "t.safetensors")[0]["batch_stats"]  # they came back, too

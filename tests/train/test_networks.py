@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import pixel_task
 import pytest
-import tiny
 from flax.traverse_util import flatten_dict
 from runs import TINY, rows
 
@@ -42,13 +41,6 @@ ONE_STEP = {
   "train.pretrain_steps": 0,
   "log.validate_every": 0,
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick():
-  with pytest.MonkeyPatch.context() as patch:
-    tiny.compile_quickly(patch)
-    yield
 
 
 def config(options="", **changes):
