@@ -1,6 +1,7 @@
 """F, G, L_f and Eq. 7 against the PyTorch counterpart that the benchmark measures, in float64."""
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -22,6 +23,8 @@ import torch_fusion  # noqa: E402
 
 pytestmark = pytest.mark.torch
 SIZE = (2, 20, 14)
+# As one program: one by one, each operation of each shape would be compiled by itself.
+compiled = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def to_torch(x):
@@ -39,7 +42,7 @@ def nets(x64):
     ("f", FusionNet(), torch_fusion.TorchFusionNet()),
     ("g", LossNet(), torch_fusion.TorchLossNet()),
   ):
-    drawn = net.init(jax.random.key(len(params)), images[0], images[1])["params"]
+    drawn = compiled(net.init)(jax.random.key(len(params)), images[0], images[1])["params"]
     params[name] = jax.tree.map(
       lambda x: x + 0.1 * jnp.asarray(rng.standard_normal(x.shape)), drawn
     )
@@ -50,7 +53,8 @@ def nets(x64):
 
 def test_networks_and_loss(nets):
   params, modules, (ir, vi, *_) = nets
-  fused, weights = fusers.fuse_net(params["f"], ir, vi), fusers.weigh_net(params["g"], ir, vi)
+  fused = compiled(fusers.fuse_net)(params["f"], ir, vi)
+  weights = compiled(fusers.weigh_net)(params["g"], ir, vi)
   with torch.no_grad():
     expected = modules["f"](to_torch(ir), to_torch(vi))
     their_weights = modules["g"](to_torch(ir), to_torch(vi))
@@ -98,7 +102,8 @@ def test_meta_gradient_equals_double_backward(nets):
     jax.random.key(0),
   )
   both = Views(Pair(*crop), Pair(*whole, jnp.asarray(target)))
-  ours, _ = meta.meta_gradient(method, state, both, both, meta.Rates(0.1, 0.1))
+  gradient = lambda s, a, b: meta.meta_gradient(method, s, a, b, meta.Rates(0.1, 0.1))  # noqa: E731
+  ours, _ = compiled(gradient)(state, both, both)
   torch_fusion.load(modules["g"], ours)  # PyTorch's order and layout of the same numbers
   for got, expected in zip(modules["g"].parameters(), theirs, strict=True):
     scale = float(expected.abs().max())
