@@ -246,23 +246,45 @@ def test_without_it_or_without_a_compiler(tmp_path):
   assert not list(tmp_path.rglob("*.so"))
 
 
+X86 = platform.machine() in ("x86_64", "AMD64")
+NARROW = ("-march=x86-64",)  # vectors of 16 bytes
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+  """Asked for machine code twice: (a user's cache folder, the two libraries, what was logged).
+
+  It is the code that no other test has, so that one compilation, of half a minute, serves both.
+  """
+  cache, said = tmp_path_factory.mktemp("built"), []
+  log, handler = logging.getLogger("tdfusion_jax.ops.native"), logging.Handler(logging.INFO)
+  handler.emit = lambda record: said.append(record.getMessage())
+  before = log.level
+  with pytest.MonkeyPatch.context() as patch:
+    if X86:
+      patch.setattr(native.build, "_for_this_processor", lambda: NARROW)
+    log.setLevel(logging.INFO)
+    log.addHandler(handler)
+    try:
+      return cache, [native.built(cache / "tdfusion_jax" / "native") for _ in range(2)], said
+    finally:
+      log.removeHandler(handler)
+      log.setLevel(before)
+
+
 @pytest.mark.skipif(not compiler_here(), reason="no C++ compiler")
-def test_is_built_once(tmp_path, caplog):
-  with caplog.at_level(logging.INFO, "tdfusion_jax.ops.native"):
-    first = native.built(tmp_path / "new")
-    again = native.built(tmp_path / "new")
+def test_is_built_once(built):
+  cache, (first, again), said = built
   assert first == again and first.is_file()
-  assert [r.message.split(",")[0] for r in caplog.records] == [
-    "Compiling native code for this processor"
-  ]
-  left = {path.name for path in (tmp_path / "new").iterdir()}  # no scratch among it
+  assert [line.split(",")[0] for line in said] == ["Compiling native code for this processor"]
+  left = {path.name for path in (cache / "tdfusion_jax" / "native").iterdir()}  # and no scratch
   assert left == {first.name, f"{first.stem}.sha256", f"{first.stem}.lock"}
 
 
-_NARROW = """
+_NARROW = f"""
 import sys, pytest
 from tdfusion_jax.ops.native import build
-build._for_this_processor = lambda: ("-march=x86-64",)
+build._for_this_processor = lambda: {NARROW}
 parts = "test_parts_and_their_derivatives and True and size1"
 same = parts + " or test_networks_in_float32 or test_on_numpy_arrays"
 sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", sys.argv[1], "-k", same]))
@@ -271,12 +293,11 @@ sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", sys.argv[1], "-k", same]))
 
 @pytest.mark.slow  # builds the machine code once more
 @pytest.mark.skipif(not compiler_here(), reason="no C++ compiler")
-@pytest.mark.skipif(
-  platform.machine() not in ("x86_64", "AMD64"), reason="its own vectors may be of 16 bytes"
-)
-def test_vectors_of_16_bytes_give_the_same(tmp_path):
+@pytest.mark.skipif(not X86, reason="its own vectors may be of 16 bytes")
+def test_vectors_of_16_bytes_give_the_same(built):
   """Those of every 64-bit x86 processor, as wide as ARM's, here on a newer one: the tests above,
   built for them."""
+  cache, (library, _), _ = built
   done = subprocess.run(
     [sys.executable, "-c", _NARROW, __file__],
     capture_output=True,
@@ -284,7 +305,8 @@ def test_vectors_of_16_bytes_give_the_same(tmp_path):
     timeout=900,
     check=False,
     cwd=Path(__file__).parents[2],
-    env=os.environ | {"XDG_CACHE_HOME": str(tmp_path), "TDFUSION_NATIVE": "build"},
+    env=os.environ | {"XDG_CACHE_HOME": str(cache), "TDFUSION_NATIVE": "build"},
   )
   assert done.returncode == 0, done.stdout
-  assert "10 passed" in done.stdout and list(tmp_path.rglob("*.so")), done.stdout
+  assert "10 passed" in done.stdout, done.stdout
+  assert list(cache.rglob("*.so")) == [library]  # no other was compiled, so it is what ran
