@@ -15,7 +15,6 @@ from configs import load
 from tdfusion_jax.batch import SegTarget
 from tdfusion_jax.config import ConfigError
 from tdfusion_jax.integrations import scenic
-from tdfusion_jax.networks import segformer
 from tdfusion_jax.networks.segformer import SegFormer
 from tdfusion_jax.train import build
 from tdfusion_jax.train.loop import train
@@ -133,15 +132,12 @@ OURS = scenic.segformer_model_class(StandIn)
 
 
 OF_A_WHOLE_NETWORK = pytest.mark.slow  # two passes through SegFormer take long to compile
-# Every part of the network, each stage with one block of two, which halves what is compiled.
-SHALLOW = segformer.Variant((16, 32, 40, 64), (1, 1, 1, 1), 32)
 
 
 @pytest.mark.parametrize("name", [NAME, pytest.param(f"{__name__}:OURS", marks=OF_A_WHOLE_NETWORK)])
 def test_a_scenic_model_teaches_g_through_the_meta_step(name, monkeypatch):
   """Eq. 6 from a config: G moves by a gradient through the Scenic model, which stays as it is."""
   tiny.compile_quickly(monkeypatch)
-  monkeypatch.setitem(segformer.VARIANTS, "b0", SHALLOW)
   made = load("synthetic_seg")
   with made.unlocked():
     made.task.options = {"model": name}
