@@ -28,10 +28,12 @@ log = logging.getLogger("tdfusion_jax.ops.native")
 _HERE = Path(__file__).parent
 _UNITS = ("fast.cc", "ffi.cc", "host.cc")
 _HEADERS = (
+  "bf16.h",
   "block.h",
   "conv.h",
   "fast.h",
   "half.h",
+  "half_tiles.h",
   "parallel.h",
   "planes.h",
   "rows.h",
