@@ -263,7 +263,9 @@ def _in_half(height: int, width: int, batch: int) -> Callable[[], object]:
   from tdfusion_jax.engines import host
 
   if not host.has_half():
-    raise RuntimeError("this processor has no tiles (AMX): F runs in float32")
+    raise RuntimeError(
+      "this processor multiplies no bfloat16 (AMX, AVX512-BF16): F runs in float32"
+    )
   weights = host.weights_of(_fresh(_fuser("f")))
   a, b = (np.array(image[0]) for image in _images(height, width, batch))
   return lambda: host.fuse(weights, a, b, half=True)

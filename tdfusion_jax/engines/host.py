@@ -1,8 +1,9 @@
 """F on NumPy arrays by machine code (`ops.native`): any size, nothing to compile.
 
 The same function as `networks.fusion.FusionNet` in float32, or in half precision where the
-processor has tiles for that (AMX). XLA compiles a program for each size of image; this takes them
-as they come, which is what fusing folders and tiles of huge images needs. Inference only.
+processor multiplies bfloat16 (AMX or AVX512-BF16). XLA compiles a program for each size of image;
+this takes them as they come, which is what fusing folders and tiles of huge images needs. Inference
+only.
 """
 
 import ctypes

@@ -32,7 +32,7 @@ def openvino_infer(params: Mapping[str, Any], *, half: bool = False) -> Callable
     raise EngineError(
       "this backend needs OpenVINO and ONNX: pip install 'tdfusion-jax[openvino]'"
     ) from None
-  # Its own choice on a processor with AMX is bfloat16: float32 has to be asked for.
+  # Its own choice on a processor with bfloat16 is that: float32 has to be asked for.
   how = {"INFERENCE_PRECISION_HINT": "bf16" if half else "f32", "PERFORMANCE_HINT": "LATENCY"}
   core = openvino.Core()
   one_at_a_time = threading.Lock()

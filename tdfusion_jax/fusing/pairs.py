@@ -42,8 +42,8 @@ def make_pair_fuser(
 ) -> PairFuser:
   """A fuser of single pairs; on a CPU F and the fast network are machine code where it can be.
 
-  In bfloat16 that needs a processor with tiles (AMX) and F; elsewhere machine code in float32 is
-  faster than 16 bits by XLA, and computes in their place.
+  In bfloat16 that needs F and a processor that multiplies bfloat16 (AMX or AVX512-BF16); elsewhere
+  machine code in float32 is faster than 16 bits by XLA, and computes in their place.
 
   Args:
     fuse_fn: from `fusers.load_fusion`, or any function as for `make_fuse_fn`. For F one program

@@ -1,7 +1,8 @@
-"""Half precision on CPUs with tiles (AMX): near float32, part by part and as a whole.
+"""Half precision on CPUs that multiply bfloat16: near float32, part by part and as a whole.
 
 Expected values are those of machine code in float32, which `test_native` checks. bfloat16 rounds by
-up to 2**-9, float16 by 2**-12, of each factor of a product.
+up to 2**-9, float16 by 2**-12, of each factor of a product. With tiles (AMX) or without them
+(AVX512-BF16) that is other code, under the same tests: each processor runs its own.
 """
 
 import jax
@@ -14,10 +15,11 @@ from tdfusion_jax.engines import host
 from tdfusion_jax.fusing.pairs import make_frame_fn, make_pair_fuser
 from tests.random_fusion import random_params
 
-tiles = pytest.mark.skipif(
-  not host.has_half(), reason="no machine code, or a processor without AMX"
+with_half = pytest.mark.skipif(
+  not host.has_half(), reason="no machine code, or a processor that multiplies no bfloat16"
 )
-SIZES = [(1, 1), (1, 9), (7, 1), (33, 65), (40, 131)]  # rows of odd length, several lanes and tiles
+# Odd numbers of rows and columns, several lanes and several cuts of a row.
+SIZES = [(1, 1), (1, 9), (7, 1), (2, 2), (3, 13), (5, 64), (33, 65), (34, 66), (40, 131)]
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +32,7 @@ def images(size, seed=0):
   return np.random.default_rng(seed).random((2, *size, 1), np.float32)
 
 
-@tiles
+@with_half
 @pytest.mark.parametrize("size", SIZES)
 def test_f_is_near_float32(weights, size):
   exact, found = (host.fuse(weights, *images(size), half=half) for half in (False, True))
@@ -40,7 +42,7 @@ def test_f_is_near_float32(weights, size):
   assert 0 < far.max() < 1e-2 and far.mean() < 5e-4
 
 
-@tiles
+@with_half
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("which", ["encoder", "fusion", "decoder"])
 def test_parts_are_near_float32(size, which):
@@ -60,8 +62,46 @@ def test_parts_are_near_float32(size, which):
     assert 0 < np.abs(found - exact).max() < 0.02 * scale
 
 
-@tiles
-@pytest.mark.parametrize("size", [(1, 1), (3, 64), (35, 70)])
+@with_half
+def test_all_small_sizes(weights):
+  """Nothing beyond an image's ends comes in or is written: each size by itself."""
+  block = weights.decoders[0]
+  mixed = np.random.default_rng(2).standard_normal((32, 32), np.float32)
+  for height in range(1, 6):
+    for width in range(1, 27):
+      x = np.random.default_rng(width).standard_normal((height, width, 32), np.float32)
+      room = np.full((height + 2, width, 32), np.nan, np.float32)
+      exact = host.apply(block, mixed, x.copy())
+      found = host.apply(block, mixed, x.copy(), room[1:-1], half=True)
+      assert np.isnan(room[[0, -1]]).all()
+      assert 0 < np.abs(found - exact).max() < 0.02 * np.abs(exact).max()
+
+
+@with_half
+def test_an_even_image_is_not_moved(weights):
+  """Roundings of weights are the same everywhere, so they must not add up to another brightness."""
+  rows, columns = np.mgrid[:60, :80].astype(np.float32)
+  ir, vi = (rows / 120 + 0.2)[..., None], (columns / 160 + 0.4)[..., None]
+  exact, found = (host.fuse(weights, ir, vi, half=half) for half in (False, True))
+  assert exact.std() > 0.05
+  assert abs((found - exact).mean()) < 5e-4
+
+
+@with_half
+@pytest.mark.parametrize("zero", [slice(None), slice(0, 16), slice(16, 32)])
+def test_matrices_with_zeros(weights, zero):
+  """As the fusion module has them, whose two modalities are one block: zeros may be left out."""
+  block = weights.decoders[0]
+  x = np.random.default_rng(0).standard_normal((9, 21, 32), np.float32)
+  matrix, mixed = block.v.matrix.copy(), np.random.default_rng(1).random((32, 32), np.float32)
+  matrix[zero, :16], mixed[zero, 16:] = 0, 0
+  block = block._replace(v=block.v._replace(matrix=matrix))
+  exact, found = (host.apply(block, mixed, x.copy(), half=half) for half in (False, True))
+  assert 0 < np.abs(found - exact).max() < 0.02 * np.abs(exact).max()
+
+
+@with_half
+@pytest.mark.parametrize("size", [(1, 1), (2, 11), (3, 64), (4, 25), (35, 70)])
 def test_convolution(size):
   x = np.random.default_rng(0).standard_normal((*size, 32), np.float32)
   kernel = np.random.default_rng(1).standard_normal((3, 3, 32, 16), np.float32)
@@ -69,7 +109,7 @@ def test_convolution(size):
   assert 0 < np.abs(found - exact).max() < 0.01 * np.abs(exact).max()
 
 
-@tiles
+@with_half
 def test_sums_count_a_region_alone(weights):
   block, rows, columns = weights.decoders[0], slice(3, 30), slice(5, 69)
   x = np.random.default_rng(0).standard_normal((34, 70, 32), np.float32)
@@ -80,7 +120,7 @@ def test_sums_count_a_region_alone(weights):
     assert np.abs(a - b).max() < 0.01 * scale < 0.5 * np.abs(more - b).max()
 
 
-@tiles
+@with_half
 def test_results_do_not_depend_on_threads(weights, monkeypatch):
   results = []
   for count in (1, 3):
@@ -89,9 +129,9 @@ def test_results_do_not_depend_on_threads(weights, monkeypatch):
   assert np.array_equal(*results)
 
 
-@pytest.mark.parametrize("half", [pytest.param(True, marks=tiles), False])
+@pytest.mark.parametrize("half", [pytest.param(True, marks=with_half), False])
 def test_bfloat16_of_a_pair(monkeypatch, half):
-  """Where there are no tiles, machine code in float32 computes in their place."""
+  """Where there is no such product, machine code in float32 computes in their place."""
   if not host.native.ready() or jax.default_backend() != "cpu":
     pytest.skip("no machine code")
   monkeypatch.setattr(host, "has_half", lambda: half)

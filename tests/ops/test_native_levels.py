@@ -16,6 +16,7 @@ from tests.random_fusion import random_params
 _NEHALEM = "sse sse2 pni ssse3 cx16 sse4_1 sse4_2 popcnt lahf_lm"
 _HASWELL = _NEHALEM + " xsave avx f16c fma movbe abm bmi1 avx2 bmi2"
 _SKYLAKE = _HASWELL + " avx512f avx512dq avx512cd avx512bw avx512vl"
+_ZEN4 = _SKYLAKE + " avx512_bf16 avx512_vnni"
 _SAPPHIRE = _SKYLAKE + " avx512_bf16 amx_bf16 avx512_fp16 amx_tile amx_int8"
 
 
@@ -42,12 +43,13 @@ def a_wheel(tmp_path, monkeypatch):
     (_HASWELL.replace("fma ", ""), "x86-64-v2.so"),
     (_SKYLAKE, "x86-64-v4.so"),
     (_SAPPHIRE, "x86-64-v4-amx.so"),
-    (_SAPPHIRE.replace(" amx_tile", ""), "x86-64-v4.so"),
+    (_SAPPHIRE.replace(" amx_tile", ""), "x86-64-v4-bf16.so"),
+    (_ZEN4, "x86-64-v4-bf16.so"),
     (_SKYLAKE.replace("avx512vl", "avx512vlx"), "x86-64-v3.so"),
   ],
 )
 def test_a_processor_gets_the_best_that_it_can_run(a_wheel, flags, best):
-  """Expected: the levels of the x86-64 psABI, and tiles beyond."""
+  """Expected: the levels of the x86-64 psABI, and products of bfloat16, and tiles, beyond."""
   folder = a_wheel(flags)
   assert levels.prebuilt(folder) == folder / best
 

@@ -69,8 +69,9 @@ void TdfusionConv(const int64_t* size, int64_t in_half, int64_t threads, const f
   };
 #ifdef TDFUSION_HALF
   if (in_half && inner == 32 && outer == 16 && half::permitted()) {
+    const auto rounded = half::halved_kernel(kernel, 32 * 16);
     std::vector<half::B16> turned[3];
-    for (int i = 0; i < 3; ++i) turned[i] = half::interleaved(kernel + i * 96 * 16, 96, 16);
+    for (int i = 0; i < 3; ++i) turned[i] = half::interleaved(rounded.data() + i * 96 * 16, 96, 16);
     return run([&](Index first, Index last) { half::conv3x3_rows(x, turned, height, width, first, last, out); });
   }
 #endif

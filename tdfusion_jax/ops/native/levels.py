@@ -28,14 +28,16 @@ def _level(name: str, options: str, needs: str = "") -> Level:
   return Level(name, tuple(options.split()), frozenset(needs.split()))
 
 
-# The levels of the x86-64 psABI and one beyond, for half precision; the best one first.
+# The levels of the x86-64 psABI and two beyond, for half precision; the best one first.
 _V2 = "cx16 lahf_lm popcnt pni sse4_1 sse4_2 ssse3"
 _V3 = f"{_V2} abm avx avx2 bmi1 bmi2 f16c fma movbe xsave"
 _V4 = f"{_V3} avx512f avx512bw avx512cd avx512dq avx512vl"
-_AMX = f"{_V4} avx512_bf16 avx512_fp16 amx_tile amx_bf16"
+_BF16 = f"{_V4} avx512_bf16"
+_AMX = f"{_BF16} avx512_fp16 amx_tile amx_bf16"
 _V4_OPTIONS = "-march=x86-64-v4 -mprefer-vector-width=512"
 _X86 = (
   _level("x86-64-v4-amx", f"{_V4_OPTIONS} -mavx512bf16 -mavx512fp16 -mamx-tile -mamx-bf16", _AMX),
+  _level("x86-64-v4-bf16", f"{_V4_OPTIONS} -mavx512bf16", _BF16),
   _level("x86-64-v4", _V4_OPTIONS, _V4),
   _level("x86-64-v3", "-march=x86-64-v3", _V3),
   _level("x86-64-v2", "-march=x86-64-v2", _V2),
