@@ -60,6 +60,7 @@ class FastNet(nn.Module):
   """
 
   tiling: Tiling = Tiling()
+  """Whether machine code may compute the gradients of kernels."""
 
   @nn.compact
   def __call__(

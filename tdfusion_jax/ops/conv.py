@@ -53,8 +53,8 @@ def _fits(*channels: int) -> bool:
   return all(n == 1 or n % 16 == 0 for n in channels) and channels != (1, 1)
 
 
-def _filled_up(x):
-  """[..., C] with zeros up to whole vectors."""
+def _in_whole_vectors(x):
+  """[..., C] with zeros behind, up to a multiple of 16."""
   return jnp.pad(x, (*[(0, 0)] * (x.ndim - 1), (0, -x.shape[-1] % 16)))
 
 
@@ -77,7 +77,9 @@ def _define(primitive, function, correlate):
     if not _fits(*channels):
       if not correlate:
         return function(x, y)
-      return by_machine(_filled_up(x), _filled_up(y))[..., : channels[0], : channels[1]]
+      return by_machine(_in_whole_vectors(x), _in_whole_vectors(y))[
+        ..., : channels[0], : channels[1]
+      ]
     out = primitive.abstract_eval(x, y)[0]
     shape = jax.ShapeDtypeStruct(out.shape, out.dtype)
     return jax.ffi.ffi_call(native.CONV_TARGET, shape)(x, y, correlate=correlate)

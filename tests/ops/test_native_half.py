@@ -78,6 +78,28 @@ def test_all_small_sizes(weights):
 
 
 @with_half
+@pytest.mark.parametrize("beside", [0, 4])  # numbers that images begin behind a line of 64 bytes
+def test_images_that_no_cache_holds(weights, beside):
+  """Large images that begin at a line may be stored past the caches: the same numbers."""
+  block = weights.decoders[0]
+  mixed = np.random.default_rng(2).standard_normal((32, 32), np.float32)
+  x = np.random.default_rng(0).standard_normal((230, 301, 32), np.float32)
+
+  def placed():
+    room = np.full(x.size + 32, np.nan, np.float32)
+    start = -room.ctypes.data % 64 // 4 + beside
+    return room[start : start + x.size].reshape(x.shape)
+
+  exact, found = host.apply(block, mixed, x.copy()), placed()
+  found[:] = x
+  host.apply(block, mixed, found, placed(), half=True)
+  assert 0 < np.abs(found - exact).max() < 0.02 * np.abs(exact).max()
+  # Rows whose neighbours are the same do not depend on how many more there are.
+  few = host.apply(block, mixed, x[:40].copy(), half=True)
+  np.testing.assert_array_equal(found[:36], few[:36])
+
+
+@with_half
 def test_an_even_image_is_not_moved(weights):
   """Roundings of weights are the same everywhere, so they must not add up to another brightness."""
   rows, columns = np.mgrid[:60, :80].astype(np.float32)

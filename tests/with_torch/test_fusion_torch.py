@@ -102,7 +102,10 @@ def test_meta_gradient_equals_double_backward(nets):
     jax.random.key(0),
   )
   both = Views(Pair(*crop), Pair(*whole, jnp.asarray(target)))
-  gradient = lambda s, a, b: meta.meta_gradient(method, s, a, b, meta.Rates(0.1, 0.1))  # noqa: E731
+
+  def gradient(state, mtr, mts):
+    return meta.meta_gradient(method, state, mtr, mts, meta.Rates(0.1, 0.1))
+
   ours, _ = compiled(gradient)(state, both, both)
   torch_fusion.load(modules["g"], ours)  # PyTorch's order and layout of the same numbers
   for got, expected in zip(modules["g"].parameters(), theirs, strict=True):

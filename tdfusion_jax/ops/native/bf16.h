@@ -68,4 +68,22 @@ inline __m512 normal_cdf(__m512 x) {
   return _mm512_max_ps(_mm512_min_ps(y * p + 0.5f, _mm512_set1_ps(1)), _mm512_setzero_ps());
 }
 
+// Calls take(y, rows) for rows first <= y < last of what a 3x3 convolution of 32 channels makes: rows [3, width + 2, 32]
+// of x above, at and below y as bfloat16, with zeros around the image and `spare` pixels of them behind.
+template <typename Take>
+void each_three_rows(const float* x, Index height, Index width, Index first, Index last, Index spare, const Take& take) {
+  constexpr Index c = 32;
+  const Index room = (width + 2 + spare) * c;
+  std::vector<B16> rows(3 * room);
+  for (Index y = first - 1; y <= last; ++y) {
+    B16* row = rows.data() + (y + 3) % 3 * room;
+    if (y < 0 || y >= height) fill_zero(row, room);
+    else norm_row<2>(x + y * width * c, width, nullptr, nullptr, row + c);
+    if (y < first + 1) continue;
+    const B16* around[3];
+    for (int i = 0; i < 3; ++i) around[i] = rows.data() + (y + 1 + i) % 3 * room;
+    take(y - 1, around);
+  }
+}
+
 }  // namespace tdfusion::half

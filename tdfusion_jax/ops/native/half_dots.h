@@ -242,29 +242,23 @@ inline void forward_lane(const Halved& a, Index lane, float* totals) {
 inline void conv3x3_rows(const float* x, const std::vector<B16> kernel[3], Index height, Index width, Index first,
                          Index last, float* out) {
   constexpr Index c = 32, o = 16, most = 12;
-  const Index room = (width + 2 + most) * c;
-  std::vector<B16> rows(3 * room);
-  for (Index y = first - 1; y <= last; ++y) {
-    B16* row = rows.data() + (y + 3) % 3 * room;
-    if (y < 0 || y >= height) fill_zero(row, room);
-    else norm_row<2>(x + y * width * c, width, nullptr, nullptr, row + c);
-    if (y < first + 1) continue;
+  each_three_rows(x, height, width, first, last, most, [&](Index y, const B16* const rows[3]) {
     for (Index p = 0; p < width; p += most) {
       __m512 sum[most] = {};
       for (int i = 0; i < 3; ++i) {
-        const B16 *left = rows.data() + (y + 1 + i) % 3 * room + p * c, *right = kernel[i].data();
+        const B16 *left = rows[i] + p * c, *right = kernel[i].data();
         for (int k = 0; k < 48; ++k) {
           const __m512i v = load(right + 32 * k);
 #pragma GCC unroll 12
           for (int j = 0; j < most; ++j) sum[j] = dot(sum[j], everywhere(left + j * c + 2 * k), v);
         }
       }
-      float* to = out + ((y - 1) * width + p) * o;
+      float* to = out + (y * width + p) * o;
 #pragma GCC unroll 12
       for (int j = 0; j < most; ++j)
         if (p + j < width) _mm512_storeu_ps(to + j * o, sum[j]);
     }
-  }
+  });
 }
 
 }  // namespace tdfusion::half

@@ -211,21 +211,15 @@ inline void conv3x3_rows(const float* x, const std::vector<B16> kernel[3], Index
                          Index last, float* out) {
   constexpr Index c = 32, o = 16, most = 64;
   const Tiles tiles(c, c);
-  const Index room = (width + 2 + most) * c;
-  std::vector<B16> rows(3 * room);
   alignas(64) float sums[most * o];
-  for (Index y = first - 1; y <= last; ++y) {
-    B16* row = rows.data() + (y + 3) % 3 * room;
-    if (y < 0 || y >= height) fill_zero(row, room);
-    else norm_row<2>(x + y * width * c, width, nullptr, nullptr, row + c);
-    if (y < first + 1) continue;
+  each_three_rows(x, height, width, first, last, most, [&](Index y, const B16* const rows[3]) {
     for (Index p = 0; p < width; p += most) {
       _tile_zero(0);
       _tile_zero(1);
       _tile_zero(2);
       _tile_zero(3);
       for (int i = 0; i < 9; ++i) {
-        const B16* left = rows.data() + (y + 1 + i / 3) % 3 * room + (p + i % 3) * c;
+        const B16* left = rows[i / 3] + (p + i % 3) * c;
         _tile_loadd(5, kernel[i / 3].data() + i % 3 * c * o, 4 * o);
         _tile_loadd(4, left, 2 * c);
         _tile_dpbf16ps(0, 4, 5);
@@ -237,7 +231,7 @@ inline void conv3x3_rows(const float* x, const std::vector<B16> kernel[3], Index
         _tile_dpbf16ps(3, 6, 5);
       }
       const Index pixels = std::min(most, width - p);
-      float* target = out + ((y - 1) * width + p) * o;
+      float* target = out + (y * width + p) * o;
       float* to = pixels == most ? target : sums;
       _tile_stored(0, to, 4 * o);
       _tile_stored(1, to + 16 * o, 4 * o);
@@ -245,7 +239,7 @@ inline void conv3x3_rows(const float* x, const std::vector<B16> kernel[3], Index
       _tile_stored(3, to + 48 * o, 4 * o);
       if (pixels < most) std::copy(sums, sums + pixels * o, target);
     }
-  }
+  });
 }
 
 }  // namespace tdfusion::half
