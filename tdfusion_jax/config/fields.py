@@ -26,6 +26,7 @@ def base() -> Config:
         # average or maximum of the two
         "images": "fusion",
         "run": "",
+        "w_a": 0.5,  # of infrared in the average
         "stretch": False,
         # train/NAME.png and test/NAME.png of any method, splits named as in data.*_split
         "folder": "",

@@ -182,7 +182,7 @@ def finished_images(config: Config, source: Source, folder: Path, split: str) ->
     split: "train", "val" or "test".
   """
   there = folder / config.data[f"{split}_split"]
-  finished: Source = FusedSource(source, config.fused.images, there)
+  finished: Source = FusedSource(source, config.fused.images, there, config.fused.w_a)
   if not config.data.cache_mb:
     return finished
   return CachedSource(finished, config.data.cache_mb << 20)

@@ -120,6 +120,14 @@ def _check_stage(config: Config) -> None:
     f"and fused.folder={config.fused.folder!r} contradict each other; a folder of images needs "
     "fused.images='folder', and the other way round.",
   )
+  weight = config.fused.w_a
+  _require(config, 0 <= weight <= 1, "fused.w_a", "is not between 0 and 1.")
+  _require(
+    config,
+    weight == 0.5 or config.fused.images == "average",
+    "fused.w_a",
+    "is the weight of an average; it needs fused.images='average'.",
+  )
   given = config.data.test_split
   _require(
     config,

@@ -12,11 +12,11 @@ from tdfusion_jax.data.transforms import luminance
 IMAGES = ("fusion", "folder", "infrared", "visible", "average", "maximum", "both")
 
 
-# Of two luminances in [0, 1].
+# Of two luminances in [0, 1] and the average's weight of the first.
 _OF_PAIR = {
-  "visible": lambda ir, vi: vi,
-  "average": lambda ir, vi: (ir + vi) / 2,
-  "maximum": np.maximum,
+  "visible": lambda ir, vi, w_a: vi,
+  "average": lambda ir, vi, w_a: w_a * ir + (1 - w_a) * vi,
+  "maximum": lambda ir, vi, w_a: np.maximum(ir, vi),
 }
 
 
@@ -29,16 +29,19 @@ class FusedSource:
       "both" leaves the pair; "fusion" and "folder" read `folder`/NAME with an image suffix, gray or
       colour (its luminance is taken).
     folder: of the images.
+    w_a: weight of infrared in the average, in [0, 1].
 
   Raises:
     DatasetError: an image is missing, cannot be read or has another size than its pair, naming the
       file.
   """
 
-  def __init__(self, source: Source, images: str, folder: str | Path | None = None):
+  def __init__(
+    self, source: Source, images: str, folder: str | Path | None = None, w_a: float = 0.5
+  ):
     if images not in IMAGES:
       raise DatasetError(f"images={images!r}: one of {', '.join(IMAGES)}")
-    self.source, self.images = source, images
+    self.source, self.images, self.w_a = source, images, w_a
     self.names, self.classes = source.names, source.classes
     self.kind: Kind | None = source.kind
     self.folder = None
@@ -65,7 +68,7 @@ class FusedSource:
     if self.images == "infrared":
       image = sample.ir
     elif self.images in _OF_PAIR:
-      image = _OF_PAIR[self.images](luminance(sample.ir), luminance(sample.vi))
+      image = _OF_PAIR[self.images](luminance(sample.ir), luminance(sample.vi), self.w_a)
     else:
       image = read_visible(self._files[index])
       if image.shape[:2] != sample.ir.shape:
@@ -79,4 +82,5 @@ class FusedSource:
   def describe(self) -> str:
     """The pairs, and where their images come from."""
     where = f" from {self.folder}" if self.folder else ""
-    return f"{self.source.describe()}; images: {self.images}{where}"
+    weight = f", w_a = {self.w_a:g}" if self.images == "average" else ""
+    return f"{self.source.describe()}; images: {self.images}{weight}{where}"

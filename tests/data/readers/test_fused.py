@@ -59,6 +59,15 @@ def test_average_and_maximum(world):
     np.testing.assert_array_equal(made.vi, made.ir)
 
 
+def test_an_average_with_a_weight(world):
+  """Expected: 0.7 infrared + 0.3 luminance of BT.601, rounded."""
+  pair = world[1]
+  source = FusedSource(world, "average", w_a=0.7)
+  luminance = pair.vi @ np.array([0.299, 0.587, 0.114])
+  assert np.abs(source[1].ir - (0.7 * pair.ir + 0.3 * luminance)).max() <= 0.51
+  assert source[1].ir.std() > 1 and "w_a = 0.7" in source.describe()
+
+
 def test_what_is_missing_is_named(world, tmp_path):
   with pytest.raises(DatasetError, match="no such folder"):
     FusedSource(world, "folder", tmp_path / "none")
