@@ -34,7 +34,7 @@ from tdfusion_jax.tasks.own import own_task
 from tdfusion_jax.tasks.segmentation import segmentation
 from tdfusion_jax.train import computing, controls, devices, optimisers, recipe, task_optimiser
 from tdfusion_jax.train.checks import check, labels_needed
-from tdfusion_jax.train.initial import init_state
+from tdfusion_jax.train.initial import init_state, require_classes
 from tdfusion_jax.train.networks import Networks, networks, uses_g
 from tdfusion_jax.train.views import step_source
 
@@ -265,6 +265,7 @@ def experiment(
       "config.data: training and validation name their classes differently, "
       f"{list(train.classes)} and {list(val.classes)}; a class would be taken for another."
     )
+  require_classes(config, train.classes)
   mesh = devices.mesh_of(config)
   steps = step_source(config, train, devices.rows_of_process(config, mesh))
   judge = judge or task(config, len(train.classes))

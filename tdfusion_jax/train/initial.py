@@ -1,6 +1,6 @@
 """Where training starts: fresh weights, or those that `config.init` names."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from tdfusion_jax import fusers, meta, weightfiles
-from tdfusion_jax.config import Config
+from tdfusion_jax.config import Config, ConfigError
 from tdfusion_jax.meta import Method, Optimisers, Params, TrainState
 from tdfusion_jax.train.networks import Networks, networks, uses_g
 
@@ -84,6 +84,43 @@ def _start(config: Config, letter: str, make: Callable[[], dict]) -> dict:
   path = config.init[letter]
   if not path:
     return make()
-  loaded, _ = weightfiles.load_weights(fusers.weights_file(path) if letter == "f" else path)
-  matched = weightfiles.match(loaded, jax.eval_shape(make), f"{path} (init.{letter})")
+  loaded, notes = weightfiles.load_weights(fusers.weights_file(path) if letter == "f" else path)
+  try:
+    matched = weightfiles.match(loaded, jax.eval_shape(make), f"{path} (init.{letter})")
+  except weightfiles.CheckpointError as error:
+    raise weightfiles.CheckpointError(f"{error}{_advice(config, letter, notes)}") from error
   return jax.tree.map(jnp.asarray, matched)
+
+
+def _advice(config: Config, letter: str, notes: Mapping[str, Any]) -> str:
+  """Fields of T's network that differ from those that its file was made with."""
+  if letter != "t":
+    return ""
+  noted = notes.get("options", {})
+  given = {"variant": config.task.variant, **config.task.options.to_dict()}
+  fields = {"variant": "task.variant", "class_width": "task.options.class_width"}
+  differing = [
+    f"{field}={noted[name]}"
+    for name, field in fields.items()
+    if name in noted and noted[name] != given.get(name)
+  ]
+  return f"\nIt was made for --config.{' --config.'.join(differing)}" if differing else ""
+
+
+def require_classes(config: Config, classes: Sequence[str]) -> None:
+  """Raises ConfigError if a T that stays as it is knows other classes than the data.
+
+  Args:
+    config: names T's weights, `init.t`.
+    classes: of the data, in order.
+  """
+  if not config.task.frozen or not config.init.t:
+    return
+  names = weightfiles.load_weights(config.init.t)[1].get("classes")
+  if names and list(names) != list(classes):
+    wanted = ",".join(classes)
+    raise ConfigError(
+      f"config.init.t={config.init.t!r} knows {','.join(map(str, names))}, the data {wanted}, in "
+      "this order: a class would be taken for another. `tdfusion convert --keep-classes "
+      f"{wanted}` keeps those (write NEW=OLD where names differ)."
+    )

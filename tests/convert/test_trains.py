@@ -13,6 +13,7 @@ from flax.traverse_util import flatten_dict
 
 from configs import load
 from tdfusion_jax.cli import main
+from tdfusion_jax.config import ConfigError
 from tdfusion_jax.convert.pth_write import write_pth
 from tdfusion_jax.train import build
 from tdfusion_jax.weightfiles import CheckpointError
@@ -117,6 +118,26 @@ def test_converted_weights_are_where_t_starts_and_it_trains_or_stays(kind, tmp_p
       assert len(kept) > 100 and not any(
         same for path, same in kept.items() if path[0] == "backbone"
       )
+
+
+def test_a_t_that_stays_must_know_the_datas_classes_in_their_order(tmp_path):
+  """The data's are person, car, sign."""
+  file = converted("synthetic_det", tmp_path, "--keep-classes", "person=1,sign=2,car=3")
+  with pytest.raises(ConfigError, match="knows person,sign,car, the data person,car,sign, in this"):
+    experiment("synthetic_det", file, frozen=True)
+  experiment("synthetic_det", file, frozen=False)  # it learns the data's order
+  file = converted("synthetic_det", tmp_path, "--keep-classes", "person=1,car=3,sign=2")
+  experiment("synthetic_det", file, frozen=True)
+
+
+def test_weights_of_another_width_say_which_field_they_need(tmp_path):
+  """80 classes: the branch that tells them apart stays 80 wide with two of them."""
+  write_pth(tmp_path / "in.pth", weights(published.yolov8(classes=80)))
+  out = tmp_path / "t.safetensors"
+  command = ["convert", str(tmp_path / "in.pth"), "--in-channels", "1", "--out", str(out)]
+  assert main([*command, "--keep-classes", "person,stop sign,car"]) == 0
+  with pytest.raises(CheckpointError, match=r"task\.options\.class_width=80$"):
+    experiment("synthetic_det", out, frozen=False).init()
 
 
 def test_another_number_of_classes_than_the_datas_is_an_error(tmp_path):
