@@ -4,7 +4,8 @@ import importlib.util
 from pathlib import Path
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
-NAMES = sorted(path.stem for path in CONFIGS.glob("*.py") if not path.stem.startswith("starter"))
+NEED_WEIGHTS = ("frozen_det", "starter", "starter_g")  # or are no runs of their own
+NAMES = sorted(path.stem for path in CONFIGS.glob("*.py") if path.stem not in NEED_WEIGHTS)
 
 
 def load(name, options=""):

@@ -97,7 +97,7 @@ def _number(text: str) -> float:
 
 def _papers_rule(config: Config) -> None:
   """G learns by Eq. 7 and nothing beside it, in a config that has another rule."""
-  config.meta.rule, config.meta.anchor = "lookahead", 0.0
+  config.meta.rule, config.meta.anchor, config.meta.anchor_to = "lookahead", 0.0, 0.5
   config.loss.tone, config.loss.tone_held, config.loss.stride = 0.5, False, 1
 
 
@@ -128,6 +128,7 @@ def _task_stage(config: Config) -> None:
   """Table 2 of the paper: 300 epochs of a fresh T. Its recipe comes on top."""
   config.stage = "task"
   _fixed_weights(config, 0.5)
+  config.task.frozen = False
   config.data.crop_size = None
   config.data.swap = "none"
   config.data.flip, config.data.augment = True, "task"

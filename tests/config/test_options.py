@@ -27,6 +27,18 @@ def test_the_configs_of_the_starter_weights_are_consistent(options):
   assert g.loss.weights == "learned" and Path(g.init.f) == fusers.shipped_weights()
 
 
+@pytest.mark.parametrize("options", ["", "runlocal", "weights=0.75", "ablation=I", "task"])
+def test_the_config_of_a_detector_that_stays_is_consistent(options):
+  config = load("frozen_det", options)
+  if options in ("", "runlocal"):  # all that is missing is the detector
+    with pytest.raises(ConfigError, match="init.t"):
+      checks.check(config)
+  config.init.t = "detector.safetensors"
+  checks.check(config)
+  assert config.task.frozen == (options != "task")
+  assert config.loss.alpha == 0 and config.data.crop_size is None
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(
   "option",
@@ -132,6 +144,8 @@ def test_unknown_fields_are_errors():
     ({"meta.anchor_to": 0.7}, "meta.anchor > 0"),
     ({"meta.rule": "equilibrium", "meta.anchor": 0.1, "meta.anchor_to": 0.7}, "data.swap='none'"),
     ({"log.every": 0}, "log.every=0: at least 1"),
+    ({"fused.w_a": 0.7}, "fused.w_a=0.7: .*needs fused.images='average'"),
+    ({"fused.images": "average", "fused.w_a": 1.1}, "fused.w_a=1.1: is not between 0 and 1"),
     ({"meta.fuse_in_outer": True, "meta.steps": 0}, "meta.steps=0 never trains F"),
     ({"meta.fuse_in_outer": True, "meta.rule": "equilibrium"}, "meta.rule='lookahead'"),
     (

@@ -94,6 +94,13 @@ NOT_RUN = {
   "python tools/damage_checkpoints.py": "`tests/train/test_checkpoints.py` tries less",
   "python tools/kill_training.py": "`tests/train/test_kill_training.py` sends fewer signals",
   "tdfusion judge --task-weights t_coco.safetensors": "needs labelled pairs of MSRS; see judge.md",
+  "python -m tdfusion_jax.main --config=configs/frozen_det.py": (
+    "needs a detector that fits; `tests/sweep/test_frozen_det.py` trains by this config"
+  ),
+  "tdfusion judge --task-weights detector.safetensors --root mine --run learned=": (
+    "needs the run of the command before it"
+  ),
+  "tdfusion sweep configs/sweeps/frozen_det.toml": "`tests/sweep/test_frozen_det.py` runs it",
   "python tools/distil.py": "trains for half an hour; tests/fusers/test_distil.py takes two steps",
   "python tools/polish.py": "trains for an hour; tests/fusers/test_polish.py takes two steps",
   "python tools/learned_average.py": "needs the same; tests/meta/test_learned_average.py runs it",
