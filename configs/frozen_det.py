@@ -3,12 +3,12 @@
   python -m tdfusion_jax.main --config=configs/frozen_det.py --config.data.root=mine
   --config.init.t=detector.safetensors --workdir=runs/mine
 
-docs/tutorials/own_detector.md goes through it. `init.t` is what `tdfusion convert --keep-classes ...
---in-channels 1` writes; `task.options.class_width` is that of the file. `data.task_size` is the size
-that the detector runs at, in multiples of 32. `loss.tone` and `meta.anchor_to` are the constant
-weight of infrared that suits it best, as `tdfusion judge --constant 0.5,0.6,0.7,0.8` finds it: G
-learns where to leave it, and each image's mean stays there. F is the fast network, from its starter
-weights.
+docs/tutorials/own_detector.md goes through it. `init.t` is what `tdfusion convert --keep-classes
+A,B --in-channels 1` writes; `task.options.class_width` is that of the file. `data.task_size` is the
+size that the detector runs at, in multiples of 32. `loss.tone` and `meta.anchor_to` are the
+constant weight of infrared that suits it best, as `tdfusion judge --constant 0.5,0.6,0.7,0.8` finds
+it: G learns where to leave it, and each image's mean stays there. F is the fast network, from its
+starter weights.
 
 The settings are those that helped on real pairs, see docs/project/experiments.md. 128 pairs of
 480x640 take about an hour on two CPU cores; `:runlocal` is a tenth of that, for a look.

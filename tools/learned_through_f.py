@@ -8,7 +8,8 @@ them (`--config.fusion.variant=fast`, `init.f`, `train.epochs`, `optim.f.learnin
 `loss.alpha`). Of each fold two F's are trained, alike but for the weights of L_f: those of G, held
 at the constant, and the constant. No label is read for that. Both are judged on "test" by T, beside
 the averages `w_a a + w_b b` that they were sent after. The parameters of F are averaged over the
-last steps (`--average`).
+last steps (`--average`). `--learned-only` halves the time: only the F after G is trained, and it is
+compared with the constant's average itself, which an F can follow exactly.
 """
 
 import sys
@@ -78,25 +79,29 @@ def train_f(config: Config, average: float, told_as: str) -> Params:
   return state.params._replace(f=mean)
 
 
-def run_fold(
-  config: Config,
-  g_file: Path,
-  constant: float,
-  average: float,
-  save: Path,
-  trained: bool = False,
-  begin: Path | None = None,
-) -> Fold:
+class How(NamedTuple):
+  """What all folds have in common."""
+
+  constant: float
+  """w_a of the F that no G teaches, and the tone that G's weights are held at."""
+  average: float
+  """Decay of the moving average of F, see `train_f`."""
+  trained: bool = False
+  """Whether the F's are there already, by an earlier run with the same settings."""
+  begin: Path | None = None
+  """Folder of an earlier run, whose F's these begin with; None for `init.f`."""
+  learned_only: bool = False
+  """The constant's average takes the place of the images of its F."""
+
+
+def run_fold(config: Config, g_file: Path, save: Path, how: How) -> Fold:
   """Trains both F's of one fold and judges them.
 
   Args:
     config: with `data.train_options.fold` and `data.val_options.fold`.
     g_file: G's weights.
-    constant: w_a of the other F, and the tone that G's weights are held at.
-    average: see `train_f`.
     save: begin of the names of F's weight files to write.
-    trained: whether they are there already, by an earlier run with the same settings.
-    begin: folder of an earlier run, whose F's of this fold these begin with; None for `init.f`.
+    how: what all folds have in common.
 
   Raises:
     ConfigError: a T that moves.
@@ -106,30 +111,34 @@ def run_fold(
   config = config.copy_and_resolve_references()
   config.data.val_split, config.data.test_split = "val", "test"
   config.init.g = str(g_file)
-  config.loss.tone, config.data.crop_size = constant, None
+  config.loss.tone, config.data.crop_size = how.constant, None
   by_g, by_constant = (config.copy_and_resolve_references() for _ in range(2))
   by_g.loss.weights = "given"
-  by_constant.loss.weights, by_constant.loss.fixed_w_a = "fixed", constant
+  by_constant.loss.weights, by_constant.loss.fixed_w_a = "fixed", how.constant
   by_constant.loss.tone, by_constant.loss.tone_held, by_constant.loss.stride = 0.5, False, 1
   by_constant.init.g, by_constant.loss.network = "", ""
   judged: dict[str, list[_Judged]] = {kind: [] for kind in KINDS}
   test = build.source(config, "test")
   networks_of_all = build.experiment(config).init().params  # T and G as their files have them
   ways: list[tuple[str, Config, Callable]] = [
-    ("constant", by_constant, constant_weights(constant)),
-    ("learned", by_g, weighing(config, networks_of_all.g, constant)),
+    ("constant", by_constant, constant_weights(how.constant)),
+    ("learned", by_g, weighing(config, networks_of_all.g, how.constant)),
   ]
-  for name, how, weigh in ways:
-    used = networks(how)
+  for name, of_way, weigh in ways:
+    of_average = Look(config, networks_of_all).at(weigh, test)
+    judged["averages"].append(of_average)
+    if how.learned_only and name == "constant":
+      judged["F's images"].append(of_average)
+      continue
+    used = networks(of_way)
     file = save.with_name(f"{save.name}_{name}.safetensors")
-    if begin is not None:
-      how.init.f = str(begin / file.name)
-    if not trained:
-      f_params = train_f(how, average, f"F after {name} weights").f
-      save_weights(file, {"params": f_params}, notes_f(how, used))
+    if how.begin is not None:
+      of_way.init.f = str(how.begin / file.name)
+    if not how.trained:
+      f_params = train_f(of_way, how.average, f"F after {name} weights").f
+      save_weights(file, {"params": f_params}, notes_f(of_way, used))
     f_params = jax.tree.map(jnp.asarray, load_weights(file)[0]["params"])
     look = Look(config, networks_of_all._replace(f=f_params))
-    judged["averages"].append(look.at(weigh, test))
     judged["F's images"].append(look.at_fused(used.fuser.fuse, test))
   main = MAIN[str(test.kind)]
   return Fold(
@@ -163,16 +172,17 @@ def main(arguments: Sequence[str]) -> None:
   parser.add_argument("--constant", type=float, required=True, help="w_a, as chosen on val")
   parser.add_argument("--save", metavar="DIR", required=True, help="of each F, for --weights")
   parser.add_argument("--trained", action="store_true", help="judge those that DIR holds already")
+  only = "no F after the constant; its average in the place of that F's images"
+  parser.add_argument("--learned-only", action="store_true", help=only)
   parser.add_argument("--begin", metavar="DIR", type=Path, help="with F's of an earlier --save")
   options = parse_config(parser, arguments)
   save = Path(options.save)
   save.mkdir(parents=True, exist_ok=True)
+  how = How(options.constant, options.average, options.trained, options.begin, options.learned_only)
   folds = {}
   for number, config in folds_of(options):
     g_file = Path(options.g) / f"g_fold_{number}.safetensors"
-    files = save / f"f_fold_{number}"
-    given = (g_file, options.constant, options.average, files, options.trained, options.begin)
-    folds[number] = run_fold(config, *given)
+    folds[number] = run_fold(config, g_file, save / f"f_fold_{number}", how)
     print("\n".join(table(folds)), flush=True)
 
 

@@ -146,7 +146,12 @@ def test_f_follows_the_weights_that_it_is_given(tool, arguments, tmp_path, monke
   )
   assert capsys.readouterr().out == printed
   again = [f"--g={tmp_path}", "--constant=0.5", "--save=further", "--begin=out"]
-  through.main([*arguments, *more, "--folds=1", *again, "--config.train.epochs=1"])
+  through.main(
+    [*arguments, *more, "--folds=1", *again, "--config.train.epochs=1", "--learned-only"]
+  )
+  assert not Path("further/f_fold_1_constant.safetensors").exists()
+  of_f, of_averages = folds[1].scores["F's images"], folds[1].scores["averages"]
+  assert of_f[0] == of_averages[0] and of_f[1] != of_f[0]
   further = load_weights("further/f_fold_1_learned.safetensors")[0]
   moved = further["params"]["only"]["kernel"] - saved["params"]["only"]["kernel"]
   # From where it ended, not from zero, and Adam moves by at most a rate a step.
