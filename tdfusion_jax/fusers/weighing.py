@@ -9,6 +9,8 @@ import jax.numpy as jnp
 from tdfusion_jax.fusers.kinds import Weigher
 
 _LEAST = 1e-7
+_ROOM = 4
+"""Pixels around reduced images, as deep as the network's zeros beyond the border reach visibly."""
 
 
 def toned(weigher: Weigher, tone: float) -> Weigher:
@@ -59,7 +61,9 @@ def strided(weigher: Weigher, stride: int) -> Weigher:
 
   A G that looks at half the size costs a quarter, and sees twice as far around a pixel. Images are
   averaged in squares of `stride` pixels, the last row and column repeated where the size is no
-  multiple; weights are interpolated bilinearly between the squares' centres.
+  multiple; weights are interpolated bilinearly between the squares' centres. The network also sees
+  the border repeated around the images: zeros beyond it would leave a frame of `stride` times their
+  reach in the weights.
 
   Args:
     weigher: a network in the place of G.
@@ -68,12 +72,20 @@ def strided(weigher: Weigher, stride: int) -> Weigher:
 
   def weigh(params, ir: jax.Array, vi: jax.Array) -> jax.Array:
     height, width = ir.shape[1:3]
-    weights = weigher.weigh(params, _reduced(ir, stride), _reduced(vi, stride))
+    weights = weigher.weigh(
+      params, _with_room(_reduced(ir, stride)), _with_room(_reduced(vi, stride))
+    )
+    weights = weights[:, _ROOM:-_ROOM, _ROOM:-_ROOM]
     rows, columns = weights.shape[1] * stride, weights.shape[2] * stride
     enlarged = jax.image.resize(weights, (len(weights), rows, columns, 2), "linear")
     return enlarged[:, :height, :width]
 
   return dataclasses.replace(weigher, weigh=weigh)
+
+
+def _with_room(images: jax.Array) -> jax.Array:
+  """[B, H, W, 1] with the border repeated by `_ROOM` pixels on each side."""
+  return jnp.pad(images, ((0, 0), (_ROOM, _ROOM), (_ROOM, _ROOM), (0, 0)), "edge")
 
 
 def _reduced(images: jax.Array, stride: int) -> jax.Array:

@@ -69,8 +69,21 @@ def test_the_network_sees_means_of_squares():
   fusers.strided(fusers.Weigher("", None, weigh), 2)({}, ir, 1 - ir)
   # The last row and column are repeated: (0.8 + 0.8 + 0 + 0) / 4, and so on.
   expected = np.array([[0.4, 0.4], [0.4, 1.0]])
+  # And the border around all of it.
+  expected = np.pad(expected, 4, "edge")
   np.testing.assert_allclose(seen[0][0], expected, atol=1e-6)
   np.testing.assert_allclose(seen[0][1], 1 - expected, atol=1e-6)
+
+
+def test_the_border_of_the_images_leaves_no_frame_in_the_weights():
+  """Flat images have flat weights; a convolution alone has others beside the zeros around it."""
+  network = fusers.loss_network()
+  params = fusers.init_variables(network.network, jax.random.key(0))["params"]
+  ir, vi = jnp.full((1, 64, 80, 1), 0.8), jnp.full((1, 64, 80, 1), 0.3)
+  reduced = fusers.strided(network, 4)(params, ir, vi)[0, ..., 0]
+  whole = network(params, ir, vi)[0, ..., 0]
+  # Zeros reach further than the room, but what is left of them is small.
+  assert np.ptp(reduced) < 0.1 * np.ptp(whole) and np.ptp(whole) > 0.01
 
 
 def test_weights_are_interpolated_between_the_centres_of_squares():
