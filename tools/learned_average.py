@@ -9,6 +9,10 @@ G-steps; G's parameters are averaged over the last steps (`--average`). With `lo
 judged about the constant that was chosen, so that the two differ by what G learned and nothing
 else.
 
+With `task.labels=pseudo` G learns from what T is sure of, and is judged by the true labels.
+`--shuffled` is a control: G learns from the labels of other pairs. What it still gains it owes to
+T and the images, not to labels.
+
 Of each fold G learns on "train", the constant is chosen on "val", and both are judged on "test". A
 table of the folds follows, with the weights that G gives to each class, and the mean difference
 with its 95 % interval (blocks of images drawn anew).
@@ -16,6 +20,7 @@ with its 95 % interval (blocks of images drawn anew).
 
 import argparse
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +34,7 @@ from tdfusion_jax.batch import Pair
 from tdfusion_jax.config import Config, ConfigError
 from tdfusion_jax.config.commandline import parse_config
 from tdfusion_jax.data import val_batches
+from tdfusion_jax.data.pseudo import PseudoSource
 from tdfusion_jax.data.source import Source
 from tdfusion_jax.evaluate.contributions import Contributions
 from tdfusion_jax.evaluate.given import LOW
@@ -38,7 +44,7 @@ from tdfusion_jax.evaluate.verdict import MAIN
 from tdfusion_jax.files import UsageError
 from tdfusion_jax.meta import Params
 from tdfusion_jax.progress import Progress
-from tdfusion_jax.train import build, controls
+from tdfusion_jax.train import build, controls, pseudo
 from tdfusion_jax.train.networks import networks, notes_g
 from tdfusion_jax.weightfiles import save_weights
 
@@ -78,8 +84,29 @@ def learn(experiment: build.Experiment, average: float) -> Params:
   return state.params._replace(g=mean)
 
 
+def pairs_of(config: Config, shuffled: bool) -> tuple[Source, Source] | None:
+  """What G learns from and what is validated on, where the data's own labels are not it.
+
+  Args:
+    config: `task.labels` may ask for those of T.
+    shuffled: each pair for training has the labels of the one half the set away.
+  """
+  if not shuffled:
+    with tempfile.TemporaryDirectory() as none_yet:
+      return pseudo.labelled(config, none_yet)
+  train, val = (build.source(config, split) for split in ("train", "val"))
+  order = np.roll(np.arange(len(train)), len(train) // 2)
+  targets = [train[int(other)].target for other in order]
+  assert train.kind is not None, "labels"
+  return PseudoSource(train, train.kind, train.classes, targets), val
+
+
 def run_fold(
-  config: Config, constants: Sequence[float], average: float, save: Path | None = None
+  config: Config,
+  constants: Sequence[float],
+  average: float,
+  save: Path | None = None,
+  shuffled: bool = False,
 ) -> Fold:
   """Learns and judges one fold.
 
@@ -88,6 +115,7 @@ def run_fold(
     constants: to choose from.
     average: see `learn`.
     save: G's weight file to write, for `init.g`.
+    shuffled: see `pairs_of`.
 
   Raises:
     ConfigError: a T that moves, or an F that would be needed.
@@ -97,7 +125,7 @@ def run_fold(
   if config.meta.rule != "equilibrium":
     raise ConfigError("config.meta.rule: 'equilibrium' is the one that needs no F.")
   config.data.val_split, config.data.test_split = "val", "test"
-  experiment = build.experiment(config)
+  experiment = build.experiment(config, pairs=pairs_of(config, shuffled))
   params = learn(experiment, average)
   if save is not None:
     save_weights(save, {"params": params.g}, notes_g(config, experiment.networks))
@@ -250,13 +278,15 @@ def main(arguments: Sequence[str]) -> None:
   """Prints the table."""
   parser = fold_parser(__doc__, "G")
   parser.add_argument("--save", metavar="DIR", help="write each fold's G there, for init.g")
+  others = "a control: G learns from the labels of other pairs"
+  parser.add_argument("--shuffled", action="store_true", help=others)
   options = parse_config(parser, arguments)
   if options.save:
     Path(options.save).mkdir(parents=True, exist_ok=True)
   folds = {}
   for number, config in folds_of(options):
     save = Path(options.save) / f"g_fold_{number}.safetensors" if options.save else None
-    folds[number] = run_fold(config, CONSTANTS, options.average, save)
+    folds[number] = run_fold(config, CONSTANTS, options.average, save, options.shuffled)
     print("\n".join(table(folds)), flush=True)
 
 

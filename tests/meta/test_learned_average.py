@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import tiny
 from made_data import save
+from pixel_task import pixel_task
 
 from tdfusion_jax.config import ConfigError
+from tdfusion_jax.train import build
 from tdfusion_jax.weightfiles import load_weights, save_weights
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
@@ -104,6 +106,36 @@ def test_a_tone_that_is_held_is_the_constant(tool, arguments, tmp_path, monkeypa
   assert of["square"] > of["elsewhere"] and list(of.values()) == pytest.approx([0.9, 0.9], abs=0.02)
   saved, about = load_weights(tmp_path / "learned" / "g_fold_1.safetensors")
   assert about["network"] == "tiny:weigher" and saved["params"]
+
+
+def test_labels_of_other_pairs_and_of_t(tool, arguments, monkeypatch):
+  """Pairs have the labels of those half the set away; T's own are right where it is sure."""
+  seen = {}
+  pairs_of = tool.pairs_of
+
+  def noted(config, shuffled):
+    seen["pairs"] = pairs_of(config, shuffled)
+    return seen["pairs"]
+
+  monkeypatch.setattr(tool, "pairs_of", noted)
+  short = ["--folds=1", "--config.meta.steps=1", "--average=0.5"]
+  monkeypatch.setattr(tool, "CONSTANTS", (0.5,))
+  tool.main([*arguments, *short, "--shuffled"])
+  train, val = seen["pairs"]
+  own = [train.source[index].target for index in range(len(train))]
+  half = len(own) // 2
+  assert half and not np.array_equal(own[0], own[-half])
+  for index in range(len(own)):
+    np.testing.assert_array_equal(train[index].target, own[index - half])
+  assert val[0].target.any()
+  # The surer image decides. The square is at 210 / 255 = .82, so noise below .18 is surer: 18 %.
+  monkeypatch.setitem(build.TASKS, "segmentation", pixel_task)
+  by_t = ["--config.task.kind=segmentation", "--config.task.labels=pseudo"]
+  tool.main([*arguments, *short, *by_t])
+  train, val = seen["pairs"]
+  right = [(train[i].target[own[i] == 1] == 1).mean() for i in range(len(own))]
+  assert np.mean(right) == pytest.approx(210 / 255, abs=0.04)
+  assert {*np.unique(val[0].target)} == {0, 1}
 
 
 def test_a_t_that_moves_is_refused(tool, arguments):
