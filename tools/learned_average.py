@@ -37,7 +37,6 @@ from tdfusion_jax.data import val_batches
 from tdfusion_jax.data.pseudo import PseudoSource
 from tdfusion_jax.data.source import Source
 from tdfusion_jax.evaluate.contributions import Contributions
-from tdfusion_jax.evaluate.given import LOW
 from tdfusion_jax.evaluate.judge import judge
 from tdfusion_jax.evaluate.resampling import Estimate, draws, estimate
 from tdfusion_jax.evaluate.verdict import MAIN
@@ -180,13 +179,9 @@ class Look(NamedTuple):
 
   def at_fused(self, fuse: Callable, source: Source) -> tuple[dict[str, float], Contributions]:
     """T's scores on the images of `fuse`, (f_params, ir, vi) -> [B, H, W, 1]."""
-    config = self.config.copy_and_resolve_references()
-    if config.task.kind == "detection":
-      with config.unlocked():
-        config.task.options.update(LOW)
-    task = build.task(config, len(source.classes))
+    task = build.task(build.scored(self.config), len(source.classes))
     assert task is not None, "labels"
-    data = config.data
+    data = self.config.data
     size = tuple(data.task_size)
     return judge(task, self.params, source, fuse=fuse, task_size=size, max_boxes=data.max_boxes)
 

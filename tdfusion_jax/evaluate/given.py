@@ -19,13 +19,10 @@ from tdfusion_jax.metrics.segmentation import confusion_matrix
 from tdfusion_jax.ops import compiling
 from tdfusion_jax.progress import Progress
 from tdfusion_jax.tasks import Task
-from tdfusion_jax.tasks.detection import detection
+from tdfusion_jax.tasks.detection import WHOLE_CURVE, detection
 from tdfusion_jax.tasks.own import own_task
 from tdfusion_jax.tasks.segmentation import segmentation
 from tdfusion_jax.weightfiles import load_weights, match
-
-LOW = {"score_threshold": 0.001, "max_detections": 300}
-"""Options of a detector that is judged: average precision needs the whole curve."""
 
 _KINDS = {"yolov8": "detection", "segformer": "segmentation"}
 _STRIDE = 32  # of both networks
@@ -83,7 +80,7 @@ def load_given(
   told = {name: value for name, value in ported.options.items() if name != "num_classes"}
   channels = given.setdefault("in_channels", told.get("in_channels", 1))
   if found == "detection":
-    given = {**LOW, **given}
+    given = {**WHOLE_CURVE, **given}
   make = detection if found == "detection" else segmentation
   if channels not in (1, 3):
     raise UsageError(

@@ -14,7 +14,6 @@ from tdfusion_jax.config import Config, ConfigError
 from tdfusion_jax.config.shared import SMALL_OBJECTS
 from tdfusion_jax.data import CachedSource, FusedSource, Source
 from tdfusion_jax.evaluate import contributions, tables
-from tdfusion_jax.evaluate.given import LOW
 from tdfusion_jax.evaluate.judge import judge
 from tdfusion_jax.evaluate.results import parts, read_result
 from tdfusion_jax.files import write_json, write_text
@@ -115,11 +114,7 @@ def _scores(
 ) -> dict[str, float]:
   """Of the trained T on one split; what it found on each image goes into `images_SPLIT.npz`."""
   log.info("judging on %s", images.describe())
-  low = config.copy_and_resolve_references()
-  if config.task.kind == "detection":
-    with low.unlocked():
-      low.task.options.update(LOW)
-  task = build.task(low, len(images.classes))
+  task = build.task(build.scored(config), len(images.classes))
   assert task is not None
   measured, of_images = judge(
     task,

@@ -11,6 +11,9 @@ from tdfusion_jax.networks.yolov8 import YOLOv8, decode_boxes
 from tdfusion_jax.ops.boxes import best_boxes
 from tdfusion_jax.tasks import Task
 
+WHOLE_CURVE = {"score_threshold": 0.001, "max_detections": 300}
+"""Options of a detector that is scored: average precision needs the whole curve."""
+
 
 def detection(  # noqa: PLR0913  one argument for each of `config.task.options`
   num_classes: int,

@@ -29,7 +29,7 @@ from tdfusion_jax.meta import Method, Optimisers, Rates, Solve, Teacher, anchore
 from tdfusion_jax.meta.gauss_newton import gauss_newton
 from tdfusion_jax.meta.lookahead import lookahead
 from tdfusion_jax.tasks import Task
-from tdfusion_jax.tasks.detection import detection
+from tdfusion_jax.tasks.detection import WHOLE_CURVE, detection
 from tdfusion_jax.tasks.own import own_task
 from tdfusion_jax.tasks.segmentation import segmentation
 from tdfusion_jax.train import computing, controls, devices, optimisers, recipe, task_optimiser
@@ -56,6 +56,15 @@ class Experiment(NamedTuple):
   """() -> TrainState."""
   mesh: Mesh | None = None
   """The devices that share each batch; None is one device."""
+
+
+def scored(config: Config) -> Config:
+  """`config` with a T of ours that gives all that its scores count, down to unlikely boxes."""
+  config = config.copy_and_resolve_references()
+  if config.task.kind == "detection":
+    with config.unlocked():
+      config.task.options.update(WHOLE_CURVE)
+  return config
 
 
 def task(config: Config, num_classes: int) -> Task | None:
@@ -268,7 +277,7 @@ def experiment(
   require_classes(config, train.classes)
   mesh = devices.mesh_of(config)
   steps = step_source(config, train, devices.rows_of_process(config, mesh))
-  judge = judge or task(config, len(train.classes))
+  judge = judge or task(scored(config), len(train.classes))
   for of_split in (train, val):
     _require_labels(judge, of_split)
   how = method(config, judge, used)

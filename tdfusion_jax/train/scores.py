@@ -52,9 +52,8 @@ class Scores:
     """The scores of all pairs together, in [0, 1], higher is better.
 
     Returns:
-      Segmentation: {"mIoU"}. Detection: {"AP50", "mAP"}, of the boxes that `Task.predict` gives:
-      those under `task.options.score_threshold` are missing, so `tdfusion evaluate`, which counts
-      them, finds more. {} without labels or without predictions that can be compared.
+      Segmentation: {"mIoU"}. Detection: {"AP50", "mAP"}, of the boxes that `Task.predict` gives.
+      {} without labels or without predictions that can be compared.
     """
     found: dict[str, float] = {}
     if self._matrices:

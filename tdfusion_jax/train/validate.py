@@ -96,6 +96,7 @@ def validate(  # noqa: PLR0913  most are fields of the config
   limit: int,
   num_pictures: int,
   view: str = "resize",
+  least_score: float = 0.0,
 ) -> tuple[dict[str, float], np.ndarray | None]:
   """Means over the first `limit` pairs of `source`, and pictures of some.
 
@@ -109,6 +110,7 @@ def validate(  # noqa: PLR0913  most are fields of the config
     limit: pairs to measure.
     num_pictures: rows of the contact sheet.
     view: how pairs fill that size, see `data.letterbox.whole_view`; masks of `scene` need "resize".
+    least_score: of predicted boxes in the pictures; scores count all.
 
   Returns:
     ({"val/task_loss", "val/fusion_loss", "val/w_a", ...}: means over pairs; "val/mIoU", or
@@ -131,7 +133,7 @@ def validate(  # noqa: PLR0913  most are fields of the config
       for name, mask in _masks(source, index, task_size).items():
         _add(sums, f"w_a_{name}", w_a[mask].sum(), mask.sum())
     if index < num_pictures:
-      rows.append(pictures_of(pair, seen))
+      rows.append(pictures_of(pair, seen, least_score))
   measured = {f"val/{name}": total / count for name, (total, count) in sums.items() if count}
   measured |= {f"val/{name}": value for name, value in scores.measured().items()}
   return measured, _sheet(rows) if rows else None
@@ -164,8 +166,16 @@ def _masks(source: Source, index: int, size: tuple[int, int]) -> dict[str, np.nd
   return {name: resize_nearest(drawn[name], size) for name in ("ir_only", "vi_only")}
 
 
-def pictures_of(pair: Pair, seen: dict[str, Any]) -> dict[str, np.ndarray]:
-  """One line of the contact sheet: {title: RGB uint8} of what `inspect_pairs` yields."""
+def pictures_of(
+  pair: Pair, seen: dict[str, Any], least_score: float = 0.0
+) -> dict[str, np.ndarray]:
+  """One line of the contact sheet: {title: RGB uint8} of what `inspect_pairs` yields.
+
+  Args:
+    pair: the images and the truth.
+    seen: what F, G and T make of it.
+    least_score: of the boxes that are drawn.
+  """
   fused = pictures.gray(seen["fused"][0, ..., 0])
   row = {
     "infrared": pictures.gray(pair.ir[0, ..., 0]),
@@ -179,7 +189,7 @@ def pictures_of(pair: Pair, seen: dict[str, Any]) -> dict[str, np.ndarray]:
   if isinstance(pair.target, DetTarget) and isinstance(predictions, dict):
     target, ok = pair.target, pair.target.valid[0]
     row["true"] = pictures.with_boxes(fused, target.boxes[0][ok], target.classes[0][ok])
-    ok = predictions["valid"][0]
+    ok = predictions["valid"][0] & (predictions["scores"][0] >= least_score)
     row["predicted"] = pictures.with_boxes(
       fused, predictions["boxes"][0][ok], predictions["classes"][0][ok]
     )

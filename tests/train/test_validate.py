@@ -2,14 +2,16 @@
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 import toy
 
 from configs import load
-from tdfusion_jax.batch import IGNORE_LABEL, Pair
+from tdfusion_jax.batch import IGNORE_LABEL, DetTarget, Pair
 from tdfusion_jax.data import CachedSource, DiskCachedSource, SyntheticSource, val_batches
 from tdfusion_jax.tasks import Task
 from tdfusion_jax.train import build
 from tdfusion_jax.train import validate as validation
+from tdfusion_jax.train.scores import Scores
 from tdfusion_jax.train.validate import inspect_pair, validate
 
 
@@ -97,3 +99,31 @@ def test_weights_that_are_the_same_everywhere_have_no_panels():
   moved = even.copy()
   moved[0, 0] = 0
   assert validation._sheet([row, {**row, validation.WEIGHTS[0]: moved}]).shape[1] == 4 * 24 - 4
+
+
+def test_unlikely_boxes_count_and_are_not_drawn():
+  """Two objects, found with .9 and .01: the score is 1, and one box is in the picture."""
+  boxes = np.array([[[2, 2, 10, 10], [14, 4, 22, 12]]], np.float32)
+  classes, ok = np.zeros((1, 2), np.int32), np.ones((1, 2), bool)
+  ir = np.full((1, 24, 32, 1), 0.5, np.float32)
+  pair = Pair(ir, ir, target=DetTarget(boxes, classes, ok))
+  predictions = {"boxes": boxes, "classes": classes, "valid": ok}
+  predictions["scores"] = np.array([[0.9, 0.01]], np.float32)
+  scores = Scores(("person",))
+  scores.add(predictions, pair.target)
+  assert scores.measured()["AP50"] == pytest.approx(1.0)
+  rows = [
+    validation.pictures_of(pair, {"fused": ir, "predictions": predictions}, least)
+    for least in (0.0, 0.25)
+  ]
+  np.testing.assert_array_equal(rows[0]["predicted"], rows[0]["true"])
+  drawn = rows[1]["predicted"] != rows[1]["fused"]
+  assert drawn[:, :12].any() and not drawn[:, 12:].any()
+
+
+def test_a_detector_of_ours_is_scored_by_its_whole_curve():
+  config = load("synthetic_det")
+  scored = build.scored(config).task.options
+  assert (scored.score_threshold, scored.max_detections) == (0.001, 300)
+  assert "score_threshold" not in config.task.options
+  assert build.scored(load("synthetic_seg")) == load("synthetic_seg")
