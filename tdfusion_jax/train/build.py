@@ -41,6 +41,9 @@ from tdfusion_jax.train.views import step_source
 TASKS = {"detection": detection, "segmentation": segmentation, "scenic": scenic.task_from_names}
 
 
+_DRAWN = 0.25  # least score of a box in pictures, as YOLOv8's predictions have it
+
+
 class Experiment(NamedTuple):
   """A config made real: what `train` needs, and nothing that needs training."""
 
@@ -56,6 +59,8 @@ class Experiment(NamedTuple):
   """() -> TrainState."""
   mesh: Mesh | None = None
   """The devices that share each batch; None is one device."""
+  drawn: float = 0.0
+  """Least score of a box in pictures; T's scores count all."""
 
 
 def scored(config: Config) -> Config:
@@ -277,7 +282,11 @@ def experiment(
   require_classes(config, train.classes)
   mesh = devices.mesh_of(config)
   steps = step_source(config, train, devices.rows_of_process(config, mesh))
-  judge = judge or task(scored(config), len(train.classes))
+  drawn = 0.0
+  if judge is None:
+    judge = task(scored(config), len(train.classes))
+    if config.task.kind == "detection":
+      drawn = config.task.options.get("score_threshold", _DRAWN)
   for of_split in (train, val):
     _require_labels(judge, of_split)
   how = method(config, judge, used)
@@ -293,6 +302,7 @@ def experiment(
     val=val,
     init=partial(init_state, config, how, rules, steps.task_size, used),
     mesh=mesh,
+    drawn=drawn,
   )
 
 

@@ -42,7 +42,6 @@ from tdfusion_jax.train.validate import validate
 log = logging.getLogger(__name__)
 
 _SHOWN = ("fusion_loss", "task_loss", "task_loss_outer")  # losses that the progress display shows
-_DRAWN = 0.25  # least score of a box in the pictures, where task.options has no other
 
 
 class DivergedError(UsageError, FloatingPointError):
@@ -331,5 +330,5 @@ def _validate(config: Config, experiment: build.Experiment, state: TrainState) -
     limit=config.log.validate_pairs,
     num_pictures=config.log.pictures,
     view=config.data.view,
-    least_score=config.task.options.get("score_threshold", _DRAWN),
+    least_score=experiment.drawn,
   )

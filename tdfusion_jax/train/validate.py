@@ -189,7 +189,9 @@ def pictures_of(
   if isinstance(pair.target, DetTarget) and isinstance(predictions, dict):
     target, ok = pair.target, pair.target.valid[0]
     row["true"] = pictures.with_boxes(fused, target.boxes[0][ok], target.classes[0][ok])
-    ok = predictions["valid"][0] & (predictions["scores"][0] >= least_score)
+    ok = predictions["valid"][0]
+    if least_score:
+      ok = ok & (predictions["scores"][0] >= least_score)
     row["predicted"] = pictures.with_boxes(
       fused, predictions["boxes"][0][ok], predictions["classes"][0][ok]
     )
