@@ -111,10 +111,11 @@ def require_classes(config: Config, classes: Sequence[str]) -> None:
   """Raises ConfigError if a T that stays as it is knows other classes than the data.
 
   Args:
-    config: names T's weights, `init.t`.
+    config: names T's weights, `init.t`; T stays if it is frozen or there are no epochs.
     classes: of the data, in order.
   """
-  if not config.task.frozen or not config.init.t:
+  stays = config.task.frozen or not config.train.epochs
+  if not stays or not config.init.t:
     return
   names = weightfiles.load_weights(config.init.t)[1].get("classes")
   if names and list(names) != list(classes):

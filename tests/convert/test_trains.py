@@ -64,10 +64,10 @@ def converted(kind, folder, *arguments):
   return out
 
 
-def experiment(kind, file, frozen):
+def experiment(kind, file, frozen, **more):
   config, size = load(kind), CASES[kind][1]
   config.update_from_flattened_dict(
-    {**SMALL, "data.task_size": (size, size), "task.frozen": frozen}
+    {**SMALL, "data.task_size": (size, size), "task.frozen": frozen, **more}
   )
   config.init.t = str(file)
   return build.experiment(config)
@@ -125,6 +125,8 @@ def test_a_t_that_stays_must_know_the_datas_classes_in_their_order(tmp_path):
   file = converted("synthetic_det", tmp_path, "--keep-classes", "person=1,sign=2,car=3")
   with pytest.raises(ConfigError, match="knows person,sign,car, the data person,car,sign, in this"):
     experiment("synthetic_det", file, frozen=True)
+  with pytest.raises(ConfigError, match="a class would be taken for another"):
+    experiment("synthetic_det", file, frozen=False, **{"train.epochs": 0})
   experiment("synthetic_det", file, frozen=False)  # it learns the data's order
   file = converted("synthetic_det", tmp_path, "--keep-classes", "person=1,car=3,sign=2")
   experiment("synthetic_det", file, frozen=True)
