@@ -8,7 +8,8 @@ import jax.numpy as jnp
 
 from tdfusion_jax.fusers.kinds import Weigher
 
-_LEAST = 1e-7
+_LEAST = 1e-30
+"""Of a weight: far below what G needs, so that one whose tone has run off still has a slope."""
 _ROOM = 4
 """Pixels around reduced images, as deep as the network's zeros beyond the border reach visibly."""
 

@@ -46,11 +46,27 @@ def test_a_held_tone_is_every_images_mean():
 
 
 def test_a_held_tone_stands_weights_of_nothing():
-  """1 and 0 are taken for 1 and 1e-7: odds of 1e7 and 1, about their mean sqrt(1e7)."""
+  """1 and 0 are taken for 1 and 1e-30: odds of 1e30 and 1, about their mean 1e15."""
   ir = images([[1.0, 0.5]])
   weights = fusers.held(weigher(), 0.5)({}, ir, ir)
-  odds = np.array([1e7**0.5, 1e7**-0.5])
+  odds = np.array([1e15, 1e-15])
   np.testing.assert_allclose(weights[0, 0, :, 0], odds / (1 + odds), rtol=1e-4)
+
+
+def test_a_tone_that_has_run_off_still_has_a_slope():
+  """Logits about -40, where w_a is 4e-18: by hand, d w_a / d logit is w_a w_b less the mean's."""
+  logits = images([[-40.0, -41.0]])
+
+  def by_logits(params, ir, vi):
+    del params, vi
+    return jax.nn.softmax(jnp.concatenate([ir, jnp.zeros_like(ir)], axis=-1))
+
+  held = fusers.held(fusers.Weigher("", None, by_logits), 0.5)
+  slope = jax.grad(lambda logits: held({}, logits, logits)[0, 0, 0, 0])(logits)
+  # Half a unit above the mean; the other pixel moves the mean as much as this one.
+  w_a = 1 / (1 + np.exp(-0.5))
+  expected = w_a * (1 - w_a) / 2
+  np.testing.assert_allclose(slope[0, 0, :, 0], [expected, -expected], rtol=1e-4)
 
 
 def test_no_tone_leaves_weights_as_they_are():
