@@ -11,8 +11,6 @@ are resized to `data.task_size` for T: give multiples of 32 near their shape. Ti
 G-steps; made for a GPU. `:runlocal` ends in minutes on two CPU cores.
 """
 
-from ml_collections.config_dict import placeholder
-
 from tdfusion_jax.config import base, finish, shared
 
 RUNLOCAL = {
@@ -26,14 +24,8 @@ RUNLOCAL = {
 def get_config(options=""):
   config = base()
   config.name = "folder_det"
-  config.data.name = "folder"
+  shared.use_folder_of_boxes(config)
   config.data.task_size = (256, 320)
-  config.data.train_options.update(
-    {"fold": placeholder(int), "classes": "", "unlabelled_images": "skip"}
-  )
-  config.data.val_options.update(
-    {"fold": placeholder(int), "classes": "", "unlabelled_images": "skip"}
-  )
   config.data.cache_mb = 4096
   shared.use_yolo(config)
   return finish(config, options, RUNLOCAL)

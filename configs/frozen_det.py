@@ -15,8 +15,6 @@ The settings are those that helped on real pairs, see docs/project/experiments.m
 configs/sweeps/frozen_det.toml asks whether the detector does better than with every constant.
 """
 
-from ml_collections.config_dict import placeholder
-
 from tdfusion_jax.config import base, finish, shared
 
 RUNLOCAL = {"train.epochs": 4, "log.validate_every": 2}
@@ -25,9 +23,7 @@ RUNLOCAL = {"train.epochs": 4, "log.validate_every": 2}
 def get_config(options=""):
   config = base()
   config.name = "frozen_det"
-  config.data.name = "folder"
-  for split in (config.data.train_options, config.data.val_options):
-    split.update({"fold": placeholder(int), "classes": "", "unlabelled_images": "skip"})
+  shared.use_folder_of_boxes(config)
   config.data.crop_size = None
   config.data.task_size = (480, 640)
   config.data.batch_size = 2

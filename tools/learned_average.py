@@ -89,7 +89,12 @@ def pairs_of(config: Config, shuffled: bool) -> tuple[Source, Source] | None:
   Args:
     config: `task.labels` may ask for those of T.
     shuffled: each pair for training has the labels of the one half the set away.
+
+  Raises:
+    ConfigError: both are asked for.
   """
+  if shuffled and config.task.labels != "true":
+    raise ConfigError(f"config.task.labels={config.task.labels!r} does not go with --shuffled.")
   if not shuffled:
     with tempfile.TemporaryDirectory() as none_yet:
       return pseudo.labelled(config, none_yet)

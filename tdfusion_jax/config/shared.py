@@ -5,6 +5,8 @@ In the package and not beside them, so that a config file works wherever it is c
 
 from typing import Any
 
+from ml_collections.config_dict import placeholder
+
 from tdfusion_jax.config.fields import Config
 
 REAL_RUNLOCAL: dict[str, Any] = {
@@ -36,6 +38,13 @@ SYNTHETIC_RUNLOCAL: dict[str, Any] = {
 
 SMALL_OBJECTS = 1e-30
 """YOLOv8's `assigner_eps` for a fresh T on small objects, whose class scores would die out else."""
+
+
+def use_folder_of_boxes(config: Config) -> None:
+  """A folder of the user's own pairs with boxes, and the options that its reader takes."""
+  config.data.name = "folder"
+  for options in (config.data.train_options, config.data.val_options):
+    options.update({"fold": placeholder(int), "classes": "", "unlabelled_images": "skip"})
 
 
 def use_segformer(config: Config) -> None:

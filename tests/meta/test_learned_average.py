@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny
-from made_data import save
+from made_data import squares
 from pixel_task import pixel_task
 
 from tdfusion_jax.config import ConfigError
@@ -37,20 +37,7 @@ def tool(monkeypatch):
 
 @pytest.fixture
 def arguments(tmp_path):
-  """A square that only infrared shows, and a T that takes bright pixels for the square's class."""
-  root, rng = tmp_path / "pairs", np.random.default_rng(0)
-  for number in range(12):
-    labels = np.zeros(SIZE, np.uint8)
-    top, left = rng.integers(4, 16, 2)
-    labels[top : top + 12, left : left + 12] = 1
-    save(root / f"ir/{number:02}.png", (60 + 150 * labels).astype(np.uint8))
-    save(root / f"vi/{number:02}.png", rng.integers(0, 255, SIZE).astype(np.uint8))
-    save(root / f"labels/{number:02}.png", labels)
-  folds = "".join(f"{number:02} {number % 2}\n" for number in range(12))
-  (root / "folds.txt").write_text(folds)
-  (root / "classes.txt").write_text("background\nsquare\n")
-  t = {"params": {"w": np.array([[-9.0, 9.0]], np.float32), "b": np.array([4.5, -4.5], np.float32)}}
-  save_weights(tmp_path / "t.safetensors", t, {"arch": "pixel_task"})
+  root, t = squares(tmp_path, 12, folds=lambda number: number % 2)
   fields = {
     "data.root": root,
     "data.task_size": SIZE,
@@ -58,7 +45,7 @@ def arguments(tmp_path):
     "data.batch_size": 2,
     "task.kind": "pixel_task:pixel_task",
     "task.frozen": True,
-    "init.t": tmp_path / "t.safetensors",
+    "init.t": t,
     "loss.network": "tiny:weigher",
     "meta.rule": "equilibrium",
     "meta.steps": 12,
@@ -129,6 +116,8 @@ def test_labels_of_other_pairs_and_of_t(tool, arguments, monkeypatch):
     np.testing.assert_array_equal(train[index].target, own[index - half])
   assert val[0].target.any()
   # The surer image decides. The square is at 210 / 255 = .82, so noise below .18 is surer: 18 %.
+  with pytest.raises(ConfigError, match="does not go with --shuffled"):
+    tool.main([*arguments, *short, "--shuffled", "--config.task.labels=pseudo"])
   monkeypatch.setitem(build.TASKS, "segmentation", pixel_task)
   by_t = ["--config.task.kind=segmentation", "--config.task.labels=pseudo"]
   tool.main([*arguments, *short, *by_t])

@@ -3,14 +3,12 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import tiny
-from made_data import save
+from made_data import squares
 
 from tdfusion_jax.sweep import compare
 from tdfusion_jax.sweep import run as sweep
-from tdfusion_jax.weightfiles import save_weights
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "configs/sweeps/frozen_det.toml"
@@ -19,25 +17,12 @@ SIZE = (32, 32)
 
 @pytest.fixture
 def changes(tmp_path):
-  """Squares that only infrared shows, and a T that takes bright pixels for their class."""
-  root, rng = tmp_path / "pairs", np.random.default_rng(0)
-  for number in range(20):
-    labels = np.zeros(SIZE, np.uint8)
-    top, left = rng.integers(4, 16, 2)
-    labels[top : top + 12, left : left + 12] = 1
-    save(root / f"ir/{number:02}.png", (60 + 150 * labels).astype(np.uint8))
-    save(root / f"vi/{number:02}.png", rng.integers(0, 255, SIZE).astype(np.uint8))
-    save(root / f"labels/{number:02}.png", labels)
-  lines = [f"{number:02} {number // 5 % 2}\n" for number in range(20)]
-  (root / "folds.txt").write_text("".join(lines))
-  (root / "labels/classes.txt").write_text("background\nsquare\n")
-  t = {"params": {"w": np.array([[-9.0, 9.0]], np.float32), "b": np.array([4.5, -4.5], np.float32)}}
-  save_weights(tmp_path / "t.safetensors", t, {"arch": "pixel_task"})
+  root, t = squares(tmp_path, 20, folds=lambda number: number // 5 % 2)
   return {
     "data.root": str(root),
     "data.task_size": SIZE,
     "task.kind": "pixel_task:pixel_task",
-    "init.t": str(tmp_path / "t.safetensors"),
+    "init.t": str(t),
     "train.compile_cache": "",
   }
 

@@ -1,5 +1,6 @@
 """What validation shows of a pair."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -127,3 +128,9 @@ def test_a_detector_of_ours_is_scored_by_its_whole_curve():
   assert (scored.score_threshold, scored.max_detections) == (0.001, 300)
   assert "score_threshold" not in config.task.options
   assert build.scored(load("synthetic_seg")) == load("synthetic_seg")
+  made, image = build.experiment(config), jnp.zeros((1, 96, 128, 1))
+  params, stats = jax.eval_shape(made.method.task.init, jax.random.key(0), image)
+  found = jax.eval_shape(made.method.task.predict, params, stats, image)
+  assert found["boxes"].shape == (1, 300, 4) and made.drawn == 0.25
+  # Boxes of a T of one's own are drawn as it gives them.
+  assert build.experiment(config, judge=made.method.task).drawn == 0
