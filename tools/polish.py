@@ -5,17 +5,18 @@
 How the shipped weights of F and of the fast network are finished. The loss is that of the paper at
 fixed weights, with the brighter image beside the mean of both, gradients a little larger than the
 sources', what VIF, Qabf, SSIM and SCD lack, rewards for contrast and entropy, and a price on pixels
-brighter or darker than all that both sources show around them (halos). Pairs are those of
+brighter or darker than all that both sources show around them (halos). Later rounds ask for other
+things where both images are sharp, and where one is dark. Pairs are those of
 `tools/distil_pairs.py`: no photographs. Each round writes `WORKDIR/ROUND.safetensors`, every 250
-steps and at its end, and begins with what the one before has written; `--start=2` begins with
-round 2.
+steps and at its end, and begins with what the one before has written, or with a mean of several;
+`--start=2` begins with round 2.
 """
 
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +24,7 @@ import numpy as np
 import optax
 import polish_measures as measures
 from distil_pairs import CROP, Crops, crops_of
+from polish_rounds import ROUNDS, Dark, Round, Sharp
 
 from tdfusion_jax import fusers
 from tdfusion_jax.files import UsageError, atomic_write
@@ -38,46 +40,11 @@ SCENES, SEED = 320, 7
 WARMUP, LAST = 100, 0.02
 SAVE_EVERY = 250
 _HIGHEST_VIF = 1.5
-_LEAST_CONTRAST = 0.02
-
-
-class Round(NamedTuple):
-  """A part of the training: steps, and the weights of the terms of its loss."""
-
-  steps: int
-  mean: float
-  """Of the squared distance to both images, half to each."""
-  brighter: float
-  """Of the squared distance to the brighter image of the two."""
-  gain: float
-  """What gradients are sent after: so many times the stronger one of the sources'."""
-  vif: float
-  qabf: float
-  ssim: float
-  scd: float = 0.0
-  contrast: float = 0.0
-  """Of the logarithm of the standard deviation."""
-  entropy: float = 0.0
-  gradient: float = 0.3
-  overshoot: float = 1.0
-  rate: float = 5e-4
-  """Of Adam, at its height; it falls along a cosine."""
-  batch: int = 2
-
-
-ROUNDS = {
-  "F": (
-    Round(1600, mean=0.1, brighter=0.1, gain=1.1, vif=0.15, qabf=0.15, ssim=0.0),
-    Round(1200, mean=0.1, brighter=0.1, gain=1.08, vif=0.1, qabf=0.25, ssim=0.25),
-    Round(1200, mean=0.08, brighter=0.12, gain=1.13, vif=0.12, qabf=0.5, ssim=0.22),
-    Round(700, 0.09, 0.11, 1.12, 0.12, 0.5, 0.26, scd=0.03, entropy=0.03, rate=4e-4),
-  ),
-  "fast": (
-    Round(2500, 0.1, 0.1, 1.12, 0.1, 0.45, 0.28, 0.1, contrast=0.02, rate=1e-3, batch=4),
-    Round(2000, 0.09, 0.11, 1.12, 0.13, 0.55, 0.26, 0.03, entropy=0.03, rate=8e-4, batch=4),
-  ),
-}
-"""By network, in order: the terms were weighed anew where a round ended."""
+_LEAST_CONTRAST, _LEAST_DETAIL = 0.02, 0.01
+_SOFT = 5.0
+"""SF above `Sharp.least` from where pairs are sharp in full."""
+_DARK, _DIM, _OFTEN = 52.0, 20.0, 48.0
+"""Levels of the mean: `Dark` begins there, holds in full so far below; drawn more often below."""
 
 
 def pairs_of(file: Path, scenes: int = SCENES) -> Crops:
@@ -92,35 +59,71 @@ def pairs_of(file: Path, scenes: int = SCENES) -> Crops:
     return Crops(*(kept[name] for name in Crops._fields))
 
 
+def sharpness(images: jax.Array) -> jax.Array:
+  """SF of images [B, H, W] in [0, 1], in levels of 8 bits: [B]."""
+  down, across = (jnp.square(jnp.diff(images, axis=axis)).mean((1, 2)) for axis in (1, 2))
+  return 255 * jnp.sqrt(down + across + 1e-12)  # a slope where all is flat
+
+
+def darkness(ir: jax.Array, vi: jax.Array) -> jax.Array:
+  """Mean level of 8 bits of the darker image of pairs [B, H, W] in [0, 1]: [B]."""
+  return 255 * jnp.minimum(ir.mean((1, 2)), vi.mean((1, 2)))
+
+
+def shares(how: Round, ir: jax.Array, vi: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """How far each pair [B, H, W] is sharp, and dark, for the terms of `how`: [B] in [0, 1] each."""
+  none = jnp.zeros(len(ir))
+  dark = none if how.dark is None else jnp.clip((_DARK - darkness(ir, vi)) / _DIM, 0, 1)
+  if how.sharp is None:
+    return none, dark
+  softer = jnp.minimum(sharpness(ir), sharpness(vi))
+  sharp = jnp.clip((softer - how.sharp.least) / _SOFT, 0, 1)
+  return (sharp if how.dark is None else sharp * (1 - (1 - how.dark.sharp) * dark)), dark
+
+
 def loss(how: Round, ir: jax.Array, vi: jax.Array, fused: jax.Array) -> tuple[jax.Array, Any]:
   """The loss of images [B, SIDE, SIDE] in [0, 1], and its parts."""
   mean = (jnp.square(fused - ir) + jnp.square(fused - vi)).mean() / 2
   brighter = jnp.square(fused - jnp.maximum(ir, vi)).mean()
+  of_sharp, of_dark = how.sharp or Sharp(0.0), how.dark or Dark(0.0, 0.0, 0.0)
+  sharp, dark = shares(how, ir, vi)
+  gain = (how.gain + of_sharp.gain * sharp)[:, None, None, None]
   gradient = jnp.zeros(())
   for of_fused, a, b in zip(*(sobel(image[..., None]) for image in (fused, ir, vi)), strict=True):
     stronger = jnp.where(jnp.abs(a) >= jnp.abs(b), a, b)
-    gradient = gradient + jnp.abs(of_fused - how.gain * stronger).mean()
-  vif = (measures.vif(ir, fused) + measures.vif(vi, fused)) / 2
+    gradient = gradient + jnp.abs(of_fused - gain * stronger).mean()
   deviation = jnp.sqrt(jnp.var(fused, axis=(1, 2)) + 1e-8)  # a slope where all is flat
-  parts = {
-    "gradient": gradient,
-    "overshoot": measures.overshoot(ir, vi, fused),
-    "VIF": jnp.minimum(vif, _HIGHEST_VIF).mean(),
-    "Qabf": measures.qabf(ir, vi, fused).mean(),
-    "SSIM": ((measures.ssim(ir, fused) + measures.ssim(vi, fused)) / 2).mean(),
-    "SCD": measures.scd(ir, vi, fused).mean(),
-    "entropy": measures.entropy(fused).mean(),
-    "contrast": jnp.log(deviation + _LEAST_CONTRAST).mean(),
+  measured = {
+    "VIF": jnp.minimum((measures.vif(ir, fused) + measures.vif(vi, fused)) / 2, _HIGHEST_VIF),
+    "Qabf": measures.qabf(ir, vi, fused),
+    "SSIM": (measures.ssim(ir, fused) + measures.ssim(vi, fused)) / 2,
+    "SCD": measures.scd(ir, vi, fused),
+    "entropy": measures.entropy(fused),
+    "contrast": jnp.log(deviation + _LEAST_CONTRAST),
+    "detail": jnp.log(sharpness(fused) + _LEAST_DETAIL),
   }
-  rewards = {"VIF": how.vif, "Qabf": how.qabf, "SSIM": how.ssim, "SCD": how.scd}
-  rewards |= {"contrast": how.contrast, "entropy": how.entropy}
+  rewards = {
+    "VIF": how.vif + of_dark.vif * dark,
+    "Qabf": how.qabf + of_dark.qabf * dark,
+    "SSIM": how.ssim + of_sharp.ssim * (1 - sharp) * (1 + of_dark.ssim * dark),
+    "SCD": how.scd,
+    "entropy": how.entropy + of_dark.entropy * dark,
+    "contrast": how.contrast,
+    "detail": of_sharp.detail * sharp,
+  }
   total = how.mean * mean + how.brighter * brighter + how.gradient * gradient
-  total = total + how.overshoot * parts["overshoot"]
-  return total - sum(weight * parts[name] for name, weight in rewards.items()), parts
+  overshoot = measures.overshoot(ir, vi, fused)
+  total = total + how.overshoot * overshoot
+  total = total - sum((weight * measured[name]).mean() for name, weight in rewards.items())
+  parts = {"gradient": gradient, "overshoot": overshoot}
+  return total, parts | {name: values.mean() for name, values in measured.items()}
 
 
 def train(fuser: Fuser, params: Any, pairs: Crops, how: Round, file: Path) -> Any:
   """The parameters after one round, written to `file`."""
+  if not how.steps:
+    _save(file, fuser, params)
+    return params
   rate = optax.warmup_cosine_decay_schedule(
     0.0, how.rate, min(WARMUP, how.steps // 2), how.steps, how.rate * LAST
   )
@@ -135,6 +138,9 @@ def train(fuser: Fuser, params: Any, pairs: Crops, how: Round, file: Path) -> An
     updates, state = optimiser.update(gradient, state, params)
     return optax.apply_updates(params, updates), state, parts
 
+  if how.dark is not None and how.dark.copies:
+    often = np.minimum(pairs.ir.mean((1, 2)), pairs.vi.mean((1, 2))) < _OFTEN
+    pairs = Crops(*(np.concatenate([side, *[side[often]] * how.dark.copies]) for side in pairs))
   rng, state = np.random.default_rng(0), optimiser.init(params)
   with Progress(how.steps, file.stem, unit="steps") as progress:
     for done in range(1, how.steps + 1):
@@ -172,11 +178,27 @@ def polish(
   fuser, params = fusers.load_fusion(weights=weights)
   if fuser.name not in rounds:
     raise UsageError(f"{weights}: of {fuser.name!r}; there are rounds for {', '.join(rounds)}.")
+  files = [folder / f"{number}.safetensors" for number in range(1, len(rounds[fuser.name]) + 1)]
   for number, how in enumerate(rounds[fuser.name], 1):
-    file = folder / f"{number}.safetensors"
     if number >= start:
-      train(fuser, params, pairs, how, file)
-    params = fusers.load_fusion(weights=file)[1]
+      if how.begin is not None:
+        params = mean_of({files[before - 1]: share for before, share in how.begin.items()})
+      elif number > 1:
+        params = fusers.load_fusion(weights=files[number - 2])[1]
+      train(fuser, params, pairs, how, files[number - 1])
+
+
+def mean_of(shares: Mapping[Path, float]) -> Any:
+  """The parameters of one network in the mean of its files {file: share}."""
+  kept = [fusers.load_fusion(weights=file)[1] for file in shares]
+
+  def mean(*leaves: Any) -> np.ndarray:
+    return np.asarray(
+      sum(share * np.float64(leaf) for share, leaf in zip(shares.values(), leaves, strict=True)),
+      np.float32,
+    )
+
+  return jax.tree.map(mean, *kept)
 
 
 def main() -> None:
