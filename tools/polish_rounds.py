@@ -119,7 +119,14 @@ ROUNDS = {
   ),
   "fast": (
     Round(2500, 0.1, 0.1, 1.12, 0.1, 0.45, 0.28, 0.1, contrast=0.02, rate=1e-3, batch=4),
-    Round(2000, 0.09, 0.11, 1.12, 0.13, 0.55, 0.26, 0.03, entropy=0.03, rate=8e-4, batch=4),
+    *_chain(
+      Round(2000, 0.09, 0.11, 1.12, 0.13, 0.55, 0.26, 0.03, entropy=0.03, rate=8e-4, batch=4),
+      {"mean": 0.07, "brighter": 0.08, "qabf": 0.85, "scd": 0.01, "entropy": 0.035}
+      | {"gradient": 0.15, "sharp": Sharp(7.5, 0.08, 0.025, 0.8)}
+      | {"dark": Dark(0.12, 0.4, 0.2, 0.02, copies=1)},
+      {"steps": 800, "vif": 0.11, "qabf": 0.95, "rate": 4e-4}
+      | {"sharp": Sharp(7.5, 0.08, 0.055, 0.8), "dark": Dark(0.11, 0.4, 0.4, copies=1)},
+    ),
   ),
 }
 """By network, in order: the terms were weighed anew where a round ended."""

@@ -118,7 +118,7 @@ def test_commands_take_the_name(pushed, tmp_path, capsys):
   (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("hf:me/n")][
     :1
   ]
-  assert line.split()[:3] == ["hf:me/night", "Apache-2.0", "59,856"] and "15.43" in line
+  assert line.split()[:3] == ["hf:me/night", "Apache-2.0", "59,856"] and "16.13" in line
 
 
 def test_what_is_in_the_cache_is_not_fetched_again(pushed):
