@@ -24,7 +24,7 @@ import numpy as np
 import optax
 import polish_measures as measures
 from distil_pairs import CROP, Crops, crops_of
-from polish_rounds import ROUNDS, Dark, Round, Sharp
+from polish_rounds import ROUNDS, Round
 
 from tdfusion_jax import fusers
 from tdfusion_jax.files import UsageError, atomic_write
@@ -65,29 +65,25 @@ def sharpness(images: jax.Array) -> jax.Array:
   return 255 * jnp.sqrt(down + across + 1e-12)  # a slope where all is flat
 
 
-def darkness(ir: jax.Array, vi: jax.Array) -> jax.Array:
-  """Mean level of 8 bits of the darker image of pairs [B, H, W] in [0, 1]: [B]."""
-  return 255 * jnp.minimum(ir.mean((1, 2)), vi.mean((1, 2)))
+def darker(ir: Any, vi: Any) -> jax.Array:
+  """Mean of the darker image of pairs [B, H, W]: [B], in the unit of the images."""
+  return jnp.minimum(ir.mean((1, 2)), vi.mean((1, 2)))
 
 
 def shares(how: Round, ir: jax.Array, vi: jax.Array) -> tuple[jax.Array, jax.Array]:
   """How far each pair [B, H, W] is sharp, and dark, for the terms of `how`: [B] in [0, 1] each."""
-  none = jnp.zeros(len(ir))
-  dark = none if how.dark is None else jnp.clip((_DARK - darkness(ir, vi)) / _DIM, 0, 1)
-  if how.sharp is None:
-    return none, dark
+  dark = jnp.clip((_DARK - 255 * darker(ir, vi)) / _DIM, 0, 1)
   softer = jnp.minimum(sharpness(ir), sharpness(vi))
   sharp = jnp.clip((softer - how.sharp.least) / _SOFT, 0, 1)
-  return (sharp if how.dark is None else sharp * (1 - (1 - how.dark.sharp) * dark)), dark
+  return sharp * (1 - (1 - how.dark.sharp) * dark), dark
 
 
 def loss(how: Round, ir: jax.Array, vi: jax.Array, fused: jax.Array) -> tuple[jax.Array, Any]:
   """The loss of images [B, SIDE, SIDE] in [0, 1], and its parts."""
   mean = (jnp.square(fused - ir) + jnp.square(fused - vi)).mean() / 2
   brighter = jnp.square(fused - jnp.maximum(ir, vi)).mean()
-  of_sharp, of_dark = how.sharp or Sharp(0.0), how.dark or Dark(0.0, 0.0, 0.0)
   sharp, dark = shares(how, ir, vi)
-  gain = (how.gain + of_sharp.gain * sharp)[:, None, None, None]
+  gain = (how.gain + how.sharp.gain * sharp)[:, None, None, None]
   gradient = jnp.zeros(())
   for of_fused, a, b in zip(*(sobel(image[..., None]) for image in (fused, ir, vi)), strict=True):
     stronger = jnp.where(jnp.abs(a) >= jnp.abs(b), a, b)
@@ -103,13 +99,13 @@ def loss(how: Round, ir: jax.Array, vi: jax.Array, fused: jax.Array) -> tuple[ja
     "detail": jnp.log(sharpness(fused) + _LEAST_DETAIL),
   }
   rewards = {
-    "VIF": how.vif + of_dark.vif * dark,
-    "Qabf": how.qabf + of_dark.qabf * dark,
-    "SSIM": how.ssim + of_sharp.ssim * (1 - sharp) * (1 + of_dark.ssim * dark),
+    "VIF": how.vif + how.dark.vif * dark,
+    "Qabf": how.qabf + how.dark.qabf * dark,
+    "SSIM": how.ssim + how.sharp.ssim * (1 - sharp) * (1 + how.dark.ssim * dark),
     "SCD": how.scd,
-    "entropy": how.entropy + of_dark.entropy * dark,
+    "entropy": how.entropy + how.dark.entropy * dark,
     "contrast": how.contrast,
-    "detail": of_sharp.detail * sharp,
+    "detail": how.sharp.detail * sharp,
   }
   total = how.mean * mean + how.brighter * brighter + how.gradient * gradient
   overshoot = measures.overshoot(ir, vi, fused)
@@ -138,8 +134,8 @@ def train(fuser: Fuser, params: Any, pairs: Crops, how: Round, file: Path) -> An
     updates, state = optimiser.update(gradient, state, params)
     return optax.apply_updates(params, updates), state, parts
 
-  if how.dark is not None and how.dark.copies:
-    often = np.minimum(pairs.ir.mean((1, 2)), pairs.vi.mean((1, 2))) < _OFTEN
+  if how.dark.copies:
+    often = np.asarray(darker(*pairs) < _OFTEN)  # of 8 bits
     pairs = Crops(*(np.concatenate([side, *[side[often]] * how.dark.copies]) for side in pairs))
   rng, state = np.random.default_rng(0), optimiser.init(params)
   with Progress(how.steps, file.stem, unit="steps") as progress:

@@ -54,8 +54,8 @@ class Round(NamedTuple):
   rate: float = 5e-4
   """Of Adam, at its height; it falls along a cosine."""
   batch: int = 2
-  sharp: Sharp | None = None
-  dark: Dark | None = None
+  sharp: Sharp = Sharp(0.0)
+  dark: Dark = Dark(0.0, 0.0, 0.0, sharp=1.0)
   begin: Mapping[int, float] | None = None
   """{round: share} of the weights that it begins with; None: the round before."""
 
