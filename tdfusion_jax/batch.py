@@ -7,6 +7,12 @@ import numpy as np
 Array = Any  # np.ndarray on the host, jax.Array on the device
 
 IGNORE_LABEL = 255
+"""Class of a pixel of which nobody knows what it is."""
+UNKNOWN_CLASS = -255
+"""Class of a box in which there may be an object: it is taught neither as one nor as background.
+
+Not -1, which a failed look-up gives as well: that stays an error.
+"""
 LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in the luminance (ITU-R BT.601)."""
 
@@ -17,7 +23,7 @@ class Boxes(NamedTuple):
   boxes: Array
   """[K, 4] float32, (x1, y1, x2, y2) in pixels of the image."""
   classes: Array
-  """[K] int32 in [0, num_classes)."""
+  """[K] int32 in [0, num_classes), or `UNKNOWN_CLASS`."""
 
 
 class SegTarget(NamedTuple):
@@ -34,7 +40,7 @@ class DetTarget(NamedTuple):
   """[B, M, 4] float32, (x1, y1, x2, y2) in pixels of the batch's own images; zeros where not valid.
   """
   classes: Array
-  """[B, M] int32 in [0, num_classes); zero where not valid."""
+  """[B, M] int32 in [0, num_classes), or `UNKNOWN_CLASS`; zero where not valid."""
   valid: Array
   """[B, M] bool, False for padding. An image without objects has no valid row."""
 

@@ -92,6 +92,8 @@ def base() -> Config:
         # of the pairs to train on: true, or pseudo: what T (init.t) is sure of on either image
         "labels": "true",
         "pseudo_threshold": 0.5,  # least score or probability of such a label
+        # least score of a box that is no label, but may be an object: no background is taught there
+        "pseudo_unsure": 0.05,
       },
       "loss": {
         "alpha": 1.0,

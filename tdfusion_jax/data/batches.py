@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from tdfusion_jax.batch import IGNORE_LABEL, Boxes, DetTarget, Pair, SegTarget
+from tdfusion_jax.batch import IGNORE_LABEL, UNKNOWN_CLASS, Boxes, DetTarget, Pair, SegTarget
 from tdfusion_jax.data.letterbox import whole_view
 from tdfusion_jax.data.source import DatasetError, Kind, Source
 
@@ -45,10 +45,14 @@ def stack_targets(
     np.zeros((len(targets), max_boxes), bool),
   )
   for row, (boxes, classes) in enumerate(targets):
-    if len(boxes) > max_boxes:
+    known = np.asarray(classes) != UNKNOWN_CLASS
+    if np.sum(known) > max_boxes:
       raise DatasetError(
-        f"{names[row]}: {len(boxes)} boxes are more than data.max_boxes={max_boxes}; raise it"
+        f"{names[row]}: {np.sum(known)} boxes are more than data.max_boxes={max_boxes}; raise it"
       )
+    # Those of unknown class take the room that is left.
+    kept = np.argsort(~known, kind="stable")[:max_boxes]
+    boxes, classes = boxes[kept], classes[kept]
     batch.boxes[row, : len(boxes)] = boxes
     batch.classes[row, : len(boxes)] = classes
     batch.valid[row, : len(boxes)] = True

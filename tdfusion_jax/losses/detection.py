@@ -8,9 +8,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
-from tdfusion_jax.batch import DetTarget
+from tdfusion_jax.batch import UNKNOWN_CLASS, DetTarget
 from tdfusion_jax.losses import sums
 from tdfusion_jax.networks.yolov8 import BINS, Detections, decode_boxes
 from tdfusion_jax.ops.boxes import ciou
@@ -110,7 +110,8 @@ def yolo_loss(
 
   Args:
     outputs: of the network, for a batch of B images.
-    target: padded boxes in pixels of those images.
+    target: padded boxes in pixels of those images. Anchors in a box of class `UNKNOWN_CLASS` that
+      no other box claims have no class term: what lies there may be an object.
     assigner_eps: `eps` of `assign`; the default is the reference's.
     assigner_least_side: `least_side` of `assign`.
     class_balance: the mean over classes of each one's loss, normalised by its own target scores:
@@ -128,6 +129,7 @@ def yolo_loss(
   dtype = outputs.box_logits.dtype
   predicted = decode_boxes(outputs)
   probabilities = jax.nn.sigmoid(outputs.class_logits)
+  target, unknown = _without_unknown(target, outputs.points)
   assigned = assign(
     probabilities,
     predicted,
@@ -143,6 +145,8 @@ def yolo_loss(
   total = jnp.where(jnp.all(known), jnp.maximum(assigned.scores.sum(), 1), jnp.nan)
   weights = assigned.scores
   classified = optax.sigmoid_binary_cross_entropy(outputs.class_logits, weights)
+  left_out = unknown & (weights.sum(axis=-1) == 0)
+  classified = jnp.where(left_out[..., None], 0, classified)
   if class_balance:
     of_class = assigned.scores.sum(axis=(0, 1), keepdims=True)
     share = total / (num_classes * jnp.maximum(of_class, 1))
@@ -161,6 +165,20 @@ def yolo_loss(
   }
   parts = {name: GAINS[name] * value / total for name, value in parts.items()}
   return sum(parts.values(), jnp.zeros((), dtype)), parts
+
+
+def _without_unknown(
+  target: DetTarget, points: Float[Array, "a 2"]
+) -> tuple[DetTarget, Bool[Array, "b a"]]:
+  """The boxes whose class is known, and which anchors lie in one whose class is not."""
+  ignored = target.valid & (target.classes == UNKNOWN_CLASS)
+  low, high = _enlarged(target.boxes, 0.0)
+  centre = points[None, None]
+  inside = jnp.all((centre > low) & (centre < high), axis=-1) & ignored[:, :, None]
+  known = target._replace(
+    classes=jnp.where(ignored, 0, target.classes), valid=target.valid & ~ignored
+  )
+  return known, inside.any(axis=1)
 
 
 def _check(outputs: Detections, target: DetTarget) -> None:

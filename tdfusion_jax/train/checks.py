@@ -167,10 +167,23 @@ def _check_pseudo(config: Config) -> None:
   _one_of(config, "task.labels", ("true", "pseudo"))
   sure = config.task.pseudo_threshold
   _require(config, 0 < sure < 1, "task.pseudo_threshold", "must be between 0 and 1.")
+  unsure, usual = config.task.pseudo_unsure, base().task
   if config.task.labels == "true":
-    changed = sure != base().task.pseudo_threshold
-    _require(config, not changed, "task.pseudo_threshold", "is for task.labels='pseudo'.")
+    for name, value in (("pseudo_threshold", sure), ("pseudo_unsure", unsure)):
+      _require(config, value == usual[name], f"task.{name}", "is for task.labels='pseudo'.")
     return
+  _require(
+    config,
+    0 < unsure <= sure,
+    "task.pseudo_unsure",
+    "must be above 0, and at most task.pseudo_threshold, where no box is unsure.",
+  )
+  _require(
+    config,
+    config.task.kind == "detection" or unsure == usual.pseudo_unsure,
+    "task.pseudo_unsure",
+    "is for task.kind='detection'; of masks all pixels below task.pseudo_threshold are unknown.",
+  )
   needs = "'pseudo' needs"
   _require(config, config.stage == "fusion", "task.labels", f"{needs} stage='fusion'.")
   _require(

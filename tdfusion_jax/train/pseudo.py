@@ -3,7 +3,8 @@
 The images are registered, so what T finds in one is there in the other. Its confident findings in
 the infrared and in the visible image are merged: boxes by non-maximum suppression within a class,
 pixels by the surer of the two (self-training, Lee, ICML workshops 2013; over two views as in
-co-training, Blum and Mitchell, COLT 1998).
+co-training, Blum and Mitchell, COLT 1998). What T half sees is neither label nor background: most
+objects are among it, and to teach that nothing is there would hide them.
 """
 
 import hashlib
@@ -18,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tdfusion_jax import weightfiles
-from tdfusion_jax.batch import IGNORE_LABEL, Boxes
+from tdfusion_jax.batch import IGNORE_LABEL, UNKNOWN_CLASS, Boxes
 from tdfusion_jax.config import Config, ConfigError
 from tdfusion_jax.data.letterbox import of_pair, whole_view
 from tdfusion_jax.data.pseudo import PseudoSource
@@ -67,7 +68,14 @@ def labelled(config: Config, workdir: str | Path) -> tuple[Source, Source] | Non
   classes = tuple(val.classes) if true else tuple(train.classes) or _names(config)
   kept = _kept(Path(workdir) / FILE)
   for_training = _labelled(config, train, classes, kept)
-  return for_training, val if true else _labelled(config, val, classes, kept)
+  return for_training, val if true else _labelled(_sure_only(config), val, classes, kept)
+
+
+def _sure_only(config: Config) -> Config:
+  """Without unsure boxes: whatever is judged by them would find objects that nobody counts."""
+  config = config.copy_and_resolve_references()
+  config.task.pseudo_unsure = config.task.pseudo_threshold
+  return config
 
 
 def save(pairs: tuple[Source, Source], folder: Path) -> None:
@@ -177,11 +185,11 @@ def _made(config: Config, source: Source, num_classes: int) -> list:
 
 
 def _task(config: Config, num_classes: int) -> Task:
-  """T, for detection with as many candidates as the threshold lets through."""
+  """T, for detection with all candidates that are labels or unsure."""
   asked = config.copy_and_resolve_references()
   if config.task.kind == "detection":
     with asked.unlocked():
-      asked.task.options.score_threshold = float(config.task.pseudo_threshold)
+      asked.task.options.score_threshold = float(config.task.pseudo_unsure)
       asked.task.options.max_detections = config.data.max_boxes
   task = build.task(asked, num_classes)
   assert task is not None, "checked: a task of ours"
@@ -189,8 +197,7 @@ def _task(config: Config, num_classes: int) -> Task:
 
 
 def _boxes(task: Task, params, stats, images: jax.Array, threshold: float) -> dict:
-  """Confident boxes of both images [2, H, W, 1], merged."""
-  del threshold  # of `task` itself
+  """Boxes of both images [2, H, W, 1], merged; of unknown class below `threshold`."""
   found = task.predict(params, stats, images)
   boxes, scores, classes, valid = (
     found[name].reshape(-1, *found[name].shape[2:])
@@ -203,7 +210,8 @@ def _boxes(task: Task, params, stats, images: jax.Array, threshold: float) -> di
     iou_threshold=_SAME,
     max_detections=found["valid"].shape[1],
   )
-  return {"boxes": boxes[kept], "classes": classes[kept], "valid": real}
+  chosen = jnp.where(scores[kept] >= threshold, classes[kept], UNKNOWN_CLASS)
+  return {"boxes": boxes[kept], "classes": chosen, "valid": real}
 
 
 def _pixels(task: Task, params, stats, images: jax.Array, threshold: float) -> dict:
@@ -222,6 +230,8 @@ def _summary(source: PseudoSource) -> str:
     known = float(np.mean([np.mean(labels != IGNORE_LABEL) for labels in source.targets]))
     return f"{len(source)} pairs, {known:.0%} of the pixels"
   counts = Counter(int(c) for target in source.targets for c in target.classes)
+  unsure = counts.pop(UNKNOWN_CLASS, 0)
   by_class = ", ".join(f"{counts[i]} {name}" for i, name in enumerate(source.classes))
-  empty = sum(not len(target.classes) for target in source.targets)
-  return f"{len(source)} pairs, boxes: {by_class}; {empty} pairs without any"
+  empty = sum(not np.any(target.classes != UNKNOWN_CLASS) for target in source.targets)
+  left_out = f"; {unsure} unsure ones are left out" if unsure else ""
+  return f"{len(source)} pairs, boxes: {by_class}; {empty} pairs without any{left_out}"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers import assert_same, leaves
 
-from tdfusion_jax.batch import Boxes, DetTarget, Sample, SegTarget
+from tdfusion_jax.batch import UNKNOWN_CLASS, Boxes, DetTarget, Sample, SegTarget
 from tdfusion_jax.data import (
   DatasetError,
   StepOptions,
@@ -15,6 +15,7 @@ from tdfusion_jax.data import (
   make_dataset,
   val_batches,
 )
+from tdfusion_jax.data.batches import stack_targets
 from tdfusion_jax.data.transforms import random_crop
 
 
@@ -198,6 +199,16 @@ def test_label_errors():
   unlabelled.__class__ = type("Bare", (Fake,), {"__getitem__": lambda self, i: Fake(kind=None)[i]})
   with pytest.raises(DatasetError, match=r"p\d: no label, but the task is detection"):
     steps(unlabelled)[0]
+
+
+def test_boxes_of_unknown_class_take_the_room_that_is_left():
+  classes = np.array([UNKNOWN_CLASS, 1, UNKNOWN_CLASS, 0], np.int32)
+  target = stack_targets(
+    [Boxes(np.arange(16, dtype=np.float32).reshape(4, 4), classes)], ["p"], "detection", 3, 2
+  )
+  assert isinstance(target, DetTarget) and target.valid.tolist() == [[True] * 3]
+  assert target.classes.tolist() == [[1, 0, UNKNOWN_CLASS]]
+  assert target.boxes[0, :, 0].tolist() == [4, 12, 0]
 
 
 def test_val_batches_in_order_with_fill():

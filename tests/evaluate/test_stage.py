@@ -241,6 +241,7 @@ def test_mosaics_have_room_for_the_boxes_of_four_images(tmp_path, monkeypatch):
     ({"data.close_mosaic": 3}, "config.data.close_mosaic=3: is for boxes; leave it -1"),
     ({"data.test_split": "test"}, "config.data.test_split='test': is data.val_split already"),
     ({"task.pseudo_threshold": 0.9}, "config.task.pseudo_threshold=0.9: is for task.labels='ps"),
+    ({"task.pseudo_unsure": 0.1}, "config.task.pseudo_unsure=0.1: is for task.labels='pseudo'"),
     ({"meta.rule": "other"}, "config.meta.rule"),
     ({"loss.weights": "truth"}, "log.validate_every=0"),
     (

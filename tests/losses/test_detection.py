@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from tdfusion_jax.batch import DetTarget
+from tdfusion_jax.batch import UNKNOWN_CLASS, DetTarget
 from tdfusion_jax.losses import detection
 from tdfusion_jax.losses.detection import GAINS, assign
-from tdfusion_jax.networks.yolov8 import BINS, Detections, anchor_points
+from tdfusion_jax.networks.yolov8 import BINS, Detections, anchor_points, decode_boxes
 
 
 def yolo_loss(outputs, target):
@@ -111,6 +111,34 @@ def test_no_box_at_all_leaves_the_class_term():
   np.testing.assert_allclose(
     slope.class_logits, 0.5 * jax.nn.sigmoid(outputs.class_logits), rtol=1e-4
   )
+
+
+def test_where_a_box_is_of_unknown_class_no_background_is_taught():
+  """The class terms of the anchors in it are missing, those that a true box claims are not."""
+  outputs = outputs_of(batch=1)
+  known, unknown = (2, 3, 40, 30, 1), (0, 0, 50, 20)
+  _, before = yolo_loss(outputs, target_of([known]))
+  loss, parts = yolo_loss(outputs, target_of([(*unknown, UNKNOWN_CLASS), known]))
+  slope = jax.grad(lambda o: yolo_loss(o, target_of([(*unknown, UNKNOWN_CLASS), known]))[0])(
+    outputs
+  )
+  scores = assign(
+    jax.nn.sigmoid(outputs.class_logits),
+    decode_boxes(outputs),
+    outputs.points,
+    target_of([known]),
+  ).scores
+  (x, y), (x1, y1, x2, y2) = np.asarray(outputs.points).T, unknown
+  claimed = np.asarray(scores[0]).sum(axis=-1) > 0
+  left_out = (x > x1) & (x < x2) & (y > y1) & (y < y2) & ~claimed
+  assert 0 < left_out.sum() < len(x) and claimed.any()
+  missing = np.logaddexp(0, outputs.class_logits[0])[left_out].sum()
+  divisor = np.maximum(scores.sum(), 1)
+  expected = before["class"] - GAINS["class"] * missing / divisor
+  np.testing.assert_allclose(parts["class"], expected, rtol=1e-5)
+  np.testing.assert_allclose(loss, before["box"] + expected + before["dfl"], rtol=1e-5)
+  assert not np.any(slope.class_logits[0, left_out])
+  assert np.all(slope.class_logits[0, ~left_out])
 
 
 def test_an_image_without_boxes_beside_one_with_them():

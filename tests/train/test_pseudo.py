@@ -11,7 +11,7 @@ from tiny import SHORT_RUN, compile_quickly
 
 from configs import load
 from tdfusion_jax import weightfiles
-from tdfusion_jax.batch import IGNORE_LABEL, Boxes, Sample
+from tdfusion_jax.batch import IGNORE_LABEL, UNKNOWN_CLASS, Boxes, Sample
 from tdfusion_jax.config import ConfigError
 from tdfusion_jax.data.letterbox import VIEWS, of_pair, whole_view
 from tdfusion_jax.data.pseudo import PseudoSource
@@ -51,6 +51,9 @@ def test_boxes_of_both_images_are_merged_within_a_class():
     for box, c in zip(np.asarray(merged["boxes"])[kept].tolist(), merged["classes"], strict=False)
   ]
   assert got == [(*shifted, 0), (*car, 0), (*car, 1)]
+  # Above a threshold of .75 are .9 and .8; the third is neither an object nor background.
+  unsure = pseudo._boxes(detecting(found), {}, {}, jnp.zeros((2, 32, 32, 1)), 0.75)
+  assert np.asarray(unsure["classes"])[kept].tolist() == [0, 0, UNKNOWN_CLASS]
 
 
 def test_a_box_is_back_in_its_pair_cut_at_the_border_and_dropped_beyond_it():
@@ -171,6 +174,7 @@ def luminance(rgb):
     ("init.t", ""),
     ("task.pseudo_threshold", 0.0),
     ("task.pseudo_threshold", 1.0),
+    ("task.pseudo_unsure", 0.1),  # of masks
     ("task.labels", "guessed"),
     ("task.kind", "none"),
   ],
