@@ -46,9 +46,9 @@ def stack_targets(
   )
   for row, (boxes, classes) in enumerate(targets):
     known = np.asarray(classes) != UNKNOWN_CLASS
-    if np.sum(known) > max_boxes:
+    if (count := np.count_nonzero(known)) > max_boxes:
       raise DatasetError(
-        f"{names[row]}: {np.sum(known)} boxes are more than data.max_boxes={max_boxes}; raise it"
+        f"{names[row]}: {count} boxes are more than data.max_boxes={max_boxes}; raise it"
       )
     # Those of unknown class take the room that is left.
     kept = np.argsort(~known, kind="stable")[:max_boxes]

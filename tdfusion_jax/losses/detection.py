@@ -62,8 +62,7 @@ def assign(
   """
   true_boxes, true_classes, valid = target
   low, high = _enlarged(true_boxes, least_side)
-  centre = points[None, None]
-  inside = jnp.all((centre > low) & (centre < high), axis=-1) & valid[:, :, None]
+  inside = _inside(points, low, high) & valid[:, :, None]
   # [B, M, A, 4] each: every true box beside every prediction.
   predicted = boxes.astype(true_boxes.dtype)[:, None]
   predicted, true = jnp.broadcast_arrays(predicted, true_boxes[:, :, None])
@@ -96,6 +95,12 @@ def _enlarged(boxes: jax.Array, least_side: float) -> tuple[jax.Array, jax.Array
     return low, high
   middle, half = (low + high) / 2, jnp.maximum(high - low, least_side) / 2
   return middle - half, middle + half
+
+
+def _inside(points: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array:
+  """Which of the centres [A, 2] lie strictly between corners [B, M, 1, 2]: [B, M, A]."""
+  centre = points[None, None]
+  return jnp.all((centre > low) & (centre < high), axis=-1)
 
 
 def yolo_loss(
@@ -172,9 +177,7 @@ def _without_unknown(
 ) -> tuple[DetTarget, Bool[Array, "b a"]]:
   """The boxes whose class is known, and which anchors lie in one whose class is not."""
   ignored = target.valid & (target.classes == UNKNOWN_CLASS)
-  low, high = _enlarged(target.boxes, 0.0)
-  centre = points[None, None]
-  inside = jnp.all((centre > low) & (centre < high), axis=-1) & ignored[:, :, None]
+  inside = _inside(points, *_enlarged(target.boxes, 0.0)) & ignored[:, :, None]
   known = target._replace(
     classes=jnp.where(ignored, 0, target.classes), valid=target.valid & ~ignored
   )

@@ -172,18 +172,13 @@ def _check_pseudo(config: Config) -> None:
     for name, value in (("pseudo_threshold", sure), ("pseudo_unsure", unsure)):
       _require(config, value == usual[name], f"task.{name}", "is for task.labels='pseudo'.")
     return
-  _require(
-    config,
-    0 < unsure <= sure,
-    "task.pseudo_unsure",
-    "must be above 0, and at most task.pseudo_threshold, where no box is unsure.",
-  )
-  _require(
-    config,
-    config.task.kind == "detection" or unsure == usual.pseudo_unsure,
-    "task.pseudo_unsure",
-    "is for task.kind='detection'; of masks all pixels below task.pseudo_threshold are unknown.",
-  )
+  if config.task.kind == "detection":
+    fits = 0 < unsure <= sure
+    why = "must be above 0, and at most task.pseudo_threshold, where no box is unsure."
+  else:
+    fits = unsure == usual.pseudo_unsure
+    why = "is for boxes; of masks all pixels below task.pseudo_threshold are unknown."
+  _require(config, fits, "task.pseudo_unsure", why)
   needs = "'pseudo' needs"
   _require(config, config.stage == "fusion", "task.labels", f"{needs} stage='fusion'.")
   _require(

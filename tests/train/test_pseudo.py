@@ -186,6 +186,13 @@ def test_settings_that_cannot_give_labels_are_named(settings, tmp_path, field, v
     build.experiment(settings)
 
 
+@pytest.mark.parametrize("unsure", [0.0, 0.8])
+def test_unsure_boxes_lie_below_the_sure_ones(settings, unsure):
+  settings.update_from_flattened_dict({"task.kind": "detection", "task.pseudo_unsure": unsure})
+  with pytest.raises(ConfigError, match=r"config\.task\.pseudo_unsure=.*at most task\.pseudo_t"):
+    build.experiment(settings)
+
+
 def test_a_damaged_file_of_labels_is_made_again(settings, tmp_path, caplog):
   (tmp_path / "run").mkdir()
   (tmp_path / "run" / pseudo.FILE).write_bytes(b"no zip")
